@@ -1,0 +1,99 @@
+"""Who is trained on, and who is kept apart: always whole subjects."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from zoo.registry import UserError
+
+NAMES = ("train", "validation", "test")
+SHARES = (0.8, 0.1, 0.1)
+
+
+def fraction(split_seed: int, key: object) -> float:
+    """A number in [0, 1) that is fixed for ever for a seed and a subject (BLAKE2b).
+
+    >>> round(fraction(0, 10006), 5)
+    0.90088
+    """
+    hashed = hashlib.blake2b(f"{split_seed}:{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(hashed, "big") / 2**64
+
+
+def split_subjects(
+    subjects: pd.DataFrame, visits: pd.DataFrame, split: str | Sequence[float] | Path | None, split_seed: int
+) -> np.ndarray:
+    """The split of each subject.
+
+    Args:
+        subjects: the canonical relation.
+        visits: the canonical relation, in order.
+        split: None (shares 0.8, 0.1, 0.1 by a fixed hash of seed and subject), three shares, ``"temporal"`` (subjects
+            of later calendar periods are tested on), ``"hospital"`` (whole hospitals, by a fixed hash), or a
+            CSV or Parquet file with the columns ``subject_id`` and ``split``.
+        split_seed: the seed of the hash.
+
+    Returns:
+        (subjects,) of 0, 1 or 2, a place in `NAMES`; -1 where a file does not name the subject.
+
+    Raises:
+        UserError: the split is none of these, or the source lacks what it needs.
+    """
+    ids = subjects.subject_id.to_numpy()
+    if split is None or (not isinstance(split, (str, Path)) and isinstance(split, Sequence)):
+        return _by_share([fraction(split_seed, i) for i in ids.tolist()], SHARES if split is None else split)
+    if split == "temporal":
+        return _temporal(subjects, split_seed)
+    if split == "hospital":
+        return _by_hospital(ids, visits, split_seed)
+    return _from_file(ids, Path(split))
+
+
+def _by_share(position: Sequence[float], shares: Sequence[float]) -> np.ndarray:
+    shares = np.asarray(shares, float)
+    if shares.shape != (3,) or (shares < 0).any() or not np.isclose(shares.sum(), 1):
+        raise UserError(f"split={tuple(shares)} must be three shares, train, validation and test, that add up to 1.")
+    bounds = np.cumsum(shares)[:2]
+    return np.searchsorted(bounds, np.asarray(position, float), side="right").astype(np.int8)
+
+
+def _temporal(subjects: pd.DataFrame, split_seed: int) -> np.ndarray:
+    if subjects.period.isna().any():
+        raise UserError(
+            "split='temporal' needs the calendar period of each subject, which this source does not tell (its dates "
+            "are shifted by patient): use the default split."
+        )
+    ids = subjects.subject_id.tolist()
+    order = np.lexsort(([fraction(split_seed, i) for i in ids], subjects.period.to_numpy()))
+    position = np.empty(len(ids))
+    position[order] = (np.arange(len(ids)) + 0.5) / max(len(ids), 1)
+    return _by_share(position, SHARES)
+
+
+def _by_hospital(ids: np.ndarray, visits: pd.DataFrame, split_seed: int) -> np.ndarray:
+    first = visits.dropna(subset=["hospital"]).drop_duplicates("subject_id").set_index("subject_id").hospital
+    if first.nunique() < 3:
+        raise UserError("split='hospital' needs a source with at least three hospitals: use the default split.")
+    position = {h: fraction(split_seed, h) for h in first.unique()}
+    return _by_share([position.get(first.get(i), 0.0) for i in ids.tolist()], SHARES)
+
+
+def _from_file(ids: np.ndarray, path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise UserError(f"split={str(path)!r} is neither 'temporal' nor 'hospital' nor a file.")
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    if not {"subject_id", "split"} <= set(table.columns):
+        raise UserError(f"{path}: a split file has the columns subject_id and split; it has {', '.join(table.columns)}.")
+    unknown = sorted(set(table.split.astype(str)) - set(NAMES))
+    if unknown:
+        raise UserError(f"{path}: unknown split {unknown[0]!r}; the splits are {', '.join(NAMES)}.")
+    twice = table.subject_id[table.subject_id.duplicated()]
+    if len(twice):
+        raise UserError(f"{path}: subject_id {twice.iloc[0]} stands there more than once; name each subject once.")
+    place = table.split.map({n: i for i, n in enumerate(NAMES)}).set_axis(table.subject_id)
+    return place.reindex(ids).fillna(-1).to_numpy(np.int8)

@@ -1,0 +1,222 @@
+"""The store: the events of a concept as packed arrays, each patient once, memory-mapped.
+
+Visits are numbered source-wide in the order of subject and start; ``offsets`` leads from a visit to its events, which lie in
+the order of time. Codes are numbered source-wide too, so that neither a task nor a seed rebuilds anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from zoo import cache
+
+STORE_VERSION = 1
+SECOND = np.timedelta64(1_000_000, "us")
+TYPES = {"code": np.int32, "time": np.int32, "value": np.float32}
+
+
+@dataclass(frozen=True)
+class VisitIndex:
+    """All visits of a source, ordered by subject and start; a visit's number is its place here.
+
+    Attributes:
+        subject_id: (visits,) int64.
+        visit_id: (visits,) int64, the source's own.
+        start, end: (visits,) datetime64[us].
+        order_known: (visits,) bool; where it is False, earlier visits of the subject may in truth be later ones.
+    """
+
+    subject_id: np.ndarray
+    visit_id: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    order_known: np.ndarray
+
+    @classmethod
+    def read(cls, relations: Path) -> VisitIndex:
+        import pyarrow.parquet as pq
+
+        names = ["subject_id", "visit_id", "start", "end", "order_known"]
+        table = pq.read_table(relations / "visits.parquet", columns=names)
+        return cls(*(table[n].to_numpy() for n in names))
+
+    def __len__(self) -> int:
+        return len(self.visit_id)
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """(visits,) the number of the first visit that a sample at this one may see."""
+        if not len(self):
+            return np.zeros(0, np.int64)
+        new = np.r_[True, self.subject_id[1:] != self.subject_id[:-1]]
+        starts = np.flatnonzero(new)
+        first = np.repeat(starts, np.diff(np.r_[starts, len(self)]))
+        ambiguous = np.isin(self.subject_id, self.subject_id[~self.order_known])
+        return np.where(ambiguous, np.arange(len(self)), first)
+
+    @cached_property
+    def _by_id(self) -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(self.visit_id, kind="stable")
+        return self.visit_id[order], order
+
+    def numbers(self, visit_id: np.ndarray) -> np.ndarray:
+        """The numbers of visits with these ids, -1 where there is none."""
+        ids, order = self._by_id
+        if not len(ids):
+            return np.full(len(visit_id), -1, np.int64)
+        place = np.searchsorted(ids, visit_id).clip(max=len(ids) - 1)
+        return np.where(ids[place] == visit_id, order[place], -1)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The events of one concept.
+
+    Attributes:
+        codes: the code strings; an event's ``code`` is a place in them.
+        offsets: (visits + 1,) int64; the events of visit ``v`` are ``offsets[v]:offsets[v + 1]``.
+        code: (events,) int32.
+        time: (events,) int32, whole seconds since the visit's start (rounded up: known no earlier than in truth).
+        value: (events,) float32, NaN where there is none; None for a concept without numbers.
+        text: None, or the file with all texts and (events + 1,) offsets into it.
+    """
+
+    codes: list[str]
+    offsets: np.ndarray
+    code: np.ndarray
+    time: np.ndarray
+    value: np.ndarray | None
+    text: tuple[np.ndarray, np.ndarray] | None
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        facts = json.loads((folder / "store.json").read_text())
+        arrays = {n: _map(folder / f"{n}.bin", t) for n, t in TYPES.items() if n in facts["arrays"]}
+        text = None
+        if "text" in facts["arrays"]:
+            text = (_map(folder / "text.bin", np.uint8), _map(folder / "text_offsets.bin", np.int64))
+        return cls(
+            facts["codes"],
+            _map(folder / "offsets.bin", np.int64),
+            arrays["code"],
+            arrays["time"],
+            arrays.get("value"),
+            text,
+        )
+
+
+def _map(path: Path, dtype: type) -> np.ndarray:
+    if not path.stat().st_size:
+        return np.zeros(0, dtype)
+    return np.asarray(np.memmap(path, dtype, mode="r"))
+
+
+def open_store(events: Path, key: dict, visits: VisitIndex, concept: str) -> Store:
+    """The store of a concept, built from its canonical events where the cache has none.
+
+    Args:
+        events: the Parquet file with the canonical events, ordered by subject and time.
+        key: what those events depend on.
+        visits: the visits they belong to.
+        concept: its name; ``note`` keeps texts, ``lab`` and ``vital`` keep values.
+    """
+    kept = ("code", "time", *(("value",) if concept in ("lab", "vital") else ()), *(("text",) if concept == "note" else ()))
+    folder = cache.obtain(
+        f"store-{concept}", {"store": STORE_VERSION, "events": key}, lambda out: _build(events, visits, kept, out)
+    )
+    return Store.open(folder)
+
+
+def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], out: Path) -> None:
+    counts = np.zeros(len(visits), np.int64)
+    codes: dict[str, int] = {}
+    files = {n: open(out / f"{n}.bin", "wb") for n in kept}
+    text_lengths = []
+    try:
+        for chunk in _whole_subjects(_chunks(events, visits, codes, kept)):
+            chunk = _in_visit_order(chunk)
+            first = chunk["visit"][0] if len(chunk["visit"]) else 0
+            found = np.bincount(chunk["visit"] - first) if len(chunk["visit"]) else np.zeros(0, np.int64)
+            counts[first : first + len(found)] += found
+            for name in kept:
+                if name == "text":
+                    encoded = [t.encode() for t in chunk["text"]]
+                    text_lengths.extend(map(len, encoded))
+                    files["text"].write(b"".join(encoded))
+                else:
+                    chunk[name].astype(TYPES[name]).tofile(files[name])
+    finally:
+        for file in files.values():
+            file.close()
+    np.r_[0, np.cumsum(counts)].astype(np.int64).tofile(out / "offsets.bin")
+    if "text" in kept:
+        np.r_[0, np.cumsum(np.array(text_lengths, np.int64))].astype(np.int64).tofile(out / "text_offsets.bin")
+    (out / "store.json").write_text(json.dumps({"codes": list(codes), "arrays": kept}))
+
+
+def _chunks(events: Path, visits: VisitIndex, codes: dict[str, int], kept: tuple[str, ...]) -> Iterator[dict]:
+    """Events within visits, some hundred thousand at a time, as arrays: visit number, code number, time and so on."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    columns = ["subject_id", "visit_id", "rejected", *kept]
+    for batch in pq.ParquetFile(events, read_dictionary=["code"]).iter_batches(262_144, columns=columns):
+        if batch["rejected"].null_count < len(batch):
+            batch = batch.filter(pc.is_null(batch["rejected"]))
+        if batch["visit_id"].null_count:
+            batch = batch.filter(pc.is_valid(batch["visit_id"]))
+        if not len(batch):
+            continue
+        visit = _by_runs(visits, batch["visit_id"].to_numpy())
+        dictionary = batch["code"].dictionary.to_pylist()
+        numbers = np.array([codes.setdefault(c, len(codes)) for c in dictionary], np.int32)
+        since = batch["time"].to_numpy() - visits.start[visit]
+        chunk = {
+            "subject": batch["subject_id"].to_numpy(),
+            "visit": visit,
+            "code": numbers[batch["code"].indices.to_numpy()],
+            "time": (-(-since // SECOND)).astype(np.int64).clip(-(2**31), 2**31 - 1),
+        }
+        if "value" in kept:
+            chunk["value"] = batch["value"].to_numpy(zero_copy_only=False)
+        if "text" in kept:
+            chunk["text"] = np.array([t or "" for t in batch["text"].to_pylist()], object)
+        yield chunk
+
+
+def _by_runs(visits: VisitIndex, visit_id: np.ndarray) -> np.ndarray:
+    heads = np.flatnonzero(np.r_[True, visit_id[1:] != visit_id[:-1]])
+    return np.repeat(visits.numbers(visit_id[heads]), np.diff(np.r_[heads, len(visit_id)]))
+
+
+def _whole_subjects(chunks: Iterator[dict]) -> Iterator[dict]:
+    """The same events, cut only between subjects."""
+    held: list[dict] = []
+    for chunk in chunks:
+        cut = int(np.searchsorted(chunk["subject"], chunk["subject"][-1]))
+        if cut or (held and held[-1]["subject"][-1] != chunk["subject"][0]):
+            yield _joined([*held, {n: a[:cut] for n, a in chunk.items()}])
+            held = []
+        held.append({n: a[cut:] for n, a in chunk.items()})
+    if held:
+        yield _joined(held)
+
+
+def _joined(chunks: list[dict]) -> dict:
+    if len(chunks) == 1:
+        return chunks[0]
+    return {n: np.concatenate([c[n] for c in chunks]) for n in chunks[0]}
+
+
+def _in_visit_order(chunk: dict) -> dict:
+    visit = chunk["visit"]
+    if len(visit) and np.any(visit[1:] < visit[:-1]):
+        order = np.argsort(visit, kind="stable")
+        return {n: a[order] for n, a in chunk.items()}
+    return chunk

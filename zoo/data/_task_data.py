@@ -1,0 +1,326 @@
+"""A task on a dataset, ready for models: samples with their splits, and batches with what a model uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from zoo.data._splits import NAMES
+from zoo.data._store import Store, VisitIndex
+from zoo.data._vocabulary import SAMPLE, Vocabulary, fit_codes, fit_values
+from zoo.data._window import Cut, cut, spans
+from zoo.data.batch import Batch, Ragged
+from zoo.data.spec import Spec
+from zoo.registry import UserError, models, nearest
+
+HOUR = 3_600_000_000
+BUCKET = 50
+"""How many batches' worth of shuffled samples are ordered by length among themselves when training."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A concept as the samples of a task see it."""
+
+    store: Store
+    cut: Cut
+    vocabulary: Vocabulary
+    place: np.ndarray
+
+    def ragged(self, visit: np.ndarray, own: np.ndarray, sample: np.ndarray) -> Ragged:
+        """The events of a batch: those of the visits, the ``own`` of them cut for their sample."""
+        begin, end = self.store.offsets[visit], self.store.offsets[visit + 1]
+        end[own] = self.cut.own_end[sample]
+        if self.cut.early[sample].any():
+            self._cut_early(end, visit, own, sample)
+        length = end - begin
+        index = spans(begin, length)
+        place = self.place[self.store.code[index]]
+        offsets = np.zeros(len(visit) + 1, np.int64)
+        np.cumsum(length, out=offsets[1:])
+        time = self.store.time[index].astype(np.float32) / np.float32(3600)
+        if self.store.value is None:
+            return Ragged(_tensor(place.astype(np.int64)), _tensor(offsets), _tensor(time))
+        value = self.store.value[index]
+        return Ragged(
+            _tensor(self.vocabulary.ids(place, value).astype(np.int64)),
+            _tensor(offsets),
+            _tensor(time),
+            _tensor(place.astype(np.int64)),
+            _tensor(self.vocabulary.standardised(place, value).astype(np.float32)),
+        )
+
+    def _cut_early(self, end: np.ndarray, visit: np.ndarray, own: np.ndarray, sample: np.ndarray) -> None:
+        for position in np.flatnonzero(self.cut.early[sample]):  # rare: visits that reach into a later one
+            low, high = np.searchsorted(self.cut.pair_sample, [sample[position], sample[position] + 1])
+            since = own[position - 1] + 1 if position else 0
+            places = own[position] - (visit[own[position]] - self.cut.pair_visit[low:high])
+            seen = places >= since
+            end[places[seen]] = self.cut.pair_end[low:high][seen]
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array)
+
+
+class TaskData:
+    """What `zoo.load` returns.
+
+    Attributes:
+        dataset, task: what it was made of.
+        samples: the cohort: ``subject_id``, ``visit_id``, ``stay_id``, ``prediction_time``, ``label``, ``split``.
+        attrition: how many candidates were left out at each step, and why.
+        levels: the level that each concept's codes are raised to, where it is not ``"code"``.
+        max_visits: how many visits a sample sees at most (the newest), or None.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        task,
+        cohort,
+        visits: VisitIndex,
+        open_store: Callable[[str], Store],
+        subject_split: np.ndarray,
+        *,
+        subject_ids: np.ndarray,
+        concepts: Collection[str] | None = None,
+        levels: Mapping[str, str] | None = None,
+        max_visits: int | None = None,
+        vocabularies: Mapping[str, Vocabulary] | None = None,
+        label_names: tuple[str, ...] | None = None,
+        key: dict | None = None,
+    ):
+        self.dataset, self.task, self.visits = dataset, task, visits
+        self.attrition = cohort.attrition.table()
+        self.levels, self.max_visits, self.key = dict(levels or {}), max_visits, key or {}
+        self._open_store, self._asked = open_store, None if concepts is None else set(concepts)
+        self._vocabularies = dict(vocabularies or {})
+        self._features: dict[str, Feature] = {}
+        self._fixed_label_names = label_names
+        samples = cohort.samples
+        row = np.searchsorted(subject_ids, samples.subject_id.to_numpy())
+        split = subject_split[row] if len(samples) else np.zeros(0, np.int8)
+        self.samples = samples.assign(split=pd.Categorical.from_codes(split, NAMES))
+        self._split = split
+        self._own = visits.numbers(samples.visit_id.to_numpy())
+        self._prediction_time = samples.prediction_time.to_numpy("datetime64[us]")
+        self._subject = samples.subject_id.to_numpy()
+        self._start = visits.start.astype("int64")
+
+    # What is in it
+
+    @property
+    def concepts(self) -> list[str]:
+        """The concepts that models may get: those the dataset offers, or those of them that were asked for."""
+        return [c for c in self.dataset.concepts if self._asked is None or c in self._asked]
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each output; for a multilabel task the codes that training labels hold, in order."""
+        if self._fixed_label_names is not None:
+            return self._fixed_label_names
+        if self.task.kind == "multilabel":
+            lists = self.samples.label[self._split == 0]
+            return tuple(sorted({c for codes in lists for c in codes}))
+        return self.task.labels or (self.task.name,)
+
+    @cached_property
+    def dropped_labels(self) -> dict[str, int]:
+        """Label codes that training has not seen, and how many samples have each; they are no outputs."""
+        if self.task.kind != "multilabel":
+            return {}
+        known = set(self.labels)
+        counts: dict[str, int] = {}
+        for codes in self.samples.label:
+            for code in codes:
+                if code not in known:
+                    counts[code] = counts.get(code, 0) + 1
+        return dict(sorted(counts.items()))
+
+    def size(self, split: str) -> int:
+        """How many samples a split has."""
+        return int((self._split == _split_place(split)).sum())
+
+    def spec(self, model) -> Spec:
+        """What a model (its name, class, instance, or a set of concepts) is built from."""
+        return Spec(
+            self.task.kind,
+            self.labels,
+            {c: self.feature(c).vocabulary for c in self.concepts_for(model)},
+            frozenset(self.task.given),
+            frozenset(self.task.label_concepts),
+        )
+
+    def concepts_for(self, model) -> list[str]:
+        """The concepts that a model gets: those it uses, of those there are.
+
+        Raises:
+            UserError: it needs one that there is not, or none of those it uses is there.
+        """
+        if isinstance(model, Collection) and not isinstance(model, str):
+            for concept in model:
+                if concept not in self.concepts:
+                    self.dataset.require(concept)
+                    raise UserError(f"concept {concept!r} was not asked for: load the data with concepts including it.")
+            return [c for c in self.concepts if c in model]
+        entry = models.entry(model if isinstance(model, str) else model.registered_name)
+        uses, needs = set(entry.facts.get("uses", ())), set(entry.facts.get("needs", ()))
+        for concept in sorted(needs - set(self.concepts)):
+            self.dataset.require(concept)
+            raise UserError(f"model {entry.name!r} needs {concept!r}: load the data with concepts including it.")
+        found = [c for c in self.concepts if c in uses | needs]
+        if uses and not found:
+            raise UserError(
+                f"model {entry.name!r} uses {', '.join(sorted(uses))}, of which the data has none; "
+                f"it has {', '.join(self.concepts) or 'no concepts'}."
+            )
+        return found
+
+    # Batches
+
+    def batches(
+        self, split: str, model, batch_size: int = 64, *, shuffle: bool = False, seed: int = 0
+    ) -> Iterator[Batch]:
+        """Batches of a split with the concepts that a model uses.
+
+        Args:
+            split: ``train``, ``validation`` or ``test``.
+            model: a model's name, class or instance, or a set of concepts.
+            batch_size: rows a batch; the last one may have fewer.
+            shuffle: draw the order from the seed, with samples of like length together; else the order of `samples`.
+            seed: of the shuffle.
+        """
+        features = {c: self.feature(c) for c in self.concepts_for(model)}
+        order = self.sample_order(split, batch_size, shuffle=shuffle, seed=seed)
+        for low in range(0, len(order), batch_size):
+            yield self._batch(order[low : low + batch_size], features)
+
+    def sample_order(self, split: str, batch_size: int, *, shuffle: bool, seed: int) -> np.ndarray:
+        """The places in `samples` that `batches` goes through, in its order."""
+        places = np.flatnonzero(self._split == _split_place(split))
+        if not shuffle:
+            return places
+        random = np.random.default_rng([seed, 20_091])
+        random.shuffle(places)
+        lengths = self._own[places] - self._first(places)
+        bucket = np.arange(len(places)) // (batch_size * BUCKET)
+        places = places[np.lexsort((lengths, bucket))]
+        starts = np.arange(0, len(places), batch_size)
+        full = starts[starts + batch_size <= len(places)]
+        random.shuffle(full)
+        parts = [places[s : s + batch_size] for s in full] + [places[len(full) * batch_size :]]
+        return np.concatenate(parts) if parts else places
+
+    def _first(self, places: np.ndarray) -> np.ndarray:
+        own = self._own[places]
+        first = self.visits.first[own]
+        return first if self.max_visits is None else np.maximum(first, own - self.max_visits + 1)
+
+    def _batch(self, places: np.ndarray, features: Mapping[str, Feature]) -> Batch:
+        first = self._first(places)
+        lengths = self._own[places] - first + 1
+        visit = spans(first, lengths)
+        row_offsets = np.zeros(len(places) + 1, np.int64)
+        np.cumsum(lengths, out=row_offsets[1:])
+        own = row_offsets[1:] - 1
+        base = self._start[first]
+        return Batch(
+            {c: f.ragged(visit, own, places) for c, f in features.items()},
+            _tensor(row_offsets),
+            _tensor((self._start[visit] - np.repeat(base, lengths)) / HOUR),
+            torch.arange(len(places)),
+            _tensor(lengths - 1),
+            _tensor((self._prediction_time[places].astype("int64") - base) / HOUR),
+            _tensor(self._label(places)),
+            _tensor(self._subject[places]),
+        )
+
+    def label(self, split: str) -> np.ndarray:
+        """The labels of a split in the order of `samples`: (samples,), or (samples, labels) bool for multilabel."""
+        return self._label(np.flatnonzero(self._split == _split_place(split)))
+
+    def subject(self, split: str) -> np.ndarray:
+        """(samples,) the subject of each sample of a split."""
+        return self._subject[self._split == _split_place(split)]
+
+    def _label(self, places: np.ndarray) -> np.ndarray:
+        if self.task.kind == "multilabel":
+            offsets, ids = self._label_sets
+            length = offsets[places + 1] - offsets[places]
+            label = np.zeros((len(places), len(self.labels)), bool)
+            label[np.repeat(np.arange(len(places)), length), ids[spans(offsets[places], length)]] = True
+            return label
+        return self._label_column[places]
+
+    @cached_property
+    def _label_column(self) -> np.ndarray:
+        dtype = {"binary": bool, "multiclass": np.int64, "regression": np.float32}[self.task.kind]
+        return self.samples.label.to_numpy().astype(dtype)
+
+    @cached_property
+    def _label_sets(self) -> tuple[np.ndarray, np.ndarray]:
+        place = {c: i for i, c in enumerate(self.labels)}
+        sets = [[place[c] for c in codes if c in place] for codes in self.samples.label]
+        offsets = np.r_[0, np.cumsum([len(s) for s in sets])].astype(np.int64)
+        return offsets, np.array([i for s in sets for i in s], np.int64)
+
+    # Features
+
+    def feature(self, concept: str) -> Feature:
+        """A concept cut for the samples, with its vocabulary (fitted on the training split where none was given)."""
+        if concept not in self._features:
+            store = self._open_store(concept)
+            window = cut(
+                store,
+                self.visits,
+                self._own,
+                self._prediction_time,
+                given=concept in self.task.given,
+                withheld=concept in self.task.label_concepts,
+            )
+            vocabulary = self._vocabularies.get(concept) or self._fit(concept, store, window)
+            self._features[concept] = Feature(store, window, vocabulary, vocabulary.table(store.codes))
+        return self._features[concept]
+
+    def _fit(self, concept: str, store: Store, window: Cut) -> Vocabulary:
+        begin, length = self._seen_in_training(store, window)
+        counts = np.zeros(len(store.codes), np.int64)
+        block = np.cumsum(length) // (4 * SAMPLE)
+        for b in np.unique(block):  # so many events at a time that memory does not grow with the data
+            some = block == b
+            counts += np.bincount(store.code[spans(begin[some], length[some])], minlength=len(counts))
+        vocabulary = fit_codes(store.codes, counts, self.levels.get(concept, "code"))
+        if store.value is None:
+            return vocabulary
+        total = int(length.sum())
+        some = np.arange(min(total, SAMPLE)) * total // max(min(total, SAMPLE), 1)
+        ends = np.cumsum(length)
+        visit = np.searchsorted(ends, some, side="right")
+        index = begin[visit] + some - (ends[visit] - length[visit])
+        return fit_values(vocabulary, vocabulary.table(store.codes)[store.code[index]], store.value[index])
+
+    def _seen_in_training(self, store: Store, window: Cut) -> tuple[np.ndarray, np.ndarray]:
+        """Of each visit, the first event and how many events some training sample sees."""
+        end = store.offsets[:-1].copy()
+        places = np.flatnonzero(self._split == 0)
+        last = places[np.lexsort((self._own[places], self._subject[places]))]
+        last = last[np.r_[self._subject[last][1:] != self._subject[last][:-1], np.ones(min(len(last), 1), bool)]]
+        first = self.visits.first[self._own[last]]
+        earlier = spans(first, self._own[last] - first)
+        end[earlier] = store.offsets[earlier + 1]
+        pairs = np.isin(window.pair_sample, last)
+        end[window.pair_visit[pairs]] = window.pair_end[pairs]
+        np.maximum.at(end, self._own[places], window.own_end[places])
+        return store.offsets[:-1], end - store.offsets[:-1]
+
+
+def _split_place(split: str) -> int:
+    if split not in NAMES:
+        raise UserError(f"unknown split {split!r}: {nearest(split, NAMES)}.")
+    return NAMES.index(split)

@@ -1,0 +1,140 @@
+"""What a model gets: rows of visits, ragged concepts, and samples that point into the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """The events of one concept in a batch, flat, with offsets per visit.
+
+    The visits of all rows follow one another; visit ``v`` has the events ``offsets[v]:offsets[v + 1]``, in the order of time.
+
+    Attributes:
+        ids: (events,) int64 into the concept's vocabulary; for ``lab`` and ``vital`` one id per variable and quantile bin.
+        offsets: (visits + 1,) int64.
+        variable: (events,) int64, for concepts with values: which variable it is (2 and up; 1 unknown); else None.
+        value: (events,) float32, standardised by the training split, NaN where there is none; else None.
+        time: (events,) float32, hours since the start of the event's visit.
+    """
+
+    ids: Tensor
+    offsets: Tensor
+    time: Tensor
+    variable: Tensor | None = None
+    value: Tensor | None = None
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """(visits,) how many events each visit has."""
+        return self.offsets.diff()
+
+    @cached_property
+    def visit(self) -> Tensor:
+        """(events,) the visit of each event."""
+        return torch.repeat_interleave(self.lengths, output_size=len(self.ids))
+
+    def padded(self, name: str = "ids") -> tuple[Tensor, Tensor]:
+        """One row a visit: (visits, longest) of ``ids``, ``time``, ``variable`` or ``value``, padded with 0, and its mask.
+
+        >>> concept = Ragged(torch.tensor([5, 6, 7]), torch.tensor([0, 1, 1, 3]), torch.zeros(3))
+        >>> concept.padded()[0].tolist()
+        [[5, 0], [0, 0], [6, 7]]
+        """
+        mask = torch.arange(_longest(self.lengths), device=self.ids.device) < self.lengths[:, None]
+        source = getattr(self, name)
+        padded = torch.zeros(mask.shape, dtype=source.dtype, device=source.device)
+        padded[mask] = source
+        return padded, mask
+
+    def multi_hot(self, size: int) -> Tensor:
+        """(visits, size) float: 1 where a visit has an id at least once.
+
+        >>> Ragged(torch.tensor([2, 2]), torch.tensor([0, 2]), torch.zeros(2)).multi_hot(4).tolist()
+        [[0.0, 0.0, 1.0, 0.0]]
+        """
+        hot = torch.zeros(len(self.offsets) - 1, size, device=self.ids.device)
+        hot[self.visit, self.ids] = 1
+        return hot
+
+
+def _longest(lengths: Tensor) -> int:
+    return int(lengths.max()) if len(lengths) else 0
+
+
+@dataclass(frozen=True)
+class Batch(Mapping):
+    """Rows of visits with samples in them; a mapping from concept to `Ragged`.
+
+    Attributes:
+        concepts: concept to its events.
+        row_offsets: (rows + 1,) int64; row ``r`` has the visits ``row_offsets[r]:row_offsets[r + 1]`` of the batch, oldest first.
+        visit_start: (visits,) float64, hours since the start of the row's first visit.
+        sample_row: (samples,) int64, the row of each sample.
+        sample_visit: (samples,) int64, the place of the sample's own visit in its row; it is the last it may see.
+        sample_time: (samples,) float64, the prediction time in hours since the start of the row's first visit.
+        label: (samples,) bool, int64 or float32 by task kind, or (samples, labels) bool.
+        subject: (samples,) int64, for intervals over subjects; nothing that a model may look at.
+    """
+
+    concepts: Mapping[str, Ragged]
+    row_offsets: Tensor
+    visit_start: Tensor
+    sample_row: Tensor
+    sample_visit: Tensor
+    sample_time: Tensor
+    label: Tensor
+    subject: Tensor
+
+    def __getitem__(self, concept: str) -> Ragged:
+        return self.concepts[concept]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.concepts)
+
+    def __len__(self) -> int:
+        return len(self.concepts)
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return len(self.sample_row)
+
+    @cached_property
+    def row_lengths(self) -> Tensor:
+        """(rows,) how many visits each row has."""
+        return self.row_offsets.diff()
+
+    @cached_property
+    def visit_mask(self) -> Tensor:
+        """(rows, longest) bool: which places of padded rows are visits."""
+        places = torch.arange(_longest(self.row_lengths), device=self.row_offsets.device)
+        return places < self.row_lengths[:, None]
+
+    def rows(self, per_visit: Tensor) -> Tensor:
+        """Lay (visits, ...) out as (rows, longest, ...), padded with 0."""
+        padded = per_visit.new_zeros(*self.visit_mask.shape, *per_visit.shape[1:])
+        padded[self.visit_mask] = per_visit
+        return padded
+
+    def at_samples(self, per_row_visit: Tensor) -> Tensor:
+        """Pick (samples, ...) out of (rows, longest, ...): each sample at its own visit."""
+        return per_row_visit[self.sample_row, self.sample_visit]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on another device."""
+        moved = {
+            f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self) if f.name != "concepts"
+        }
+        return replace(self, concepts={c: _moved(r, device) for c, r in self.concepts.items()}, **moved)
+
+
+def _moved(ragged: Ragged, device: torch.device | str) -> Ragged:
+    there = {f.name: getattr(ragged, f.name) for f in fields(ragged)}
+    return Ragged(**{n: None if t is None else t.to(device, non_blocking=True) for n, t in there.items()})

@@ -1,0 +1,66 @@
+"""What a model is built from: sizes and names, never a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from zoo.data._vocabulary import Vocabulary
+
+KINDS = ("binary", "multiclass", "multilabel", "regression")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model may know of its data.
+
+    Attributes:
+        kind: ``binary``, ``multiclass``, ``multilabel`` or ``regression``.
+        labels: the name of each output: label codes, classes, or the one label of a binary or regression task.
+        vocabularies: for each concept that the model gets, what its ids mean; ``spec.size(concept)`` ids each.
+        given: concepts of the target visit that are seen whole.
+        label_concepts: concepts of the target visit that are withheld.
+    """
+
+    kind: str
+    labels: tuple[str, ...]
+    vocabularies: Mapping[str, Vocabulary]
+    given: frozenset[str] = frozenset()
+    label_concepts: frozenset[str] = frozenset()
+    facts: dict = field(default_factory=dict)
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """The concepts that the model gets, in a fixed order."""
+        return tuple(self.vocabularies)
+
+    @property
+    def outputs(self) -> int:
+        """How many logits a sample has."""
+        return len(self.labels)
+
+    def size(self, concept: str) -> int:
+        """How many ids a concept has, padding (0) and unknown (1) included."""
+        return self.vocabularies[concept].size
+
+    def to_dict(self) -> dict:
+        """JSON-serialisable; `from_dict` gives the same specification back."""
+        return {
+            "kind": self.kind,
+            "labels": list(self.labels),
+            "vocabularies": {c: v.to_dict() for c, v in self.vocabularies.items()},
+            "given": sorted(self.given),
+            "label_concepts": sorted(self.label_concepts),
+            "facts": self.facts,
+        }
+
+    @classmethod
+    def from_dict(cls, facts: dict) -> Spec:
+        return cls(
+            facts["kind"],
+            tuple(facts["labels"]),
+            {c: Vocabulary.from_dict(v) for c, v in facts["vocabularies"].items()},
+            frozenset(facts["given"]),
+            frozenset(facts["label_concepts"]),
+            facts["facts"],
+        )

@@ -1,0 +1,194 @@
+"""The canonical relations: what every source is turned into, and the rules that hold of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+TIME = pa.timestamp("us")
+
+SCHEMAS = {
+    "subjects": pa.schema(
+        {
+            "subject_id": pa.int64(),
+            "sex": pa.string(),
+            "birth": TIME,
+            "death": TIME,
+            "ethnicity": pa.string(),
+            "period": pa.int64(),
+        }
+    ),
+    "visits": pa.schema(
+        {
+            "subject_id": pa.int64(),
+            "visit_id": pa.int64(),
+            "start": TIME,
+            "end": TIME,
+            "age": pa.float64(),
+            "died": pa.bool_(),
+            "admission_type": pa.string(),
+            "discharge_to": pa.string(),
+            "hospital": pa.string(),
+            "age_capped": pa.bool_(),
+            "arrival": TIME,
+            "order_known": pa.bool_(),
+        }
+    ),
+    "stays": pa.schema(
+        {
+            "subject_id": pa.int64(),
+            "visit_id": pa.int64(),
+            "stay_id": pa.int64(),
+            "start": TIME,
+            "end": TIME,
+            "unit": pa.string(),
+            "type": pa.string(),
+            "died": pa.bool_(),
+        }
+    ),
+}
+EVENTS = pa.schema(
+    {
+        "subject_id": pa.int64(),
+        "visit_id": pa.int64(),
+        "stay_id": pa.int64(),
+        "time": TIME,
+        "code": pa.string(),
+        "value": pa.float64(),
+        "unit": pa.string(),
+        "text": pa.string(),
+    }
+)
+CONCEPTS = ("diagnosis", "procedure", "drug", "lab", "vital", "note")
+
+
+@dataclass
+class Cleaning:
+    """What was left out or nulled while reading, and why: counts by relation and reason, with examples."""
+
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    examples: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def add(self, relation: str, reason: str, count: int, examples: list[str] = ()) -> None:
+        if count:
+            counts = self.counts.setdefault(relation, {})
+            counts[reason] = counts.get(reason, 0) + int(count)
+            shown = self.examples.setdefault(relation, {}).setdefault(reason, [])
+            shown.extend(list(examples)[: 3 - len(shown)])
+
+    def keep(self, relation: str, frame: pd.DataFrame, mask: pd.Series, reason: str, key: str) -> pd.DataFrame:
+        """The rows of a frame where the mask holds; the others are counted, with up to three keys as examples."""
+        dropped = frame.loc[~mask, key]
+        self.add(relation, reason, len(dropped), [f"{key} {k}" for k in dropped.head(3)])
+        return frame[mask]
+
+
+def clean_subjects(subjects: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
+    """Subjects with an id, each once (the first by all columns where a source has one twice), ordered by id."""
+    subjects = cleaning.keep("subjects", subjects, subjects.subject_id.notna(), "no subject_id", "subject_id")
+    subjects = subjects.sort_values(["subject_id", "birth", "death"], kind="stable")
+    once = ~subjects.subject_id.duplicated()
+    return cleaning.keep("subjects", subjects, once, "duplicate subject_id", "subject_id").reset_index(drop=True)
+
+
+def clean_visits(visits: pd.DataFrame, subjects: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
+    """Visits that can be trusted, ordered by subject, start, end and id.
+
+    Left out, and counted: visits without id, subject, start or end, duplicates, those that end before they start,
+    and those that start after their subject's death in hospital (organ donors, mostly).
+    """
+
+    def keep(mask, reason):
+        nonlocal visits
+        visits = cleaning.keep("visits", visits, mask, reason, "visit_id")
+
+    keep(visits.visit_id.notna(), "no visit_id")
+    keep(visits.subject_id.isin(subjects.subject_id), "subject not in the table of subjects")
+    keep(visits.start.notna() & visits.end.notna(), "no start or no end")
+    visits = visits.sort_values(["subject_id", "start", "end", "visit_id"], kind="stable")
+    keep(~visits.visit_id.duplicated(), "duplicate visit_id")
+    keep(visits.end >= visits.start, "ends before it starts")
+    death = visits.subject_id.map(_death_in_hospital(visits, subjects))
+    keep(~(visits.start > death), "starts after the subject's death in hospital")
+    return visits.reset_index(drop=True)
+
+
+def _death_in_hospital(visits: pd.DataFrame, subjects: pd.DataFrame) -> pd.Series:
+    """When each subject that died in hospital did so: at the death time within that visit, else at its end."""
+    fatal = visits[visits.died.fillna(False).astype(bool)].groupby("subject_id")[["start", "end"]].first()
+    death = subjects.set_index("subject_id").death.reindex(fatal.index)
+    inside = (death >= fatal.start) & (death < fatal.end)
+    return death.where(inside, fatal.end)
+
+
+def clean_stays(stays: pd.DataFrame, visits: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
+    """Stays within visits that were kept, each once, ordered by subject, start and id."""
+
+    def keep(mask, reason):
+        nonlocal stays
+        stays = cleaning.keep("stays", stays, mask, reason, "stay_id")
+
+    keep(stays.stay_id.notna(), "no stay_id")
+    subject = stays.visit_id.map(visits.set_index("visit_id").subject_id)
+    keep(subject.notna(), "visit left out or unknown")
+    keep(stays.subject_id == subject[stays.index], "visit of another subject")
+    keep(stays.start.notna() & stays.end.notna(), "no start or no end")
+    stays = stays.sort_values(["subject_id", "start", "end", "stay_id"], kind="stable")
+    keep(~stays.stay_id.duplicated(), "duplicate stay_id")
+    keep(stays.end >= stays.start, "ends before it starts")
+    return stays.reset_index(drop=True)
+
+
+def segments(visits: pd.DataFrame) -> pd.DataFrame:
+    """To which visit a moment belongs: half-open spans of time that do not overlap within a subject.
+
+    A moment belongs to the visit whose [arrival, end] contains it; of several, to the one that starts last.
+
+    Args:
+        visits: cleaned visits, ordered by subject and start.
+
+    Returns:
+        Columns ``subject_id``, ``visit_id``, ``since``, ``until`` (exclusive).
+    """
+    n = len(visits)
+    if not n:
+        return pd.DataFrame({"subject_id": [], "visit_id": [], "since": [], "until": []}).astype(
+            {"subject_id": "int64", "visit_id": "int64", "since": "datetime64[us]", "until": "datetime64[us]"}
+        )
+    subject = visits.subject_id.to_numpy()
+    start = visits.start.to_numpy("datetime64[us]")
+    arrival = visits.arrival.to_numpy("datetime64[us]")
+    since = np.where(np.isnat(arrival), start, np.minimum(arrival, start))
+    until = visits.end.to_numpy("datetime64[us]") + np.timedelta64(1, "us")
+    alone = np.ones(n, bool)
+    overlaps = (subject[1:] == subject[:-1]) & (since[1:] < _running_max(until, subject)[:-1])
+    alone[1:] &= ~np.isin(subject[1:], subject[1:][overlaps])
+    alone[0] = subject[0] not in subject[1:][overlaps]
+    rows = [pd.DataFrame({"subject_id": subject, "visit_id": visits.visit_id, "since": since, "until": until})[alone]]
+    crowded = pd.DataFrame({"subject_id": subject, "visit_id": visits.visit_id, "since": since, "until": until})[~alone]
+    for key, group in crowded.groupby("subject_id"):  # few: subjects with visits that overlap
+        rows.append(_untangle(key, group))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _untangle(subject: int, group: pd.DataFrame) -> pd.DataFrame:
+    since, until = group.since.to_numpy(), group.until.to_numpy()
+    moments = np.unique(np.concatenate([since, until]))
+    inside = (since <= moments[:-1, None]) & (moments[:-1, None] < until)
+    last = inside.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
+    some = inside.any(axis=1)
+    return pd.DataFrame(
+        {
+            "subject_id": subject,
+            "visit_id": group.visit_id.to_numpy()[last[some]],
+            "since": moments[:-1][some],
+            "until": moments[1:][some],
+        }
+    )
+
+
+def _running_max(until: np.ndarray, subject: np.ndarray) -> np.ndarray:
+    return pd.Series(until).groupby(subject).cummax().to_numpy()

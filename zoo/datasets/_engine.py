@@ -1,0 +1,310 @@
+"""From an adapter's lazy expressions to canonical Parquet, sorted by subject and time, each part when first asked for."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from zoo import cache
+from zoo.datasets import _canonical as canonical
+from zoo.datasets import _source as source
+from zoo.registry import UserError, nearest
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+    import pandas as pd
+
+ENGINE_VERSION = 1
+RELATIONS = ("subjects", "visits", "stays")
+
+
+class Dataset:
+    """A source of patients. An adapter derives from this, names its tables and gives one expression a relation.
+
+    Args:
+        root: the folder with the source's tables (see `zoo.datasets._source.Files`).
+        lab_delay: hours after the draw at which a laboratory result counts as known, where the source has no time of
+            result.
+        memory_limit: how much memory DuckDB may take before it spills to disk, such as ``"1GB"``.
+
+    An adapter's methods `subjects`, `visits`, `stays` and one for each concept take a
+    `zoo.datasets._source.Tables` and return lazy Ibis tables with the canonical columns (those it has no value for may
+    be left out); a concept's method also takes the cleaned visits.
+    """
+
+    registered_name: ClassVar[str]
+    version: ClassVar[int] = 1
+    """To be raised whenever the adapter gives other rows for the same source."""
+    needs: ClassVar[tuple[str, ...]]
+    """Tables without which there is nothing to do."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Further tables that `subjects`, `visits` and `stays` read if they are there."""
+    concepts_from: ClassVar[dict[str, tuple[str, ...]]]
+    """For each concept the tables that it is read from; it is offered where any of them exists."""
+    gaps_known: ClassVar[bool] = True
+    """Whether the time between two visits is known."""
+
+    def __init__(self, root: str | Path | None = None, *, lab_delay: float = 0.0, memory_limit: str = "1GB"):
+        if root is None:
+            raise UserError(f"dataset {self.name!r} needs root=, the folder with its tables.")
+        self.root = Path(root).expanduser()
+        if not self.root.is_dir():
+            raise UserError(f"root {str(self.root)!r} is no folder: give the folder with the tables of {self.name!r}.")
+        self.lab_delay, self.memory_limit = float(lab_delay), str(memory_limit)
+        for table in self.needs:
+            if source.find(self.root, table) is None:
+                raise UserError(f"{self.name}: {source.missing_table(self.root, table)}")
+
+    # What an adapter gives
+
+    def subjects(self, tables: source.Tables) -> ir.Table:
+        raise NotImplementedError
+
+    def visits(self, tables: source.Tables) -> ir.Table:
+        raise NotImplementedError
+
+    def stays(self, tables: source.Tables) -> ir.Table | None:
+        return None
+
+    def expression(self, concept: str, tables: source.Tables, visits: ir.Table) -> ir.Table:
+        """The events of a concept, before visits are attached and rows without subject, code or time are set aside."""
+        return getattr(self, concept)(tables, visits)
+
+    # What everyone else reads
+
+    @property
+    def name(self) -> str:
+        return self.registered_name
+
+    @property
+    def concepts(self) -> list[str]:
+        """The concepts that the source has tables for."""
+        offered = {c for c, tables in self.concepts_from.items() if self._present(tables)}
+        return [c for c in canonical.CONCEPTS if c in offered]
+
+    def require(self, concept: str) -> None:
+        """Raise a `UserError` where a concept is not offered, saying which table is missing."""
+        if concept in self.concepts:
+            return
+        if concept in self.concepts_from:
+            tables = " or ".join(map(repr, self.concepts_from[concept]))
+            raise UserError(f"{self.name} at {self.root} offers no {concept!r}: that needs the table {tables}.")
+        if concept in canonical.CONCEPTS:
+            raise UserError(f"{self.name} has no {concept!r}; it has {', '.join(self.concepts)}.")
+        raise UserError(f"unknown concept {concept!r}: {nearest(concept, canonical.CONCEPTS)}.")
+
+    def folder(self) -> Path:
+        """The folder with ``subjects.parquet``, ``visits.parquet`` and ``stays.parquet``, made if need be."""
+        return cache.obtain(f"{self.name}-relations", self._relations_key(), self._write_relations)
+
+    def events_folder(self, concept: str) -> Path:
+        """The folder with ``events.parquet`` of a concept, made if need be.
+
+        Besides the canonical columns the file has ``rejected`` and ``unparsed``: why a row is no event, and which of
+        its values did not parse. Readers leave out rows that have ``rejected`` set; `read` does.
+        """
+        self.require(concept)
+        return cache.obtain(
+            f"{self.name}-{concept}", self.events_key(concept), lambda folder: self._write_events(concept, folder)
+        )
+
+    def events_key(self, concept: str) -> dict:
+        """All that the events of a concept depend on."""
+        files = source.identity(self._present(self.concepts_from[concept]))
+        return {"relations": self._relations_key(), "concept": concept, "files": files, "lab_delay": self.lab_delay}
+
+    def read(self, relation: str) -> pd.DataFrame:
+        """A canonical relation as a DataFrame: ``subjects``, ``visits``, ``stays``, or the events of a concept."""
+        import pyarrow.parquet as pq
+
+        if relation in RELATIONS:
+            return pq.read_table(self.folder() / f"{relation}.parquet").to_pandas()
+        path = self.events_folder(relation) / "events.parquet"
+        columns = [*canonical.EVENTS.names]
+        return pq.read_table(path, columns=columns, filters=_is_event()).to_pandas()
+
+    def report(self, concepts: Iterable[str] = ()) -> canonical.Cleaning:
+        """What was left out or nulled in the relations and in the events of the named concepts, with reasons."""
+        cleaning = canonical.Cleaning()
+        for folder in [self.folder(), *(self.events_folder(c) for c in concepts)]:
+            found = json.loads((folder / "cleaning.json").read_text())
+            cleaning.counts |= found["counts"]
+            cleaning.examples |= found["examples"]
+        return cleaning
+
+    def key(self) -> dict:
+        """What identifies this source and how it is read, for `data_key` of a result."""
+        return self._relations_key()
+
+    def parameters(self) -> dict:
+        """The constructor's arguments that this dataset was made with, where they are of a plain type."""
+        names = [p for p in inspect.signature(type(self).__init__).parameters if p not in ("self", "root")]
+        return {n: getattr(self, n) for n in names if isinstance(getattr(self, n, None), (int, float, str, bool))}
+
+    # How it comes about
+
+    def _relations_key(self) -> dict:
+        if not hasattr(self, "_key"):
+            self._key = self._relations_key_now()
+        return self._key
+
+    def _relations_key_now(self) -> dict:
+        return {
+            "dataset": self.name,
+            "version": [ENGINE_VERSION, self.version],
+            "files": source.identity(self._present([*self.needs, *self.optional])),
+        }
+
+    def _present(self, tables: Iterable[str]) -> list[Path]:
+        return [p for t in tables if (p := source.find(self.root, t)) is not None]
+
+    def _connect(self, folder: Path):
+        import ibis
+
+        spill = folder / "spill"
+        connection = ibis.duckdb.connect(memory_limit=self.memory_limit, temp_directory=str(spill))
+        connection.raw_sql("SET preserve_insertion_order = false")
+        connection.raw_sql("SET enable_progress_bar = false")
+        return connection
+
+    def _write_relations(self, folder: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        connection = self._connect(folder)
+        tables = source.Files(self.root, connection)
+        cleaning = canonical.Cleaning()
+        with source.reading(self._present([*self.needs, *self.optional])):
+            raw = {name: _frame(getattr(self, name)(tables), name, cleaning) for name in RELATIONS}
+        connection.disconnect()
+        subjects = canonical.clean_subjects(raw["subjects"], cleaning)
+        visits = canonical.clean_visits(raw["visits"], subjects, cleaning)
+        stays = canonical.clean_stays(raw["stays"], visits, cleaning)
+        if self._relations_key_now() != self._relations_key():
+            raise UserError(f"the tables in {self.root} changed while they were read: try again.")
+        for name, frame in (("subjects", subjects), ("visits", visits), ("stays", stays)):
+            schema = canonical.SCHEMAS[name]
+            pq.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False), folder / f"{name}.parquet")
+        segments = canonical.segments(visits)
+        pq.write_table(pa.Table.from_pandas(segments, preserve_index=False), folder / "segments.parquet")
+        _save_cleaning(folder, cleaning)
+
+    def _write_events(self, concept: str, folder: Path) -> None:
+        relations = self.folder()
+        connection = self._connect(folder)
+        tables = source.Files(self.root, connection)
+        visits = connection.read_parquet(str(relations / "visits.parquet"), table_name="visits")
+        segments = connection.read_parquet(str(relations / "segments.parquet"), table_name="segments")
+        path = folder / "events.parquet"
+        key = self.events_key(concept)
+        with source.reading(self._present(self.concepts_from[concept])):
+            events = attach_visits(self.expression(concept, tables, visits), visits, segments)
+            connection.to_parquet(events.order_by(["subject_id", "time", "visit_id", "code"]), str(path))
+        if self.events_key(concept) != key:
+            raise UserError(f"the tables in {self.root} changed while they were read: try again.")
+        cleaning = _count_events(connection.read_parquet(str(path), table_name="events"), concept)
+        connection.disconnect()
+        _save_cleaning(folder, cleaning)
+
+
+def attach_visits(events: ir.Table, visits: ir.Table, segments: ir.Table) -> ir.Table:
+    """Complete an adapter's events: all columns, a visit where there is one, and why a row is no event.
+
+    Args:
+        events: at least ``subject_id``, ``time`` and ``code``.
+        visits: cleaned visits.
+        segments: see `zoo.datasets._canonical.segments`.
+
+    Returns:
+        The columns of `zoo.datasets._canonical.EVENTS`, ``rejected`` and ``unparsed``. An event that names no visit
+        gets the one that its time falls into, if any.
+    """
+    import ibis
+
+    types = {n: str(ibis.dtype(t)) for n, t in ibis.Schema.from_pyarrow(canonical.EVENTS).items()}
+    columns = {n: events[n].cast(t) if n in events.columns else ibis.null(t) for n, t in types.items()}
+    unparsed = events.unparsed if "unparsed" in events.columns else ibis.null("string")
+    events = events.select(**columns, unparsed=unparsed)
+
+    known = visits.select(known_visit=visits.visit_id, visit_subject=visits.subject_id)
+    spans = segments.select(
+        span_subject=segments.subject_id, span_visit=segments.visit_id, since=segments.since, until=segments.until
+    )
+    seeking = ibis.ifelse(events.visit_id.isnull(), events.subject_id, ibis.null("int64"))
+    joined = events.left_join(known, events.visit_id == known.known_visit)
+    joined = joined.left_join(
+        spans, [seeking == spans.span_subject, events.time >= spans.since, events.time < spans.until]
+    )
+    rejected = ibis.cases(
+        (joined.subject_id.isnull(), "no subject_id"),
+        (joined.visit_id.notnull() & joined.known_visit.isnull(), "visit left out or unknown"),
+        (joined.visit_id.notnull() & (joined.visit_subject != joined.subject_id), "visit of another subject"),
+        (joined.code.isnull(), "no code"),
+        (joined.time.isnull(), "no time"),
+        else_=ibis.null("string"),
+    )
+    return joined.select(
+        joined.subject_id,
+        visit_id=ibis.coalesce(joined.visit_id, joined.span_visit),
+        **{n: joined[n] for n in canonical.EVENTS.names if n not in ("subject_id", "visit_id")},
+        rejected=rejected,
+        unparsed=joined.unparsed,
+    )
+
+
+def _frame(expression: ir.Table | None, name: str, cleaning: canonical.Cleaning) -> pd.DataFrame:
+    import pyarrow as pa
+
+    schema = canonical.SCHEMAS[name]
+    if expression is None:
+        return schema.empty_table().to_pandas()
+    table = expression.to_pyarrow()
+    if "unparsed" in table.column_names:
+        key = {"subjects": "subject_id", "visits": "visit_id", "stays": "stay_id"}[name]
+        marked = table.filter(table["unparsed"].is_valid()).select([key, "unparsed"]).to_pylist()
+        for row in marked:
+            cleaning.add(
+                name, f"unparsable {row['unparsed'].split(':')[0]}", 1, [f"{key} {row[key]}, {row['unparsed']}"]
+            )
+    count = table.num_rows
+    columns = [
+        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(count, f.type) for f in schema
+    ]
+    frame = pa.table(columns, schema=schema).to_pandas()
+    for f in schema:  # integers with nulls come as floats; ids must not lose digits on the way
+        if pa.types.is_int64(f.type) and table[f.name].null_count if f.name in table.column_names else False:
+            frame[f.name] = table[f.name].cast(pa.int64()).to_pandas(types_mapper={pa.int64(): "Int64"}.get)
+    if "order_known" in frame:
+        frame["order_known"] = frame["order_known"].fillna(True).astype(bool)
+    return frame
+
+
+def _count_events(events: ir.Table, concept: str) -> canonical.Cleaning:
+    cleaning = canonical.Cleaning()
+    marked = events.filter(events.rejected.notnull() | events.unparsed.notnull())
+    counted = marked.group_by(["rejected", "unparsed"]).agg(n=marked.count(), subject=marked.subject_id.min())
+    for row in counted.order_by(counted.n.desc()).to_pyarrow().to_pylist():
+        subject = f"subject_id {row['subject']}"
+        if row["rejected"]:
+            cleaning.add(concept, row["rejected"], row["n"], [subject])
+        if row["unparsed"]:
+            column = row["unparsed"].split(":")[0]
+            cleaning.add(concept, f"unparsable {column}", row["n"], [f"{subject}, {row['unparsed']}"])
+    homeless = events.filter(events.rejected.isnull() & events.visit_id.isnull()).count().execute()
+    cleaning.add(concept, "kept, but within no visit", homeless)
+    return cleaning
+
+
+def _is_event():
+    import pyarrow.compute as pc
+
+    return pc.field("rejected").is_null()
+
+
+def _save_cleaning(folder: Path, cleaning: canonical.Cleaning) -> None:
+    (folder / "cleaning.json").write_text(
+        json.dumps({"counts": cleaning.counts, "examples": cleaning.examples}, indent=1)
+    )

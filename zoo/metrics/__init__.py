@@ -1,0 +1,47 @@
+"""Metrics: plain functions, and the suite of a task kind with intervals by a bootstrap over subjects.
+
+>>> from zoo.metrics import evaluate
+>>> found = evaluate("regression", [1.0, 2.0, 4.0], [1.0, 3.0, 4.0], subject=[1, 2, 3], resamples=0)
+>>> found["mse"].value
+0.3333333333333333
+"""
+
+from zoo.metrics.calibration import brier, ece
+from zoo.metrics.classification import (
+    accuracy,
+    f1,
+    jaccard,
+    kappa_linear,
+    precision_at_k,
+    recall_at_k,
+    sensitivity,
+    specificity,
+)
+from zoo.metrics.ranking import auprc, auroc
+from zoo.metrics.regression import mae, mape, mse, r2
+from zoo.metrics.suite import Metric, evaluate, higher_is_better, metric_names
+from zoo.metrics.threshold import tune_threshold
+
+__all__ = [
+    "Metric",
+    "accuracy",
+    "auprc",
+    "auroc",
+    "brier",
+    "ece",
+    "evaluate",
+    "f1",
+    "higher_is_better",
+    "jaccard",
+    "kappa_linear",
+    "mae",
+    "mape",
+    "metric_names",
+    "mse",
+    "precision_at_k",
+    "r2",
+    "recall_at_k",
+    "sensitivity",
+    "specificity",
+    "tune_threshold",
+]

@@ -1,0 +1,246 @@
+"""The metrics that a task kind gets, with intervals.
+
+| kind | metrics |
+| --- | --- |
+| binary | `auroc`, `auprc`, `f1`, `accuracy`, `sensitivity`, `specificity`, `brier`, `ece` |
+| multiclass | `f1_macro`, `f1_weighted`, `auroc_macro` (one against the rest), `accuracy`, `kappa_linear` |
+| multilabel | `auroc`, `auprc`, `f1`, `jaccard`, each `_micro`, `_macro`, `_samples` |
+| multilabel | `accuracy_element`, and for each k `precision_at_k`, `recall_at_k` |
+| regression | `mae`, `mse`, `mape`, `r2` |
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from zoo.metrics.average import Means
+from zoo.metrics.bootstrap import interval, weights
+from zoo.metrics.calibration import CalibrationError, squared_error
+from zoo.metrics.checks import as_binary, as_class, as_finite, as_probability, same_shape
+from zoo.metrics.classification import Kappa, Overlap, one_hot, right, top_k
+from zoo.metrics.ranking import Areas
+from zoo.metrics.regression import Determination, errors
+
+KINDS = ("binary", "multiclass", "multilabel", "regression")
+LOWER_IS_BETTER = frozenset({"brier", "ece", "mae", "mse", "mape"})
+AVERAGES = ("micro", "macro", "samples")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's value with its 95 % interval; None where there is none, and then `reason` says why.
+
+    `reason` also tells what was left out of a value that is there.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+    def to_dict(self) -> dict:
+        """As it stands in `result.json`.
+
+        >>> Metric(0.5, 0.25, 0.75).to_dict()
+        {'value': 0.5, 'low': 0.25, 'high': 0.75, 'reason': None}
+        """
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Metrics that are computed together: public name to the family's own, and how to make the family."""
+
+    names: dict[str, str]
+    make: Callable
+
+
+def metric_names(kind: str, ks: Iterable[int] = (5, 10)) -> tuple[str, ...]:
+    """Names of the metrics of a kind, in the order of a report.
+
+    >>> metric_names("regression")
+    ('mae', 'mse', 'mape', 'r2')
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
+    if kind == "binary":
+        return "auroc", "auprc", "f1", "accuracy", "sensitivity", "specificity", "brier", "ece"
+    if kind == "multiclass":
+        return "f1_macro", "f1_weighted", "auroc_macro", "accuracy", "kappa_linear"
+    if kind == "regression":
+        return "mae", "mse", "mape", "r2"
+    averaged = [f"{m}_{average}" for m in ("auroc", "auprc", "f1", "jaccard") for average in AVERAGES]
+    top = [f"{m}_at_{k}" for k in ks for m in ("precision", "recall")]
+    return *averaged, "accuracy_element", *top
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether a metric of this package grows with quality.
+
+    >>> higher_is_better("auroc_macro"), higher_is_better("brier")
+    (True, False)
+    """
+    return name not in LOWER_IS_BETTER
+
+
+def evaluate(
+    kind: str,
+    label,
+    score,
+    subject,
+    *,
+    resamples: int = 200,
+    seed: int = 0,
+    threshold: float = 0.5,
+    metrics: Iterable[str] | None = None,
+    ks: Iterable[int] = (5, 10),
+) -> dict[str, Metric]:
+    """Metrics of a kind with 95 % percentile intervals from a bootstrap over subjects.
+
+    Parameters
+    ----------
+    kind : "binary", "multiclass", "multilabel" or "regression"
+    label : (n,) bool; (n,) class numbers; (n, L) bool; (n,) numbers
+    score : probabilities (n,), (n, C) or (n, L); predictions (n,)
+    subject : (n,) whose sample it is; resamples draw subjects with all their samples
+    resamples : 0 for values without intervals
+    seed : of the draws
+    threshold : probabilities of at least this are positive predictions (binary, multilabel)
+    metrics : names of those wanted; None for all of the kind
+    ks : of `precision_at_k` and `recall_at_k`
+
+    Values equal scikit-learn's. A metric that is undefined has the value None and a reason; labels, classes
+    and samples without a positive (for AUROC: or a negative) are left out of averages, and the reason counts
+    them. Raises ValueError for NaN, for scores that are no probabilities, and for shapes that do not fit.
+
+    >>> found = evaluate("binary", [0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], subject=[1, 1, 2, 3])
+    >>> found["auroc"].value, found["f1"].value
+    (1.0, 0.8)
+    >>> evaluate("binary", [0, 0], [0.1, 0.6], subject=[1, 2])["auroc"].reason
+    'undefined: no positive among 2 labels'
+    """
+    ks = tuple(ks)
+    wanted = _wanted(kind, metrics, ks)
+    if np.shape(label)[:1] == (0,):
+        return dict.fromkeys(wanted, Metric(None, reason="undefined: no samples"))
+    label, score = _checked(kind, label, score)
+    subject = _subject(subject, len(label))
+    found: dict[str, Metric] = {}
+    for group in _groups(kind, threshold, ks):
+        if not group.names.keys().isdisjoint(wanted):
+            family = group.make(label, score)
+            found |= _metrics(family, group.names, subject, resamples, seed)
+    return {name: found[name] for name in wanted}
+
+
+def _wanted(kind: str, metrics: Iterable[str] | None, ks: tuple[int, ...]) -> tuple[str, ...]:
+    """The metrics asked for, in the order of a report."""
+    known = metric_names(kind, ks)
+    if metrics is None:
+        return known
+    if isinstance(metrics, str):
+        raise ValueError(f"metrics must be a list of names, such as [{metrics!r}]")
+    metrics = tuple(metrics)
+    for name in metrics:
+        if name not in known:
+            near = difflib.get_close_matches(name, known) or known
+            raise ValueError(f"no metric {name!r} for kind {kind!r}; did you mean {', '.join(near)}?")
+    return tuple(name for name in known if name in metrics)
+
+
+def _checked(kind: str, label, score) -> tuple[np.ndarray, np.ndarray]:
+    """Label and score as arrays of the shapes that `evaluate` promises."""
+    if kind == "multiclass":
+        score = as_probability(score)
+        label = as_class(label, score.shape[1])
+        if len(label) != len(score):
+            raise ValueError(f"{len(label)} labels but {len(score)} rows of scores")
+        return label, score
+    label = as_finite(label, "label") if kind == "regression" else as_binary(label)
+    score = as_finite(score) if kind == "regression" else as_probability(score)
+    same_shape(label, score)
+    if kind == "multilabel":
+        return label, score
+    if label.shape[1] != 1:
+        raise ValueError(f"{kind} takes labels of shape (n,), not {label.shape}")
+    return label[:, 0], score[:, 0]
+
+
+def _subject(subject, samples: int) -> np.ndarray:
+    subject = np.asarray(subject)
+    if subject.shape != (samples,):
+        raise ValueError(f"subject has shape {subject.shape}, expected one for each of {samples} samples")
+    return subject
+
+
+def _groups(kind: str, threshold: float, ks: tuple[int, ...]) -> Iterator[Group]:
+    """The groups of metrics of a kind."""
+    if kind == "binary":
+        return _binary(threshold)
+    if kind == "multiclass":
+        return _multiclass()
+    if kind == "multilabel":
+        return _multilabel(threshold, ks)
+    return iter([Group(_own("mae", "mse", "mape"), errors), Group(_own("r2"), Determination)])
+
+
+def _own(*names: str) -> dict[str, str]:
+    return dict(zip(names, names, strict=True))
+
+
+def _binary(threshold: float) -> Iterator[Group]:
+    yield Group(_own("auroc", "auprc"), lambda y, p: Areas(y[:, None], p[:, None]))
+    yield Group(_own("f1"), lambda y, p: Overlap(y[:, None], p[:, None] >= threshold))
+    yield Group(_own("accuracy", "sensitivity", "specificity"), lambda y, p: right(y, p >= threshold))
+    yield Group(_own("brier"), squared_error)
+    yield Group(_own("ece"), CalibrationError)
+
+
+def _multiclass() -> Iterator[Group]:
+    def overlap(average):
+        def make(y, p):
+            classes = p.shape[1]
+            return Overlap(one_hot(y, classes), one_hot(p.argmax(axis=1), classes), average, "classes")
+
+        return make
+
+    yield Group({"f1_macro": "f1"}, overlap("macro"))
+    yield Group({"f1_weighted": "f1"}, overlap("weighted"))
+    yield Group({"auroc_macro": "auroc"}, lambda y, p: Areas(one_hot(y, p.shape[1]), p, "macro", "classes"))
+    yield Group(_own("accuracy"), lambda y, p: Means({"accuracy": y == p.argmax(axis=1)}))
+    yield Group(_own("kappa_linear"), lambda y, p: Kappa(y, p.argmax(axis=1), p.shape[1]))
+
+
+def _multilabel(threshold: float, ks: tuple[int, ...]) -> Iterator[Group]:
+    for average in AVERAGES:
+        areas = {f"{m}_{average}": m for m in Areas.names}
+        yield Group(areas, lambda y, p, average=average: Areas(y, p, average))
+        overlap = {f"{m}_{average}": m for m in Overlap.names}
+        yield Group(overlap, lambda y, p, average=average: Overlap(y, p >= threshold, average))
+    same = "accuracy_element"
+    yield Group(_own(same), lambda y, p: Means({same: (y == (p >= threshold)).mean(axis=1)}))
+    for k in ks:
+        yield Group(_own(f"precision_at_{k}", f"recall_at_{k}"), lambda y, p, k=k: top_k(y, p, k))
+
+
+def _metrics(family, names: dict[str, str], subject, resamples: int, seed: int) -> dict[str, Metric]:
+    """The metrics of one family: values, and intervals from the same function under resampled weights."""
+    point = family(np.ones((1, len(subject))))
+    single = len(np.unique(subject)) == 1
+    blocks = [family(weight) for weight in weights(subject, 0 if single else resamples, seed)]
+    found = {}
+    for name, own in names.items():
+        resampled = np.concatenate([block[own] for block in blocks]) if blocks else np.empty(0)
+        low, high, remark = interval(resampled)
+        if single and resamples:
+            remark = "no interval: one subject"
+        found[name] = _metric(point[own][0], low, high, family.reasons.get(own), remark)
+    return found
+
+
+def _metric(value: float, low, high, reason: str | None, remark: str | None) -> Metric:
+    if np.isnan(value):
+        return Metric(None, reason=reason or "undefined")
+    return Metric(float(value), low, high, "; ".join(filter(None, (reason, remark))) or None)

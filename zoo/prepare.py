@@ -1,0 +1,183 @@
+"""A dataset and a task become data that models can be trained on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from zoo import registry
+from zoo.data._splits import split_subjects
+from zoo.data._store import Store, VisitIndex, open_store
+from zoo.data._task_data import TaskData
+from zoo.data._window import spans
+from zoo.knowledge import icd
+from zoo.registry import UserError, nearest
+from zoo.tasks._task import CodeSets, Relations, Task
+
+if TYPE_CHECKING:
+    from zoo.datasets._engine import Dataset
+
+
+def load_dataset(name: str, root: str | Path | None = None, **parameters) -> Dataset:
+    """Open a dataset; nothing is read before it is asked for.
+
+    Args:
+        name: a registered dataset, such as ``"mimic3"``; see `zoo.list_datasets`.
+        root: the folder with its tables.
+        **parameters: the dataset's own.
+
+    Raises:
+        UserError: the name, a parameter, the root or a table that is always needed is unknown or missing.
+    """
+    thing = registry.datasets.get(name)
+    check_parameters(f"dataset {name!r}", thing, parameters)
+    return thing(root=root, **parameters)
+
+
+def load_task(name: str, **parameters) -> Task:
+    """Make a task.
+
+    >>> load_task("readmission", days=15).days
+    15
+    """
+    thing = registry.tasks.get(name)
+    check_parameters(f"task {name!r}", thing, parameters)
+    return thing(**parameters)
+
+
+def load(
+    dataset: str | Dataset,
+    task: str | Task,
+    root: str | Path | None = None,
+    concepts: Collection[str] | None = None,
+    levels: Mapping[str, str] | None = None,
+    split: str | Sequence[float] | None = None,
+    split_seed: int = 0,
+    max_visits: int | None = None,
+    **parameters,
+) -> TaskData:
+    """Prepare a task on a dataset.
+
+    Args:
+        dataset: a registered name, or what `load_dataset` made.
+        task: a registered name, or what `load_task` made.
+        root: the folder with the dataset's tables.
+        concepts: the concepts that models may get; all that the dataset offers by default. Each is extracted when a
+            model first asks for it.
+        levels: the level to raise a concept's codes to, such as ``{"diagnosis": "ccs"}``.
+        split: shares of subjects, ``"temporal"``, ``"hospital"`` or a file; 0.8, 0.1, 0.1 by default.
+        split_seed: seed of the hash that splits subjects.
+        max_visits: the newest so many visits are seen; all by default.
+        **parameters: the task's, and the dataset's.
+
+    Raises:
+        UserError: for whatever is unknown or missing, saying how to mend it.
+    """
+    if isinstance(concepts, str):
+        raise UserError(f"concepts={concepts!r} must be a list or a set of names, such as [{concepts!r}].")
+    dataset_own, task_own = _share_out(dataset, task, parameters)
+    if isinstance(dataset, str):
+        dataset = load_dataset(dataset, root, **dataset_own)
+    if isinstance(task, str):
+        task = load_task(task, **task_own)
+    for concept in [*(concepts or ()), *task.needs]:
+        dataset.require(concept)
+    for level in (levels or {}).values():
+        icd.to_level([], level)
+    if max_visits is not None and (not isinstance(max_visits, int) or max_visits < 1):
+        raise UserError(f"max_visits={max_visits!r} must be a whole number of at least 1, or None.")
+    key = {
+        "dataset": dataset.key(),
+        "dataset_parameters": dataset.parameters(),
+        "task": task.name,
+        "task_parameters": task.parameters(),
+        "concepts": sorted(concepts) if concepts is not None else None,
+        "levels": dict(levels or {}),
+        "split": str(split) if isinstance(split, (str, Path)) else split,
+        "split_seed": split_seed,
+        "max_visits": max_visits,
+    }
+    return prepare(
+        dataset, task, concepts=concepts, levels=levels, split=split, split_seed=split_seed, max_visits=max_visits, key=key
+    )
+
+
+def prepare(dataset: Dataset, task: Task, *, split=None, split_seed: int = 0, cohort=None, **keywords) -> TaskData:
+    """The data of a task on an opened dataset; ``cohort`` fixes the samples where they are known already."""
+    folder = dataset.folder()
+    visits = VisitIndex.read(folder)
+    stores: dict[str, Store] = {}
+
+    def store(concept: str) -> Store:
+        if concept not in stores:
+            events = dataset.events_folder(concept) / "events.parquet"
+            stores[concept] = open_store(events, dataset.events_key(concept), visits, concept)
+        return stores[concept]
+
+    subjects, visit_frame = dataset.read("subjects"), dataset.read("visits")
+    if cohort is None:
+        relations = Relations(
+            dataset.name,
+            subjects,
+            visit_frame,
+            dataset.read("stays"),
+            dataset.gaps_known,
+            lambda concept, level: code_sets(store(concept), level),
+        )
+        cohort = task.cohort(relations)
+        if not len(cohort.samples):
+            steps = "; ".join(f"{s['step']}: {s['left_out']} left out" for s in cohort.attrition.steps)
+            raise UserError(f"task {task.name!r} has no sample on {dataset.name} ({steps}).")
+    subject_split = split_subjects(subjects, visit_frame, split, split_seed)
+    return TaskData(
+        dataset, task, cohort, visits, store, subject_split, subject_ids=subjects.subject_id.to_numpy(), **keywords
+    )
+
+
+def code_sets(store: Store, level: str) -> CodeSets:
+    """The distinct codes of each visit at a level; codes that the level does not know are left out."""
+    raised = icd.to_level(store.codes, level)
+    names, place = np.unique([c for c in raised if c is not None], return_inverse=True)
+    table = np.full(len(store.codes), -1)
+    table[[i for i, c in enumerate(raised) if c is not None]] = place
+    visits = len(store.offsets) - 1
+    ids = table[store.code].astype(np.int64)
+    visit = np.repeat(np.arange(visits), np.diff(store.offsets))
+    pairs = pd.unique((visit * max(len(names), 1) + ids)[ids >= 0])
+    pairs.sort()
+    visit, ids = np.divmod(pairs, max(len(names), 1))
+    offsets = np.r_[0, np.cumsum(np.bincount(visit, minlength=visits))].astype(np.int64)
+    return CodeSets(names.astype(object), offsets, ids)
+
+
+def check_parameters(what: str, thing: type, parameters: Mapping) -> None:
+    """Raise a `UserError` naming the nearest where a thing has no such parameter."""
+    known = parameters_of(thing)
+    for name in parameters:
+        if name not in known:
+            raise UserError(f"{what} has no parameter {name!r}: {nearest(name, known)}.")
+
+
+def parameters_of(thing: type) -> dict[str, inspect.Parameter]:
+    """The parameters of a dataset, task or model that a user may set."""
+    found = inspect.signature(thing.__init__).parameters
+    return {n: p for n, p in found.items() if n not in ("self", "root", "spec") and p.kind is not p.VAR_KEYWORD}
+
+
+def _share_out(dataset: str | Dataset, task: str | Task, parameters: Mapping) -> tuple[dict, dict]:
+    of_dataset = parameters_of(registry.datasets.get(dataset)) if isinstance(dataset, str) else {}
+    of_task = parameters_of(registry.tasks.get(task)) if isinstance(task, str) else {}
+    for name in parameters:
+        if name not in {**of_dataset, **of_task}:
+            raise UserError(
+                f"neither task nor dataset has a parameter {name!r}: {nearest(name, {**of_dataset, **of_task})}."
+            )
+    return (
+        {n: v for n, v in parameters.items() if n in of_dataset},
+        {n: v for n, v in parameters.items() if n in of_task},
+    )

@@ -1,0 +1,165 @@
+"""Names to things: datasets, tasks and models, ours and everyone else's.
+
+A thing is registered by decorator when its module is imported. Which module to import for a name is known from
+the entry-point groups ``zoo.datasets``, ``zoo.tasks`` and ``zoo.models``, so that names can be listed without
+importing anything heavy, and a package that is merely installed contributes its own.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class UserError(ValueError):
+    """A mistake that the person at the keyboard can mend: says what is wrong, where, and how to mend it."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known names are near to a name that is not known.
+
+    >>> nearest("readmision", ["los", "readmission"])
+    "did you mean 'readmission'? Known: los, readmission"
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    return f"{hint}Known: {', '.join(known) or 'none'}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered thing: its class and what its decorator said of it (``paper``, ``uses``, ``kinds``, ...)."""
+
+    name: str
+    thing: type
+    facts: dict = field(default_factory=dict)
+
+
+class Registry:
+    """The names of one noun.
+
+    Args:
+        noun: what the things are called in messages, such as ``"model"``.
+        group: the entry-point group in which packages name their modules, such as ``"zoo.models"``.
+    """
+
+    def __init__(self, noun: str, group: str):
+        self.noun, self.group = noun, group
+        self._entries: dict[str, Entry] = {}
+
+    def register(self, name: str, **facts) -> Callable[[type], type]:
+        """Decorate a class so that it is known by ``name``.
+
+        Raises:
+            UserError: another class is registered under that name, or an installed package has claimed it.
+        """
+
+        def decorate(thing: type) -> type:
+            taken = self._entries.get(name)
+            holder = f"{taken.thing.__module__}.{taken.thing.__qualname__}" if taken else self._claimed(name, thing)
+            if holder:
+                raise UserError(f"{self.noun} {name!r} is registered already, by {holder}: choose another name.")
+            self._entries[name] = Entry(name, thing, facts)
+            thing.registered_name = name
+            return thing
+
+        return decorate
+
+    def names(self) -> list[str]:
+        """All names, registered by decorator or by entry point, sorted; imports nothing."""
+        return sorted({*self._entries, *self._modules()})
+
+    def entry(self, name: str) -> Entry:
+        """The entry of a name; imports the module that registers it if need be.
+
+        Raises:
+            UserError: nothing has that name (the nearest names are given), its module cannot be imported, or two
+                installed packages claim the name.
+        """
+        if name not in self._entries:
+            points = self._modules().get(name)
+            if points is None:
+                raise UserError(f"unknown {self.noun} {name!r}: {nearest(name, self.names())}.")
+            if len(points) > 1:
+                holders = " and ".join(f"{_distribution(p)} ({p.value})" for p in points)
+                raise UserError(f"{self.noun} {name!r} is claimed by {holders}: uninstall one of them.")
+            self._load(name, points[0])
+        return self._entries[name]
+
+    def get(self, name: str) -> type:
+        """The class of a name; see `entry`."""
+        return self.entry(name).thing
+
+    def summary(self, name: str) -> str:
+        """The first line of what a name's documentation says, without importing it where that can be avoided."""
+        if name in self._entries:
+            return _first_line(self._entries[name].thing.__doc__)
+        source = _source(self._modules()[name][0].value)
+        return _registered_docstring(source, name) if source else ""
+
+    def _load(self, name: str, point: importlib.metadata.EntryPoint) -> None:
+        try:
+            point.load()
+        except Exception as error:
+            raise UserError(
+                f"{self.noun} {name!r} of {_distribution(point)} cannot be imported from {point.value}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if name not in self._entries:
+            raise UserError(
+                f"{_distribution(point)} names {point.value} for {self.noun} {name!r}, but that module registers no "
+                f"such name: add @register_{self.noun}({name!r}) to its class."
+            )
+
+    def _modules(self) -> dict[str, list[importlib.metadata.EntryPoint]]:
+        found: dict[str, list] = {}
+        for point in importlib.metadata.entry_points(group=self.group):
+            points = found.setdefault(point.name, [])
+            if all(point.value != other.value for other in points):
+                points.append(point)
+        return found
+
+    def _claimed(self, name: str, thing: type) -> str:
+        others = [p for p in self._modules().get(name, ()) if p.module != thing.__module__]
+        return " and ".join(f"{_distribution(p)} ({p.value})" for p in others)
+
+
+def _distribution(point: importlib.metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist else "an unknown package"
+
+
+def _first_line(docstring: str | None) -> str:
+    return (docstring or "").strip().split("\n")[0]
+
+
+def _source(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ImportError:
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _registered_docstring(source: Path, name: str) -> str:
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            for decorator in node.decorator_list:
+                argument = decorator.args[0] if isinstance(decorator, ast.Call) and decorator.args else None
+                if isinstance(argument, ast.Constant) and argument.value == name:
+                    return _first_line(ast.get_docstring(node))
+    return ""
+
+
+datasets = Registry("dataset", "zoo.datasets")
+tasks = Registry("task", "zoo.tasks")
+models = Registry("model", "zoo.models")
+
+register_dataset = datasets.register
+register_task = tasks.register
+register_model = models.register

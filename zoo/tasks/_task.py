@@ -1,0 +1,176 @@
+"""What a task is, and the cohort it returns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from zoo.registry import UserError
+
+
+@dataclass(frozen=True)
+class CodeSets:
+    """The distinct codes of each visit.
+
+    Attributes:
+        names: (codes,) code strings.
+        offsets: (visits + 1,) int64, in the order of `Relations.visits`.
+        ids: int64 places in ``names``, ascending within a visit.
+    """
+
+    names: np.ndarray
+    offsets: np.ndarray
+    ids: np.ndarray
+
+    def lists(self, visits: np.ndarray) -> list[list[str]]:
+        """The code strings of the visits with these numbers."""
+        names = self.names[self.ids]
+        return [names[a:b].tolist() for a, b in zip(self.offsets[visits], self.offsets[visits + 1], strict=True)]
+
+
+@dataclass(frozen=True)
+class Relations:
+    """What a task sees of a dataset: small canonical tables, and code sets of a concept when it asks for them.
+
+    Attributes:
+        name: the dataset's.
+        subjects, visits, stays: the canonical relations; visits and stays are ordered by subject and start.
+        gaps_known: whether the time between two visits is known.
+        code_sets: from a concept and a level to the code sets of all visits.
+    """
+
+    name: str
+    subjects: pd.DataFrame
+    visits: pd.DataFrame
+    stays: pd.DataFrame
+    gaps_known: bool
+    code_sets: Callable[[str, str], CodeSets]
+
+    def candidates(self, unit: str = "visit") -> Candidates:
+        """All visits, or all ICU stays, as candidates for samples.
+
+        The frame has the relation's columns, the subject's ``death``, and ``visit``, the number of the visit; that of
+        stays also has its visit's ``age``, ``visit_died`` and ``visit_end``.
+        """
+        death = self.subjects.set_index("subject_id").death
+        visits = self.visits.assign(visit=np.arange(len(self.visits)))
+        if unit == "visit":
+            frame = visits.assign(stay_id=pd.array([pd.NA] * len(visits), dtype="Int64"))
+            return Candidates("visits", frame.assign(death=frame.subject_id.map(death)))
+        known = visits[["visit_id", "visit", "age", "died", "end"]]
+        known = known.rename(columns={"died": "visit_died", "end": "visit_end"})
+        frame = self.stays.merge(known, on="visit_id", how="left", validate="many_to_one")
+        if not len(frame):
+            raise UserError(f"{self.name} has no stays (its table of ICU stays is absent or empty): use unit='visit'.")
+        return Candidates("stays", frame.assign(death=frame.subject_id.map(death)))
+
+
+@dataclass
+class Attrition:
+    """How many candidates were left out at each step, and why."""
+
+    steps: list[dict] = field(default_factory=list)
+
+    def add(self, step: str, left_out: int, remaining: int) -> None:
+        self.steps.append({"step": step, "left_out": int(left_out), "remaining": int(remaining)})
+
+    def table(self) -> pd.DataFrame:
+        """Columns ``step``, ``left_out``, ``remaining``."""
+        return pd.DataFrame(self.steps, columns=["step", "left_out", "remaining"])
+
+
+class Candidates:
+    """The candidates that are left.
+
+    Attributes:
+        frame: one row a candidate.
+        attrition: what was left out so far.
+    """
+
+    def __init__(self, what: str, frame: pd.DataFrame):
+        self.frame, self.attrition = frame, Attrition()
+        self.attrition.add(f"all {what}", 0, len(frame))
+
+    def leave_out(self, mask: pd.Series | np.ndarray, reason: str) -> None:
+        """Leave out the candidates for which the mask holds; null counts as not."""
+        mask = pd.Series(mask, index=self.frame.index).fillna(False).astype(bool)
+        self.frame = self.frame[~mask]
+        self.attrition.add(reason, mask.sum(), len(self.frame))
+
+    def leave_out_unordered(self, keep: bool) -> None:
+        """Leave out visits of subjects whose visits cannot be ordered in time, unless they are asked for."""
+        if not keep and not self.frame.order_known.all():
+            self.leave_out(~self.frame.order_known, "order of the subject's visits unknown")
+
+    def cohort(self, prediction_time: pd.Series, label: pd.Series | list) -> Cohort:
+        """The samples, when all that had to be left out is."""
+        samples = self.frame[["subject_id", "visit_id", "stay_id"]].reset_index(drop=True)
+        samples["stay_id"] = samples["stay_id"].astype("Int64")
+        samples["prediction_time"] = np.asarray(prediction_time).astype("datetime64[us]")
+        samples["label"] = pd.Series(label).to_numpy() if not isinstance(label, list) else pd.Series(label, dtype=object)
+        return Cohort(samples, self.attrition)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Samples and how they were arrived at.
+
+    Attributes:
+        samples: columns ``subject_id``, ``visit_id``, ``stay_id`` (or null), ``prediction_time``, ``label``.
+        attrition: what was left out.
+    """
+
+    samples: pd.DataFrame
+    attrition: Attrition
+
+
+class Task:
+    """A prediction task. A subclass states its kind and returns a cohort; the framework cuts the features.
+
+    Attributes:
+        kind: ``binary``, ``multiclass``, ``multilabel`` or ``regression``.
+        labels: names of the classes of a multiclass task; those of a multilabel task are fitted on the training split.
+        given: concepts of the target visit that a sample sees whole, whatever their time.
+        label_concepts: concepts of the target visit that a sample never sees.
+        needs: concepts that the label is made from.
+    """
+
+    registered_name: ClassVar[str]
+    kind: str
+    labels: tuple[str, ...] | None = None
+    given: frozenset[str] = frozenset()
+    label_concepts: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
+
+    def cohort(self, relations: Relations) -> Cohort:
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        return self.registered_name
+
+    def parameters(self) -> dict:
+        """The constructor's arguments that this task was made with."""
+        return {n: getattr(self, n) for n in inspect.signature(type(self).__init__).parameters if n != "self"}
+
+
+def one_of(name: str, value: object, choices: tuple) -> None:
+    """Raise a `UserError` where a task's parameter is none of its choices."""
+    if value not in choices:
+        raise UserError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}.")
+
+
+def number(name: str, value: object, low: float = 0) -> None:
+    """Raise a `UserError` where a task's parameter is no number, or under its least value."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= low:
+        raise UserError(f"{name}={value!r} must be a number of at least {low}.")
+
+
+def hours_after(start: pd.Series, hours: float) -> pd.Series:
+    """Times moved by a number of hours."""
+    return start + pd.Timedelta(seconds=round(hours * 3600))

@@ -1,0 +1,107 @@
+"""Readmission after a discharge from hospital, or to the ICU within a hospital visit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from zoo.registry import UserError, register_task
+from zoo.tasks._task import Candidates, Cohort, Relations, Task, number, one_of
+
+PLANNED = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
+"""Admission types of MIMIC-III and MIMIC-IV that are planned."""
+STEP_DOWN = "stepdown/other"
+"""The type of eICU stays that are no intensive care."""
+
+
+@register_task("readmission")
+class Readmission(Task):
+    """Whether the patient is back within 30 days of discharge, predicted at discharge.
+
+    One sample for each visit that the patient left alive. The label is true if the next admission comes at most
+    ``days`` × 24 hours after discharge; a subject's last visit stays in, as negative.
+
+    Args:
+        days: the longest time between discharge and a readmission.
+        min_age: the least age at the visit, in years; None takes all.
+        unplanned: count only admissions that were not planned (elective, or surgery on the same day).
+        min_gap_hours: an admission that comes sooner than this after discharge is a transfer and does not count.
+        unit: ``"stay"``: return to the ICU within the same hospital visit, predicted at discharge from the ICU (the
+            other parameters but ``min_age`` do not apply). Moves to a step-down unit are left out.
+    """
+
+    kind = "binary"
+    labels = ("readmission",)
+
+    def __init__(
+        self,
+        days: float = 30,
+        min_age: float | None = 18,
+        unplanned: bool = False,
+        min_gap_hours: float = 0,
+        unit: str = "visit",
+    ):
+        one_of("unit", unit, ("visit", "stay"))
+        number("days", days)
+        number("min_gap_hours", min_gap_hours)
+        if min_age is not None:
+            number("min_age", min_age)
+        self.days, self.min_age, self.unplanned = days, min_age, bool(unplanned)
+        self.min_gap_hours, self.unit = min_gap_hours, unit
+
+    def cohort(self, relations: Relations) -> Cohort:
+        return self._of_stays(relations) if self.unit == "stay" else self._of_visits(relations)
+
+    def _of_visits(self, relations: Relations) -> Cohort:
+        if not relations.gaps_known:
+            raise UserError(
+                f"{relations.name} does not tell the time between hospital visits: use unit='stay' for the return to "
+                "the ICU within one visit."
+            )
+        candidates = relations.candidates()
+        candidates.frame["label"] = self._readmitted(candidates.frame)
+        self._leave_out_young(candidates)
+        candidates.leave_out(candidates.frame.died.isna(), "death in hospital unknown")
+        candidates.leave_out(candidates.frame.died, "died in hospital")
+        return candidates.cohort(candidates.frame.end, candidates.frame.label)
+
+    def _readmitted(self, visits: pd.DataFrame) -> np.ndarray:
+        """(visits,) whether the first later admission that counts comes in time; visits ordered by subject and start."""
+        counts = np.ones(len(visits), bool)
+        if self.unplanned:
+            counts = ~visits.admission_type.fillna("").str.upper().isin(PLANNED).to_numpy()
+        subject = visits.subject_id.to_numpy()
+        start, end = visits.start.to_numpy("datetime64[us]"), visits.end.to_numpy("datetime64[us]")
+        label = np.zeros(len(visits), bool)
+        pending = np.arange(len(visits))
+        step = 1
+        while len(pending):  # as many rounds as some subject has visits in a row that do not count
+            pending = pending[pending + step < len(visits)]
+            later = pending + step
+            same = subject[later] == subject[pending]
+            pending, later = pending[same], later[same]
+            gap = start[later] - end[pending]
+            valid = counts[later]
+            if self.min_gap_hours:
+                valid = valid & (gap >= np.timedelta64(round(self.min_gap_hours * 3600), "s"))
+            label[pending[valid]] = gap[valid] <= np.timedelta64(round(self.days * 86400), "s")
+            pending = pending[~valid]
+            step += 1
+        return label
+
+    def _of_stays(self, relations: Relations) -> Cohort:
+        candidates = relations.candidates("stay")
+        candidates.leave_out(candidates.frame.type == STEP_DOWN, "no intensive care (step-down unit)")
+        frame = candidates.frame
+        back = (frame.type == "readmit").astype(int)
+        later = back[::-1].groupby(frame.visit_id[::-1]).cumsum()[::-1] - back
+        candidates.frame = frame.assign(label=later > 0)
+        self._leave_out_young(candidates)
+        candidates.leave_out(candidates.frame.died.isna(), "death in the unit unknown")
+        candidates.leave_out(candidates.frame.died, "died in the unit")
+        return candidates.cohort(candidates.frame.end, candidates.frame.label)
+
+    def _leave_out_young(self, candidates: Candidates) -> None:
+        if self.min_age is not None:
+            candidates.leave_out(candidates.frame.age.isna(), "age unknown")
+            candidates.leave_out(candidates.frame.age < self.min_age, f"younger than {self.min_age:g}")
