@@ -169,7 +169,7 @@ def test_to_level_keeps_order_and_length():
 
 
 def test_an_unknown_level_names_the_known():
-    with pytest.raises(ValueError, match=r"did you mean 'icd3'.*ccs, icd3, code"):
+    with pytest.raises(ValueError, match=r"did you mean 'icd3'.*ccs, code, icd3"):
         icd.to_level([], "icd")
 
 

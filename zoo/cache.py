@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from zoo.progress import progress
 from zoo.registry import UserError
 
 
@@ -61,7 +62,8 @@ def obtain(kind: str, key: object, build: Callable[[Path], None]) -> Path:
             if not entry.is_dir():
                 shutil.rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir()
-                build(unfinished)
+                with progress(f"preparing {kind}"):
+                    build(unfinished)
                 (unfinished / "key.json").write_text(json.dumps(key, indent=1, default=str))
                 unfinished.rename(entry)
     except OSError as error:

@@ -27,7 +27,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "did you mean 'readmission'? Known: los, readmission"
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    by_lower = {k.lower(): k for k in known}
+    close = [by_lower[c] for c in difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{hint}Known: {', '.join(known) or 'none'}"
 

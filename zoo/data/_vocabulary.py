@@ -124,7 +124,7 @@ def fit_values(vocabulary: Vocabulary, place: np.ndarray, value: np.ndarray, bin
     code, value = code[order], value[order]
     count = np.bincount(code, minlength=n)
     start = np.cumsum(count) - count
-    edges = np.full((n, bins - 1), np.inf, np.float32)
+    edges = np.full((n, bins - 1), np.finfo(np.float32).max, np.float32)  # none seen: all values in the first bin
     some = count > 0
     for b in range(1, bins):
         edges[some, b - 1] = value[start[some] + (count[some] * b) // bins]

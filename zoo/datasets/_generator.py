@@ -391,7 +391,7 @@ def prescribed(rng, visits: Visits) -> tuple[np.ndarray, np.ndarray]:
 def _orders(rng, visits: Visits) -> Orders:
     visit, drug = prescribed(rng, visits)
     length = (visits.end - visits.start)[visit]
-    times = 1 + np.minimum(rng.poisson(0.25 * length / DAY), 5)
+    times = 1 + np.minimum(rng.poisson(0.28 * length / DAY), 5)
     visit, drug, length = np.repeat(visit, times), np.repeat(drug, times), np.repeat(length, times)
     first = np.zeros(len(visit), dtype=bool)
     first[np.cumsum(times) - times] = True
@@ -423,18 +423,18 @@ def _values(rng, kind: str, visits: Visits, visit: np.ndarray, noise: float) -> 
     return np.rint(value * scale) / scale
 
 
-PANELS = {"chemistry": (0.95, 0.95), "count": (0.9, 0.9), "coagulation": (0.5, 0.2), "gas": (0.6, 0.1),
-          "liver": (0.35, 0.15), "cardiac": (0.25, 0.1)}  # share of draws with it: intensive care, ward  # fmt: skip
+PANELS = {"chemistry": (0.9, 0.85), "count": (0.6, 0.6), "coagulation": (0.3, 0.15), "gas": (0.5, 0.08),
+          "liver": (0.25, 0.1), "cardiac": (0.2, 0.08)}  # share of draws with it: intensive care, ward  # fmt: skip
 
 
 def _labs(rng, visits: Visits) -> Labs:
     """Draws through the visit, one in the emergency department, and some after discharge."""
-    n, most = len(visits), 5
+    n, most = len(visits), 4
     rows = np.arange(n)
-    spacing = np.where(visits.intensive, 10 * HOUR, 30 * HOUR)
-    offset = (np.arange(most) + rng.random((n, most)) * 0.6)[None].reshape(n, most) * spacing[:, None]
+    spacing = np.where(visits.intensive, 12 * HOUR, 36 * HOUR)
+    offset = (np.arange(most) + rng.random((n, most)) * 0.6) * spacing[:, None]
     offset[:, 0] = rng.random(n) * 3 * HOUR
-    inside = offset < np.minimum(visits.end - visits.start, np.where(visits.intensive, most, 3) * spacing)[:, None]
+    inside = offset < np.minimum(visits.end - visits.start, np.where(visits.intensive, most, 2) * spacing)[:, None]
     visit, draw = np.nonzero(inside)
     time = visits.start[visit] + offset[visit, draw].astype(int)
     place = (rng.random(len(visit)) < 0.06).astype(int)

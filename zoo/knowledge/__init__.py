@@ -1,1 +1,1 @@
-"""What is known apart from any dataset: code systems, vital signs, and small fact tables with their sources."""
+"""What is known apart from any dataset: code systems, vital signs, and fact tables with their sources."""

@@ -16,13 +16,14 @@ come from.
 """
 
 import csv
-import difflib
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+from zoo.registry import UserError, nearest
 
 SYSTEMS = ("ICD9CM", "ICD10CM", "ICD9PROC", "ICD10PCS")
 
@@ -38,7 +39,7 @@ _CCS_TABLES = {
 def dotted(code: str | None, system: str) -> str:
     """Write a code of `system` (one of `SYSTEMS`) in capitals with its dot, however the source wrote it.
 
-    Blank and None give an empty string. An unknown system is a ValueError.
+    Blank and None give an empty string. An unknown system is a `UserError`.
 
     >>> dotted("4280", "ICD9CM"), dotted("e8781", "ICD9CM"), dotted("V45.81", "ICD9CM")
     ('428.0', 'E878.1', 'V45.81')
@@ -46,7 +47,7 @@ def dotted(code: str | None, system: str) -> str:
     ('I50.9', '36.05', '02703DZ')
     """
     if system not in SYSTEMS:
-        raise ValueError(_unknown("code system", system, SYSTEMS))
+        raise UserError(_unknown("code system", system, SYSTEMS))
     bare = _bare(code or "")
     cut = len(bare) if system == "ICD10PCS" else _category_length(system, bare)
     return f"{bare[:cut]}.{bare[cut:]}" if len(bare) > cut else bare
@@ -70,13 +71,13 @@ def ccs(codes: Sequence[str | None]) -> np.ndarray:
 
 
 def ccs_name(category: str) -> str:
-    """Name of a CCS category in AHRQ's words. A ValueError where there is no such category.
+    """Name of a CCS category in AHRQ's words. A `UserError` where there is no such category.
 
     >>> ccs_name("CCS//108"), ccs_name("CCSPROC//44")
     ('Congestive heart failure; nonhypertensive', 'Coronary artery bypass graft (CABG)')
     """
     if category not in _ccs_names():
-        raise ValueError(f"no CCS category {category!r}; they look like CCS//108 and CCSPROC//47")
+        raise UserError(f"no CCS category {category!r}; they look like CCS//108 and CCSPROC//47")
     return _ccs_names()[category]
 
 
@@ -109,16 +110,16 @@ LEVELS: dict[str, Callable[[Sequence[str | None]], np.ndarray]] = {"ccs": ccs, "
 def to_level(codes: Sequence[str | None], level: str) -> np.ndarray:
     """Lift canonical codes (n,) to a level of `LEVELS`: object array (n,), None where it knows nothing.
 
-    An unknown level is a ValueError that names the known ones.
+    An unknown level is a `UserError` that names the known ones.
 
     >>> to_level(["ICD9CM//428.0", "ICD10CM//I50.9"], "icd3").tolist()
     ['ICD9CM//428', 'ICD10CM//I50']
     >>> to_level(["ICD9CM//428.0"], "cs")
     Traceback (most recent call last):
-    ValueError: unknown level 'cs', did you mean 'ccs'? There are: ccs, icd3, code
+    zoo.registry.UserError: unknown level 'cs': did you mean 'ccs' or 'icd3'? Known: ccs, code, icd3
     """
     if level not in LEVELS:
-        raise ValueError(_unknown("level", level, LEVELS))
+        raise UserError(_unknown("level", level, LEVELS))
     return LEVELS[level](codes)
 
 
@@ -159,9 +160,8 @@ def _category_length(system: str, bare: str) -> int:
     return 4 if system == "ICD9CM" and bare.startswith("E") else 3
 
 
-def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0)
-    return f"unknown {kind} {name!r}, did you mean {near[0]!r}? There are: {', '.join(known)}"
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    return f"unknown {kind} {name!r}: {nearest(name, known)}"
 
 
 @cache

@@ -19,10 +19,11 @@ the rule, and falls below its limits. The verbal part of the GCS is 1 in MIMIC f
 """
 
 import csv
-import difflib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from zoo.registry import UserError, nearest
 
 _HERE = Path(__file__).parent
 
@@ -49,7 +50,7 @@ class Limits:
 
 
 def vital_items(source: str) -> list[VitalItem]:
-    """Items of ``mimic3``, ``mimic4`` or ``eicu`` that are vital signs. Another source is a ValueError.
+    """Items of ``mimic3``, ``mimic4`` or ``eicu`` that are vital signs. Another source is a `UserError`.
 
     >>> item = next(item for item in vital_items("mimic4") if item.key == "223761")
     >>> item.variable, item.unit, round(98.6 * item.scale + item.shift, 1)
@@ -58,13 +59,11 @@ def vital_items(source: str) -> list[VitalItem]:
     ['central_venous_pressure', 'diastolic_bp', 'fio2', 'gcs_eye']
     >>> vital_items("mimic")
     Traceback (most recent call last):
-    ValueError: no vital signs are known for 'mimic', did you mean 'mimic4'? There are: mimic3, mimic4, eicu
+    zoo.registry.UserError: no vital signs are known for 'mimic': did you mean 'mimic4' or 'mimic3'? ...
     """
     items = _items_by_source()
     if source not in items:
-        near = difflib.get_close_matches(source, items, n=1, cutoff=0)[0]
-        known = f"did you mean {near!r}? There are: {', '.join(items)}"
-        raise ValueError(f"no vital signs are known for {source!r}, {known}")
+        raise UserError(f"no vital signs are known for {source!r}: {nearest(source, items)}")
     return list(items[source])
 
 

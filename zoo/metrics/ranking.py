@@ -79,8 +79,8 @@ class Areas:
     label : (n, L) bool
     score : (n, L)
     average : "micro" pools all pairs of sample and label; "macro" is the mean over labels; "samples" the mean
-        over samples. Labels (samples) in which an area is undefined are left out of the mean and told in
-    `reasons`. things : what a column is called in `reasons`.
+        over samples. Labels (samples) in which an area is undefined are left out and counted in `reasons`.
+    things : what a column is called in `reasons`
     """
 
     names = ("auroc", "auprc")

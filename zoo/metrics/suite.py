@@ -111,9 +111,10 @@ def evaluate(
     metrics : names of those wanted; None for all of the kind
     ks : of `precision_at_k` and `recall_at_k`
 
-    Values equal scikit-learn's. A metric that is undefined has the value None and a reason; labels, classes
-    and samples without a positive (for AUROC: or a negative) are left out of averages, and the reason counts
-    them. Raises ValueError for NaN, for scores that are no probabilities, and for shapes that do not fit.
+    Values equal scikit-learn's, save where a metric is undefined: then the value is None and the reason says
+    why. Labels, classes and samples without a positive (for AUROC: or a negative) are left out of averages,
+    and the reason counts them; in F1 and Jaccard over samples, and in precision at k, a sample without
+    a positive counts 0. Raises ValueError for NaN, scores that are no probabilities, and misfit shapes.
 
     >>> found = evaluate("binary", [0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], subject=[1, 1, 2, 3])
     >>> found["auroc"].value, found["f1"].value

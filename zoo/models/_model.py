@@ -1,0 +1,90 @@
+"""What every model is: it is built from a `Spec`, reads a `Batch`, and returns an `Output`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.data import Batch, Spec
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a model says of a batch.
+
+    Attributes:
+        logits: (samples, outputs); for regression the predicted values.
+        losses: further losses, by name, that are added to the main loss as they are.
+        attention: what the model looked at, by name, for `zoo.explain`.
+    """
+
+    logits: Tensor
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
+    attention: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Model(nn.Module):
+    """A model. A subclass takes a `Spec` and keyword arguments, which are its configuration, and gives `forward`.
+
+    The task kind fixes main loss and prediction; a subclass may override `loss`, `predict` and `trainer_defaults`.
+    """
+
+    registered_name: ClassVar[str]
+
+    def __init__(self, spec: Spec):
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, batch: Batch) -> Output:
+        raise NotImplementedError
+
+    def loss(self, output: Output, batch: Batch) -> Tensor:
+        """The main loss, a scalar: cross-entropy by task kind, or the mean squared error."""
+        logits, label = output.logits, batch.label
+        if self.spec.kind == "multiclass":
+            return F.cross_entropy(logits, label)
+        if self.spec.kind == "regression":
+            return F.mse_loss(logits[:, 0], label)
+        if self.spec.kind == "binary":
+            logits = logits[:, 0]
+        return F.binary_cross_entropy_with_logits(logits, label.to(logits.dtype))
+
+    def predict(self, output: Output) -> Tensor:
+        """Probabilities, (samples,), (samples, classes) or (samples, labels); for regression the values, (samples,)."""
+        if self.spec.kind == "multiclass":
+            return output.logits.softmax(-1)
+        if self.spec.kind == "multilabel":
+            return output.logits.sigmoid()
+        return output.logits[:, 0] if self.spec.kind == "regression" else output.logits[:, 0].sigmoid()
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """Trainer keywords that the paper sets; those of the user have precedence."""
+        return {}
+
+
+class Estimator(Model):
+    """A model that is no network: it is fitted once on all batches, and saved with skops.
+
+    A subclass gives `fit` and `scores`; `estimators` names what is saved.
+    """
+
+    def fit(self, batches: Iterable[Batch]) -> None:
+        raise NotImplementedError
+
+    def save(self, path: Path) -> None:
+        """Write what was fitted; nothing that is read back can run code."""
+        import skops.io
+
+        skops.io.dump(self.fitted, path)
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote; types that are not known to be harmless are refused."""
+        import skops.io
+
+        self.fitted = skops.io.load(path, trusted=[])

@@ -1,0 +1,95 @@
+"""What a run found, as one file that reads back."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from zoo.registry import UserError
+
+FILE = "result.json"
+
+
+@dataclass
+class Result:
+    """What a run found.
+
+    Attributes:
+        dataset, task, model, seed: what was run.
+        metrics: name to ``{"value", "low", "high", "reason"}``, on the test split; a value is None where it is undefined, and
+            then ``reason`` says why. The interval is a 95 % bootstrap over subjects.
+        attrition: steps with how many candidates were left out and how many remained.
+        config: parameters of dataset, task, data, model and trainer.
+        versions: of this package, Python and the libraries that numbers depend on.
+        data_key: stands for the data and how they were prepared.
+        sizes: samples by split, parameters of the model, and so on.
+        times: seconds by part of the run.
+        notes: what a reader of the metrics must know, such as a split with one class.
+        folder: where the run lies; not part of the file.
+    """
+
+    dataset: str
+    task: str
+    model: str
+    seed: int
+    metrics: dict[str, dict]
+    attrition: list[dict]
+    config: dict
+    versions: dict[str, str]
+    data_key: str
+    sizes: dict[str, int]
+    times: dict[str, float]
+    notes: list[str] = field(default_factory=list)
+    folder: Path | None = None
+
+    def to_dict(self) -> dict:
+        """As it stands in the file."""
+        facts = asdict(self)
+        del facts["folder"]
+        return facts
+
+    def write(self, folder: Path) -> None:
+        """Write ``result.json`` into a folder, whole or not at all."""
+        write_json(folder / FILE, self.to_dict())
+        self.folder = folder
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Result:
+        """Read a run's ``result.json``.
+
+        Raises:
+            UserError: it is missing or of another form.
+        """
+        path = Path(folder) / FILE
+        try:
+            facts = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise UserError(f"{folder} holds no finished run: there is no {FILE}.") from None
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path} is damaged ({error}): run it again into another folder.") from None
+        known = {f.name for f in fields(cls)} - {"folder"}
+        if not isinstance(facts, dict) or not known - {"notes"} <= set(facts):
+            raise UserError(f"{path} is no result of this version of zoo.")
+        return cls(**{n: v for n, v in facts.items() if n in known}, folder=Path(folder))
+
+    def __str__(self) -> str:
+        lines = [f"{self.model} on {self.task} of {self.dataset}, seed {self.seed}"]
+        for name, found in self.metrics.items():
+            if found["value"] is None:
+                lines.append(f"  {name:<18} undefined: {found['reason']}")
+            else:
+                shown = f"  {name:<18} {found['value']:.4f}"
+                if found["low"] is not None:
+                    shown += f"  [{found['low']:.4f}, {found['high']:.4f}]"
+                lines.append(shown + (f"  ({found['reason']})" if found["reason"] else ""))
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines + ([f"  run folder: {self.folder}"] if self.folder else []))
+
+
+def write_json(path: Path, facts: object) -> None:
+    """Write JSON under a temporary name and rename it, so that no reader sees half a file."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(facts, indent=1, allow_nan=False, default=str) + "\n")
+    unfinished.replace(path)

@@ -1,0 +1,247 @@
+"""From prepared data to a tested model in a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import platform
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from zoo import cache
+from zoo.data._splits import NAMES
+from zoo.data._task_data import TaskData
+from zoo.metrics import evaluate, metric_names
+from zoo.models._model import Estimator, Model
+from zoo.registry import UserError, models, nearest
+from zoo.result import FILE, Result, write_json
+from zoo.progress import progress
+from zoo.training._trainer import Trainer
+
+LIBRARIES = ("ehr-zoo", "torch", "numpy", "pandas", "scikit-learn", "duckdb", "ibis-framework", "pyarrow")
+
+
+def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters) -> Model:
+    """Make a model for prepared data.
+
+    Args:
+        name: a registered model; see `zoo.list_models`.
+        data: what `zoo.load` returned.
+        seed: of its first weights.
+        **hyperparameters: the model's own.
+
+    Raises:
+        UserError: the name or a hyperparameter is unknown, the model does not serve the kind of the task, or the data
+            lack a concept that it needs.
+    """
+    entry = models.entry(name)
+    kinds = entry.facts.get("kinds", ())
+    if data.task.kind not in kinds:
+        raise UserError(
+            f"model {name!r} does not serve {data.task.kind} tasks such as {data.task.name!r}; "
+            f"it serves {', '.join(sorted(kinds))}."
+        )
+    known = [n for n in inspect.signature(entry.thing.__init__).parameters if n not in ("self", "spec")]
+    for parameter in hyperparameters:
+        if parameter not in known:
+            raise UserError(f"model {name!r} has no hyperparameter {parameter!r}: {nearest(parameter, known)}.")
+    spec = data.spec(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = entry.thing(spec, **hyperparameters)
+    bound = inspect.signature(entry.thing.__init__).bind(model, spec, **hyperparameters)
+    bound.apply_defaults()
+    model.configuration = {n: v for n, v in bound.arguments.items() if n not in ("self", "spec")}
+    return model
+
+
+def train(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | None = None, **trainer) -> Result:
+    """Train a model, test it, and write the run.
+
+    Args:
+        model: a registered name, or what `create_model` made.
+        data: what `zoo.load` returned.
+        seed: of first weights (where a name is given), order of batches and dropout.
+        out: the run folder; a new one below ``runs`` by default. A finished run of the same configuration there is
+            reported, not run again.
+        **trainer: keywords of `Trainer`.
+
+    Raises:
+        UserError: a keyword is unknown, the folder holds another run, or there is nothing to train on.
+    """
+    defaults = {f.name for f in dataclasses.fields(Trainer)}
+    for keyword in trainer:
+        if keyword not in defaults:
+            raise UserError(f"the trainer has no parameter {keyword!r}: {nearest(keyword, defaults)}.")
+    if isinstance(model, str):
+        model = create_model(model, data, seed=seed)
+    loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
+    config = _config(model, data, loop)
+    folder, finished = _run_folder(out, model, data, seed, config)
+    if finished:
+        return finished
+    if not data.size("train"):
+        raise UserError(f"no sample of task {data.task.name!r} on {data.dataset.name} falls into the training split.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", {"seed": seed, "data_key": cache.digest(data.key), **config})
+
+    times: dict[str, float] = {}
+    began = time.perf_counter()
+    with progress(f"training {model.registered_name}") as report:
+        if isinstance(model, Estimator):
+            model.fit(data.batches("train", model, loop.batch_size))
+            training: dict = {}
+        else:
+            fit = loop.fit(model, data, seed, report)
+            training = {"best_epoch": fit.best_epoch, "epochs": len(fit.train_loss)}
+            write_json(folder / "losses.json", _finite({"train": fit.train_loss, "validation": fit.validation_loss}))
+    times["train"] = time.perf_counter() - began
+    _save(model, folder)
+    began = time.perf_counter()
+    metrics = test_metrics(model, data, loop)
+    times["test"] = time.perf_counter() - began
+    result = Result(
+        dataset=data.dataset.name,
+        task=data.task.name,
+        model=model.registered_name,
+        seed=seed,
+        metrics=metrics,
+        attrition=data.attrition.to_dict("records"),
+        config=config,
+        versions={"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
+        data_key=cache.digest(data.key),
+        sizes={**{s: data.size(s) for s in NAMES}, "parameters": _parameters(model), **training},
+        times={n: round(t, 3) for n, t in times.items()},
+        notes=notes(data),
+    )
+    result.write(folder)
+    return result
+
+
+def run(
+    dataset: str,
+    task: str,
+    model: str,
+    root: str | Path | None = None,
+    *,
+    seed: int = 0,
+    out: str | Path | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> Result:
+    """Prepare, train and test in one call.
+
+    Args:
+        dataset, task, model: registered names.
+        root: the folder with the dataset's tables.
+        seed, out: as in `train`.
+        settings: further parameters under dotted names: ``task.days``, ``data.levels``, ``model.dim``, ``trainer.lr``.
+    """
+    from zoo.prepare import load
+
+    groups = shared_out(settings or {})
+    data = load(dataset, task, root, **groups["data"], **groups["task"])
+    made = create_model(model, data, seed=seed, **groups["model"])
+    return train(made, data, seed=seed, out=out, **groups["trainer"])
+
+
+def shared_out(settings: Mapping[str, object]) -> dict[str, dict]:
+    """Dotted settings by their part.
+
+    >>> shared_out({"task.days": 15})["task"]
+    {'days': 15}
+    """
+    groups: dict[str, dict] = {"task": {}, "data": {}, "model": {}, "trainer": {}}
+    for name, value in settings.items():
+        group, dot, key = name.partition(".")
+        if not dot or group not in groups:
+            raise UserError(f"setting {name!r} must begin with one of {', '.join(f'{g}.' for g in groups)}")
+        groups[group][key] = value
+    return groups
+
+
+def test_metrics(model: Model, data: TaskData, loop: Trainer) -> dict[str, dict]:
+    """The metrics of the task's kind on the test split, each with its interval or the reason why it has none."""
+    if not data.size("test"):
+        reason = "no sample falls into the test split"
+        return {n: {"value": None, "low": None, "high": None, "reason": reason} for n in metric_names(data.task.kind)}
+    scores = loop.scores(model, data, "test")
+    found = evaluate(data.task.kind, data.label("test"), scores, data.subject("test"))
+    return {n: m.to_dict() for n, m in found.items()}
+
+
+def notes(data: TaskData) -> list[str]:
+    """What a reader of the metrics must know of the data."""
+    found = []
+    if not data.size("validation"):
+        found.append("no validation samples: trained for all epochs, the last weights were tested")
+    if data.task.kind in ("binary", "multiclass"):
+        for split in NAMES:
+            label = data.label(split)
+            if len(label) and len(np.unique(label)) == 1:
+                found.append(f"all {len(label)} {split} samples have the label {label[0]}")
+    if data.dropped_labels:
+        occurrences = sum(data.dropped_labels.values())
+        found.append(f"{len(data.dropped_labels)} label codes that training has not seen were dropped ({occurrences} times)")
+    return found
+
+
+test_metrics.__test__ = False  # its name says what it does, not that pytest should run it
+
+
+def _config(model: Model, data: TaskData, loop: Trainer) -> dict:
+    key = data.key
+    return {
+        "dataset": key["dataset_parameters"],
+        "task": key["task_parameters"],
+        "data": {n: key[n] for n in ("concepts", "levels", "split", "split_seed", "max_visits")},
+        "model": getattr(model, "configuration", {}),
+        "trainer": dataclasses.asdict(loop),
+        "inputs": data.concepts_for(model),
+    }
+
+
+def _run_folder(out, model: Model, data: TaskData, seed: int, config: dict) -> tuple[Path, Result | None]:
+    if out is None:
+        base = Path("runs") / f"{data.dataset.name}-{data.task.name}-{model.registered_name}-seed{seed}"
+        numbered = (base if i == 1 else base.with_name(f"{base.name}-{i}") for i in range(1, 1_000_000))
+        return next(p for p in numbered if not p.exists()), None
+    folder = Path(out).expanduser()
+    if not (folder / "config.json").exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} exists and is no run folder: choose another one.")
+        return folder, None
+    import json
+
+    wanted = {"seed": seed, "data_key": cache.digest(data.key), **config}
+    try:
+        held = json.loads((folder / "config.json").read_text())
+    except json.JSONDecodeError:
+        raise UserError(f"{folder}/config.json is damaged: choose another folder.") from None
+    wanted = json.loads(json.dumps(wanted, default=str))
+    if held != wanted:
+        differ = sorted(k for k in {*held, *wanted} if held.get(k) != wanted.get(k))
+        raise UserError(f"{folder} holds another run (it differs in {', '.join(differ)}): choose another folder.")
+    return folder, Result.read(folder) if (folder / FILE).exists() else None
+
+
+def _save(model: Model, folder: Path) -> None:
+    write_json(folder / "spec.json", model.spec.to_dict())
+    if isinstance(model, Estimator):
+        model.save(folder / "model.skops")
+        return
+    from safetensors.torch import save_file
+
+    save_file({n: w.contiguous().cpu() for n, w in model.state_dict().items()}, folder / "model.safetensors")
+
+
+def _parameters(model: Model) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _finite(losses: dict[str, list[float]]) -> dict:
+    return {n: [None if np.isnan(v) else v for v in values] for n, values in losses.items()}
