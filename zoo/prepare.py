@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def load(
     """
     if isinstance(concepts, str):
         raise UserError(f"concepts={concepts!r} must be a list or a set of names, such as [{concepts!r}].")
-    dataset_own, task_own = _share_out(dataset, task, parameters)
+    dataset_own, task_own = share_out(dataset, task, parameters)
     if isinstance(dataset, str):
         dataset = load_dataset(dataset, root, **dataset_own)
     if isinstance(task, str):
@@ -109,38 +110,44 @@ def load(
 
 def prepare(dataset: Dataset, task: Task, *, split=None, split_seed: int = 0, cohort=None, **keywords) -> TaskData:
     """The data of a task on an opened dataset; ``cohort`` fixes the samples where they are known already."""
-    folder = dataset.folder()
-    visits = VisitIndex.read(folder)
-    stores: dict[str, Store] = {}
-
-    def store(concept: str) -> Store:
-        if concept not in stores:
-            events = dataset.events_folder(concept) / "events.parquet"
-            stores[concept] = open_store(events, dataset.events_key(concept), visits, concept)
-        return stores[concept]
-
-    subjects, visit_frame = dataset.read("subjects"), dataset.read("visits")
+    visits = VisitIndex.read(dataset.folder())
+    store = stores(dataset, visits)
     if cohort is None:
-        relations = Relations(
-            dataset.name,
-            subjects,
-            visit_frame,
-            dataset.read("stays"),
-            dataset.gaps_known,
-            lambda concept, level: code_sets(store(concept), level),
-        )
-        cohort = task.cohort(relations)
+        cohort = task.cohort(relations(dataset, store))
         if not len(cohort.samples):
             steps = "; ".join(f"{s['step']}: {s['left_out']} left out" for s in cohort.attrition.steps)
             raise UserError(f"task {task.name!r} has no sample on {dataset.name} ({steps}).")
-    subject_split = split_subjects(subjects, visit_frame, split, split_seed)
+    subjects = dataset.read("subjects")
+    subject_split = split_subjects(subjects, dataset.read("visits"), split, split_seed)
     return TaskData(
         dataset, task, cohort, visits, store, subject_split, subject_ids=subjects.subject_id.to_numpy(), **keywords
     )
 
 
+def stores(dataset: Dataset, visits: VisitIndex) -> Callable[[str], Store]:
+    """From a concept to its store, each opened when it is first asked for."""
+
+    @cache
+    def store(concept: str) -> Store:
+        events = dataset.events_folder(concept) / "events.parquet"
+        return open_store(events, dataset.events_key(concept), visits, concept)
+
+    return store
+
+
+def relations(dataset: Dataset, store: Callable[[str], Store]) -> Relations:
+    """What a task sees of a dataset."""
+    tables = {name: dataset.read(name) for name in ("subjects", "visits", "stays")}
+    return Relations(
+        name=dataset.name,
+        **tables,
+        gaps_known=dataset.gaps_known,
+        code_sets=lambda concept, level: code_sets(store(concept), level),
+    )
+
+
 def code_sets(store: Store, level: str) -> CodeSets:
-    """The distinct codes of each visit at a level; codes that the level does not know are left out."""
+    """The distinct codes of each visit at a level; codes that the level does not know are left out, and counted."""
     raised = icd.to_level(store.codes, level)
     names, place = np.unique([c for c in raised if c is not None], return_inverse=True)
     table = np.full(len(store.codes), -1)
@@ -148,11 +155,12 @@ def code_sets(store: Store, level: str) -> CodeSets:
     visits = len(store.offsets) - 1
     ids = table[store.code].astype(np.int64)
     visit = np.repeat(np.arange(visits), np.diff(store.offsets))
+    unknown = np.bincount(visit[ids < 0], minlength=visits)
     pairs = pd.unique((visit * max(len(names), 1) + ids)[ids >= 0])
     pairs.sort()
     visit, ids = np.divmod(pairs, max(len(names), 1))
     offsets = np.r_[0, np.cumsum(np.bincount(visit, minlength=visits))].astype(np.int64)
-    return CodeSets(names.astype(object), offsets, ids)
+    return CodeSets(names.astype(object), offsets, ids, unknown)
 
 
 def check_parameters(what: str, thing: type, parameters: Mapping) -> None:
@@ -169,7 +177,8 @@ def parameters_of(thing: type) -> dict[str, inspect.Parameter]:
     return {n: p for n, p in found.items() if n not in ("self", "root", "spec") and p.kind is not p.VAR_KEYWORD}
 
 
-def _share_out(dataset: str | Dataset, task: str | Task, parameters: Mapping) -> tuple[dict, dict]:
+def share_out(dataset: str | Dataset, task: str | Task, parameters: Mapping) -> tuple[dict, dict]:
+    """A user's keyword parameters parted into the dataset's and the task's, where these are given by name."""
     of_dataset = parameters_of(registry.datasets.get(dataset)) if isinstance(dataset, str) else {}
     of_task = parameters_of(registry.tasks.get(task)) if isinstance(task, str) else {}
     for name in parameters:

@@ -75,6 +75,7 @@ class TaskData:
         dataset, task: what it was made of.
         samples: the cohort: ``subject_id``, ``visit_id``, ``stay_id``, ``prediction_time``, ``label``, ``split``.
         attrition: how many candidates were left out at each step, and why.
+        unknown_label_codes: how many codes of the samples' label concepts have no place at the label's level.
         levels: the level that each concept's codes are raised to, where it is not ``"code"``.
         max_visits: how many visits a sample sees at most (the newest), or None.
     """
@@ -97,7 +98,7 @@ class TaskData:
         key: dict | None = None,
     ):
         self.dataset, self.task, self.visits = dataset, task, visits
-        self.attrition = cohort.attrition.table()
+        self.attrition, self.unknown_label_codes = cohort.attrition.table(), cohort.unknown_codes
         self.levels, self.max_visits, self.key = dict(levels or {}), max_visits, key or {}
         self._open_store, self._asked = open_store, None if concepts is None else set(concepts)
         self._vocabularies = dict(vocabularies or {})

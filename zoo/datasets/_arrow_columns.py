@@ -1,4 +1,4 @@
-"""Arrow columns for the synthetic source tables: texts by position, times from minutes, identifiers from numbers."""
+"""Arrow columns of the synthetic source tables: texts by position, times from minutes, ids from numbers."""
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +80,7 @@ def scrambled(number, bits: int, base: int) -> np.ndarray:
 
 
 class Identifiers:
-    """Identifiers of a chunk's patients, visits and stays. Ranges do not overlap; later visits need not have larger ones."""
+    """Identifiers of a chunk's patients, visits and stays; their order tells nothing about time."""
 
     def __init__(self, patients, visits, subject_base: int, visit_base: int, stay_base: int):
         self.subject = scrambled(patients.number, 20, subject_base)

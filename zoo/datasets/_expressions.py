@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import or_
+
 import ibis
 import ibis.expr.types as ir
 
-from zoo.knowledge import vitals
+from zoo.datasets._source import END_OF_DAY
+from zoo.knowledge.vitals import VitalItem
 
+OLDEST = 89
+"""Years of age above which sources hide the age; such patients are `CAPPED_AGE` years old."""
+CAPPED_AGE = 90.0
+NDC_DIGITS = 11
+NO_TEXT = ibis.null("string")
+
+
+# Times
 
 
 def years_between(earlier: ir.TimestampColumn, later: ir.TimestampColumn) -> ir.FloatingColumn:
@@ -15,19 +28,24 @@ def years_between(earlier: ir.TimestampColumn, later: ir.TimestampColumn) -> ir.
     return seconds / ibis.literal(365.25 * 86400, "float64")
 
 
-def capped_age(age: ir.FloatingColumn, limit: float) -> ir.FloatingColumn:
-    """The age, or 90 where it is over the limit above which sources hide it."""
-    return ibis.ifelse(age > limit, ibis.literal(90.0, "float64"), age)
-
-
 def end_of_day(time: ir.TimestampColumn) -> ir.TimestampColumn:
     """The last second of the day that a time falls into: when a date without a clock is known."""
-    return time.truncate("D") + ibis.interval(seconds=86399)
+    return time.truncate("D") + ibis.interval(seconds=END_OF_DAY)
 
 
-def later(time: ir.TimestampColumn, hours: float) -> ir.TimestampColumn:
+def after_hours(time: ir.TimestampColumn, hours: float) -> ir.TimestampColumn:
     """A time moved by a number of hours."""
     return time + ibis.interval(seconds=round(hours * 3600)) if hours else time
+
+
+def after_minutes(time: ir.TimestampColumn, minutes: ir.IntegerColumn) -> ir.TimestampColumn:
+    """A time moved by a column of minutes."""
+    return time + minutes.as_interval("m")
+
+
+def start_of_year(year: ir.IntegerColumn) -> ir.TimestampColumn:
+    """Midnight on the first of January."""
+    return (year.cast("string") + "-01-01 00:00:00").cast("timestamp")
 
 
 def latest(*times: ir.TimestampColumn) -> ir.TimestampColumn:
@@ -38,9 +56,12 @@ def latest(*times: ir.TimestampColumn) -> ir.TimestampColumn:
     return first
 
 
-def first_known(*columns: ir.Column) -> ir.Column:
-    """The first that is not null."""
-    return ibis.coalesce(*columns)
+def resulted(drawn: ir.TimestampColumn, result: ir.TimestampColumn, delay: float) -> ir.TimestampColumn:
+    """When a laboratory result is known: the later of draw and result, or ``delay`` hours after a draw alone."""
+    return ibis.ifelse(result.isnull(), after_hours(drawn, delay), latest(drawn, result))
+
+
+# Choices
 
 
 def unless(condition: ir.BooleanColumn, column: ir.Column) -> ir.Column:
@@ -53,66 +74,115 @@ def choose(condition: ir.BooleanColumn, yes: ir.Column, no: ir.Column) -> ir.Col
     return ibis.ifelse(condition.fill_null(False), yes, no)
 
 
+def first_of_each(rows: ir.Table, key: str, order: Iterable[str]) -> ir.Table:
+    """One row for each value of a key: the first by the named columns, nulls last."""
+    by = [rows[c].asc(nulls_first=False) for c in order]
+    rows = rows.mutate(place=ibis.row_number().over(ibis.window(group_by=rows[key], order_by=by)))
+    return rows.filter(rows.place == 0).drop("place")
+
+
+def capped_age(age: ir.FloatingColumn) -> tuple[ir.FloatingColumn, ir.BooleanColumn]:
+    """An age in years as it may be known, and whether it is the one that stands for all above `OLDEST`."""
+    over = (age > OLDEST).fill_null(False)
+    return ibis.ifelse(over, ibis.literal(CAPPED_AGE, "float64"), age.cast("float64")), over
+
+
+# Codes
+
+
 def coded(system: str, code: ir.Column) -> ir.StringColumn:
-    """``SYSTEM//CODE``, null where the code is."""
-    return f"{system}//" + code.cast("string")
+    """``SYSTEM//CODE``, stripped of blanks; null where there is no code."""
+    text = code.cast("string").strip()
+    return ibis.ifelse(text == "", NO_TEXT, f"{system}//" + text)
 
 
 def named(system: str, name: ir.StringColumn) -> ir.StringColumn:
     """``SYSTEM//a_name``: lower case, with an underscore between words; null where the name is empty."""
     words = name.strip().lower().re_replace("[^a-z0-9]+", "_")
-    return ibis.ifelse(words == "", ibis.null("string"), f"{system}//" + words)
+    return ibis.ifelse(words == "", NO_TEXT, f"{system}//" + words)
 
 
 def dotted(code: ir.StringColumn, system: str) -> ir.StringColumn:
     """A canonical ICD code of one system: stripped, upper case, with the dot where the system has it."""
     plain = code.strip().upper().replace(".", "")
     if system == "ICD10PCS":
-        return ibis.ifelse(plain == "", ibis.null("string"), f"{system}//" + plain)
+        return coded(system, plain)
     if system == "ICD9CM":
         stem = ibis.ifelse(plain.startswith("E"), 4, 3)
     else:
         stem = ibis.literal(2 if system == "ICD9PROC" else 3)
-    with_dot = ibis.ifelse(
-        plain.length() > stem, plain.substr(0, stem) + "." + plain.substr(stem, plain.length() - stem), plain
-    )
-    return ibis.ifelse(plain == "", ibis.null("string"), f"{system}//" + with_dot)
+    with_dot = plain.substr(0, stem) + "." + plain.substr(stem, plain.length() - stem)
+    return coded(system, ibis.ifelse(plain.length() > stem, with_dot, plain))
+
+
+def dotted_by_version(
+    code: ir.StringColumn, version: ir.IntegerColumn, ninth: str, tenth: str
+) -> ir.StringColumn:
+    """A canonical ICD code where the source says which of two systems; null where it names no version 9 or 10."""
+    return ibis.cases((version == 9, dotted(code, ninth)), (version == 10, dotted(code, tenth)), else_=NO_TEXT)
 
 
 def drug_code(ndc: ir.StringColumn, name: ir.StringColumn) -> ir.StringColumn:
-    """``NDC//...`` where there is a code that is not all zeros, else ``DRUG//name`` in lower case."""
-    ndc, name = ndc.strip(), name.strip().lower()
-    has_ndc = ndc.notnull() & (ndc.replace("0", "") != "")
-    by_name = ibis.ifelse(name == "", ibis.null("string"), "DRUG//" + name)
-    return ibis.ifelse(has_ndc, "NDC//" + ndc, by_name)
+    """``NDC//...`` (11 digits) where there is a code that is not all zeros, else `drug_name`."""
+    ndc = ndc.strip()
+    has_ndc = (ndc.replace("0", "") != "").fill_null(False)
+    # as a number, which some copies of the tables hold, a code has lost its leading zeros
+    whole = ibis.ifelse(ndc.length() < NDC_DIGITS, ndc.lpad(NDC_DIGITS, "0"), ndc)
+    return ibis.ifelse(has_ndc, "NDC//" + whole, drug_name(name))
 
 
-def visit_ends(rows: ir.Table, visit_id: ir.IntegerColumn, visits: ir.Table) -> ir.Table:
-    """Rows with ``visit_end``, the end of their visit, null where it has none."""
+def drug_name(name: ir.StringColumn) -> ir.StringColumn:
+    """``DRUG//name`` in lower case, null where there is no name."""
+    return coded("DRUG", name.lower())
+
+
+# What the two MIMIC share
+
+
+def visit_ends(rows: ir.Table, visits: ir.Table) -> ir.Table:
+    """Rows with ``visit_end``, the end of the visit ``hadm_id``, null where it has none."""
     ends = visits.select(ended_visit=visits.visit_id, visit_end=visits.end)
-    return rows.left_join(ends, visit_id == ends.ended_visit)
+    return rows.left_join(ends, rows.hadm_id == ends.ended_visit)
 
 
 def billed(rows: ir.Table, visits: ir.Table, code: ir.StringColumn) -> ir.Table:
-    """Codes billed after a visit, known at its end; rows of visits that were left out keep a time, to be set aside."""
-    ended = visit_ends(rows.mutate(code=code), rows.hadm_id, visits)
+    """Codes billed after a visit, known at its end; rows of visits that were left out are set aside later."""
+    ended = visit_ends(rows.mutate(code=code), visits)
     return ended.select(
         ended.subject_id, visit_id=ended.hadm_id, time=ended.visit_end, code=ended.code, unparsed=ended.unparsed
     )
 
 
+def per_subject(admissions: ir.Table, background: str) -> ir.Table:
+    """What admissions tell of each subject.
+
+    Returns:
+        ``known_subject``, ``ethnicity`` (the column ``background`` at the first admission that has one),
+        ``deathtime`` (the last) and ``first_admission``.
+    """
+    told = admissions.filter(admissions[background].notnull())
+    told = first_of_each(told, "subject_id", ["admittime", "hadm_id"])
+    told = told.select(told_subject=told.subject_id, ethnicity=told[background])
+    subjects = admissions.group_by(known_subject=admissions.subject_id).agg(
+        deathtime=admissions.deathtime.max(), first_admission=admissions.admittime.min()
+    )
+    joined = subjects.left_join(told, subjects.known_subject == told.told_subject)
+    return joined.select("known_subject", "ethnicity", "deathtime", "first_admission")
+
+
 def icu_stays(stays: ir.Table, stay_id: ir.IntegerColumn, admissions: ir.Table) -> ir.Table:
     """ICU stays of MIMIC: the first of a visit is an ``admit``, later ones are ``readmit``; a death is one of the unit
-    where its time lies within the stay."""
-    deaths = admissions.select(
-        died_visit=admissions.hadm_id, deathtime=admissions.deathtime, flag=admissions.hospital_expire_flag
+    where its time lies within the stay, and unknown where the visit ended in death without a time."""
+    deaths = admissions.group_by(died_visit=admissions.hadm_id).agg(
+        deathtime=admissions.deathtime.max(), flag=admissions.hospital_expire_flag.max()
     )
     stays = stays.mutate(stay_id=stay_id)
     order = ibis.row_number().over(ibis.window(group_by=stays.hadm_id, order_by=[stays.intime, stays.stay_id]))
     stays = stays.mutate(order=order)
     joined = stays.left_join(deaths, stays.hadm_id == deaths.died_visit)
-    died = (joined.flag == 1) & (joined.deathtime >= joined.intime) & (joined.deathtime <= joined.outtime)
-    died = ibis.ifelse((joined.flag == 1) & joined.deathtime.isnull(), ibis.null("boolean"), died.fill_null(False))
+    within = (joined.deathtime >= joined.intime) & (joined.deathtime <= joined.outtime)
+    fatal = joined.flag == 1
+    died = ibis.ifelse(fatal & joined.deathtime.isnull(), ibis.null("boolean"), (fatal & within).fill_null(False))
     return joined.select(
         joined.subject_id,
         visit_id=joined.hadm_id,
@@ -126,31 +196,77 @@ def icu_stays(stays: ir.Table, stay_id: ir.IntegerColumn, admissions: ir.Table) 
     )
 
 
+def charted_vitals(rows: ir.Table, items: Sequence[VitalItem], stay_id: ir.IntegerColumn) -> ir.Table:
+    """Vital signs out of CHARTEVENTS; rows without a number are no vital sign and are left out."""
+    rows = rows.mutate(stay_id=stay_id)
+    rows = rows.filter(among(rows.itemid, items), rows.valuenum.notnull() | rows.unparsed.notnull())
+    return rows.select(
+        rows.subject_id,
+        visit_id=rows.hadm_id,
+        stay_id=rows.stay_id,
+        time=latest(rows.charttime, rows.storetime),
+        **vital_columns(rows.itemid, rows.valuenum, items),
+        unparsed=rows.unparsed,
+    )
 
 
-def charted_vitals(rows: ir.Table, source: str, stay_id: ir.IntegerColumn) -> ir.Table:
-    """Vital signs out of MIMIC's CHARTEVENTS; rows without a number are no vital sign and are left out."""
-    items = vitals.vital_items(source)
-    facts = ibis.memtable(
-        {
-            "item": [int(i.key) for i in items],
-            "code": [f"VITAL//{i.variable}" for i in items],
-            "scale": [float(i.scale) for i in items],
-            "shift": [float(i.shift) for i in items],
-            "canonical_unit": [i.unit for i in items],
-        }
+# Vital signs
+
+
+def among(key: ir.Column, items: Sequence[VitalItem]) -> ir.BooleanColumn:
+    """Whether a row's key is one of those of the items."""
+    return key.isin(_keys(key, items))
+
+
+def vital_columns(key: ir.Column, value: ir.FloatingColumn, items: Sequence[VitalItem]) -> dict[str, ir.Column]:
+    """``code``, ``value`` and ``unit`` of charted vital signs.
+
+    Args:
+        key: which item a row charts; an integer or text, as the keys of the items are to be read.
+        value: as charted.
+        items: whose keys are those of one table.
+    """
+    named = _branches(key, items, lambda i: f"VITAL//{i.variable}")
+    units = _branches(key, items, lambda i: i.unit)
+    other = [i for i in items if (i.scale, i.shift) != (1.0, 0.0)]
+    if other:
+        moved = _branches(key, other, lambda i: (i.scale, i.shift))
+        value = ibis.cases(*[(at, value * scale + shift) for at, (scale, shift) in moved], else_=value)
+    return {
+        "code": ibis.cases(*named, else_=NO_TEXT),
+        "value": value,
+        "unit": ibis.cases(*units, else_=NO_TEXT),
+    }
+
+
+def _branches(key: ir.Column, items: Sequence[VitalItem], fact) -> list[tuple[ir.BooleanColumn, object]]:
+    groups: dict[object, list[VitalItem]] = {}
+    for item in items:
+        groups.setdefault(fact(item), []).append(item)
+    return [(among(key, group), found) for found, group in groups.items()]
+
+
+def _keys(key: ir.Column, items: Sequence[VitalItem]) -> list[int] | list[str]:
+    return [int(i.key) for i in items] if key.type().is_integer() else [i.key for i in items]
+
+
+def melted(rows: ir.Table, columns: Sequence[str], keep: Sequence[str]) -> ir.Table:
+    """Wide rows as long ones, in one pass over the table: one for each of the columns that holds a number.
+
+    Args:
+        rows: the columns, those to keep, and ``unparsed``.
+        columns: float columns.
+        keep: columns to repeat.
+
+    Returns:
+        ``keep``, ``name`` (a column's), ``value`` and ``unparsed`` (of that column, or of one that is kept).
+    """
+    long = rows.mutate(place=ibis.array(range(len(columns))).unnest())
+    at = [(long.place == i, column) for i, column in enumerate(columns)]
+    name = ibis.cases(*at, else_=NO_TEXT)
+    value = ibis.cases(*[(here, long[column]) for here, column in at], else_=ibis.null("float64"))
+    of_others = reduce(or_, [long.unparsed.startswith(f"{c}: ") for c in columns]) & ~long.unparsed.startswith(
+        name + ": "
     )
-    rows = rows.mutate(stay=stay_id)
-    rows = rows.filter(rows.itemid.isin([int(i.key) for i in items]))
-    rows = rows.filter(rows.valuenum.notnull() | rows.unparsed.notnull())
-    joined = rows.inner_join(facts, rows.itemid == facts.item)
-    return joined.select(
-        joined.subject_id,
-        visit_id=joined.hadm_id,
-        stay_id=joined.stay,
-        time=latest(joined.charttime, joined.storetime),
-        code=joined.code,
-        value=joined.valuenum * joined.scale + joined.shift,
-        unit=joined.canonical_unit,
-        unparsed=joined.unparsed,
-    )
+    long = long.select(*keep, name=name, value=value, unparsed=unless(of_others, long.unparsed))
+    return long.filter(long.value.notnull() | long.unparsed.notnull())

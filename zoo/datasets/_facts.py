@@ -1,9 +1,10 @@
 """The clinical facts that the synthetic patients are made of, read from `zoo/knowledge/synthetic_*.csv`.
 
 Codes and their titles are those of ICD-9-CM (CMS, version 32) and ICD-10-CM/PCS (CMS), both in the public domain;
-item ids and labels are those of MIMIC-III 1.4 and MIMIC-IV 2.2, names of laboratory tests those of eICU-CRD 2.0. Drugs
-are real generic names, and the interactions are a selection of well known ones by drug or by class. Prevalences,
-probabilities, effects and doses are round numbers for the synthetic patients and no estimate of anything.
+item ids and labels are those of MIMIC-III 1.4 and MIMIC-IV 2.2, names of laboratory tests those of eICU-CRD 2.0.
+Drugs are real generic names, and the interactions are a selection of well known ones by drug or by class; their
+effects are given in a word. Prevalences, probabilities, effects and doses are round numbers for the synthetic
+patients, and no estimate of anything.
 """
 
 import csv
@@ -15,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 KNOWLEDGE = Path(__file__).parent.parent / "knowledge"
-MAX_STAGE = 4
 
 
 def read_table(name: str) -> list[dict[str, str]]:
@@ -35,8 +35,9 @@ def column(rows: list[dict[str, str]], name: str, dtype=float) -> np.ndarray:
 class Conditions:
     """Latent conditions, in the order of the file; `states` adds the two rows that are no disease.
 
-    The columns of a stage matrix are the conditions, then `any` (always stage 1: what is given or coded whatever the
-    disease) and `function` (the functional status of the visit, stages 1 to 4, whose order carries readmission).
+    The columns of a stage matrix are the conditions (stage 0 for absent, to 3), then `any` (always stage 1: what is
+    given or coded whatever the disease) and `function` (functional status of the visit, stages 1 to 4, whose
+    order carries readmission).
     """
 
     rows: list[dict[str, str]]
@@ -92,7 +93,7 @@ class Drugs:
 
 @dataclass(frozen=True)
 class Measurements:
-    """Laboratory tests or vital signs, with the effect (in spreads by stage) of each state on each of them."""
+    """Laboratory tests or vital signs, and the effect of each state on each (in spreads, by stage)."""
 
     rows: list[dict[str, str]]
     names: list[str]

@@ -1,38 +1,58 @@
 """The latent process behind the synthetic patients.
 
-Patients come in chunks of `CHUNK`; a chunk is a pure function of `(seed, index)`, so a patient does not depend on how many
-others are asked for, and memory is bounded by one chunk. Each purpose draws from a random stream of its own.
+Patients come in chunks of `CHUNK`; a chunk is a pure function of `(seed, index)`, so a patient does not depend
+on how many others are asked for, and memory is bounded by one chunk. Each purpose draws from a random stream of
+its own.
 
 What is planted
 ---------------
-*Severity.* A patient has a frailty `F` and a visit a residual `R` that follows an autoregression, both standard normal;
-the visit's severity is `S = A F + B R` (about standard normal). Age and chronic disease go with `F`, acute disease, labs, vitals and
-length of stay with `S`. Death in hospital has probability `sigmoid(DEATH_BASE + DEATH_SLOPE * S)` and depends on
-nothing else: given `S` it is independent of the length of stay, so it is the same for those who are still in hospital
-after 48 hours. Nothing but the visit's end, `died` and what follows from them tells whether the patient died.
+*Severity.* A patient has a frailty `F`, and a visit a residual `R` that follows an autoregression; both are about
+standard normal. The visit's severity is `S = FRAILTY * F + RESIDUAL * R`. Age and chronic disease go with `F`; acute
+disease, labs, vital signs and length of stay go with `S`. Death in hospital has probability
+`sigmoid(DEATH_BASE + DEATH_SLOPE * S)` and depends on nothing else: given `S` it is independent of the length of
+stay, so it is the same for those who are still in hospital after 48 hours. Nothing but the visit's end, `died` and
+what follows from them tells whether the patient died.
 
-*Order.* Every visit has a functional status, a level from 0 to 3 that shows in a diagnosis code and in an analgesic. Levels
-are uniform and the chain is reversible, so how often each level occurred says next to nothing; but readmission
-within 30 days has log-odds that rise steeply with the *step* from the last level to the present one. Low after high is
-good, high after low is bad.
+*Order.* Every visit has a functional status, a level from 0 to 3 that shows in a diagnosis code and in an analgesic.
+Levels are uniform and their chain is reversible, so how often each occurred says next to nothing; but the
+log-odds of readmission within 30 days rise steeply with the *step* from the last visit's level to this one's. Low
+after high is good, high after low is bad.
 
-*Return.* With probability `readmission` the next visit starts 1 to 29 days after discharge; otherwise a further visit
-starts later than 31 days after, or never. Whether the patient ever returns is made to depend little on the step.
+*Return.* With probability `readmission` the next visit starts 1 to 29 days after discharge; otherwise a further
+visit starts later than 31 days after, or never. Whether the patient ever returns is made to depend little on
+the step. Within a visit, a return to intensive care is likelier after a severe stay.
 
-*Drugs.* Conditions call for classes, a class has alternatives, a patient mostly keeps to one; many alternatives interact.
+*Drugs.* Conditions call for classes, a class has alternatives, a patient mostly keeps to one; many interact.
 """
 
-import zlib
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 
 from zoo.datasets._facts import codes, conditions, drugs, measurements
+from zoo.datasets._simulated import (
+    ADMIT,
+    READMIT,
+    STEP_DOWN,
+    TRANSFER,
+    Charts,
+    Chunk,
+    Coded,
+    Labs,
+    Notes,
+    Orders,
+    Patients,
+    Relation,
+    Stays,
+    Visits,
+    stream,
+)
 
+VERSION = 1  # another number whenever the same seed gives other patients
 CHUNK = 1_000
 MAX_PATIENTS = 1 << 20
 MAX_VISITS = 16
-LEVELS = 4
+LEVELS = 4  # of functional status
 
 HOUR = 60
 DAY = 24 * HOUR
@@ -44,149 +64,13 @@ DEATH_BASE, DEATH_SLOPE = -3.7, 2.0
 READMISSION_BASE, READMISSION_SEVERITY = -1.0, 0.35
 STEP_LOG_ODDS = np.array([-3.2, -2.9, -2.4, 0.0, 2.4, 2.9, 3.2])  # for steps -3 … 3
 SAME_LEVEL = 0.12  # probability that the level stays
+RETURN_TO_UNIT = 0.35  # probability of a return to intensive care after a very severe stay
 RETURN = 0.72  # probability of any further visit, as far as readmission leaves room
 FIRST_ADMISSION = (np.datetime64("2105-01-01", "m").astype(int), np.datetime64("2175-01-01", "m").astype(int))
 
 
-def stream(seed: int, chunk: int, purpose: str) -> np.random.Generator:
-    """The random stream of one purpose in one chunk."""
-    key = np.random.SeedSequence([seed, chunk, zlib.crc32(purpose.encode())])
-    return np.random.Generator(np.random.Philox(key))
-
-
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
-
-
-class Relation:
-    """Arrays of equal length, one entry a row."""
-
-    def __len__(self) -> int:
-        return len(getattr(self, fields(self)[0].name))
-
-    def take(self, rows: np.ndarray):
-        """The same relation with these rows (positions or a mask)."""
-        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-
-@dataclass
-class Patients(Relation):
-    """Patients of a chunk. Times are minutes since 1970-01-01; -1 where there is none."""
-
-    number: np.ndarray  # global, from 0
-    female: np.ndarray
-    age: np.ndarray  # years at the first admission
-    ethnicity: np.ndarray  # 0 … 4
-    death: np.ndarray  # minute of death, in hospital or after the last visit
-
-
-@dataclass
-class Visits(Relation):
-    """Hospital visits, by patient and number. Probabilities are NaN where the question does not arise."""
-
-    patient: np.ndarray  # row of Patients
-    number: np.ndarray  # 0 for the first
-    start: np.ndarray
-    end: np.ndarray
-    registration: np.ndarray  # arrival at the emergency department, or -1
-    severity: np.ndarray
-    level: np.ndarray  # functional status, 0 … 3
-    stages: np.ndarray  # (visits, states): 0 is absent
-    died: np.ndarray
-    intensive: np.ndarray  # has at least one stay in intensive care
-    mortality: np.ndarray  # P(death in this visit)
-    readmission: np.ndarray  # P(next visit within 30 days), NaN after death
-    mortality_next_visit: np.ndarray  # P(death in the next visit, given that there is one)
-
-
-@dataclass
-class Stays(Relation):
-    """Stays in intensive care, at most two a visit."""
-
-    visit: np.ndarray
-    number: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-    unit: np.ndarray  # 0 … 5
-    kind: np.ndarray  # 0 admit, 1 readmit, 2 transfer, 3 step-down
-
-
-@dataclass
-class Coded(Relation):
-    """Billed diagnoses or procedures: `code` is a row of `codes(kind)`."""
-
-    visit: np.ndarray
-    sequence: np.ndarray  # from 1
-    code: np.ndarray
-    time: np.ndarray
-
-
-@dataclass
-class Orders(Relation):
-    """Drug orders: `drug` is a row of `drugs()`; a drug may be ordered several times in a visit."""
-
-    visit: np.ndarray
-    drug: np.ndarray
-    start: np.ndarray
-    stop: np.ndarray
-    pack: np.ndarray  # 0 or 1: two packages of each drug
-    coded: np.ndarray  # whether the order carries the package's code
-    cancelled: np.ndarray
-
-
-@dataclass
-class Labs(Relation):
-    """Results: `item` is a row of `measurements("labs")`."""
-
-    visit: np.ndarray
-    draw: np.ndarray  # specimen within the chunk
-    time: np.ndarray
-    result: np.ndarray  # minute of the result
-    item: np.ndarray
-    value: np.ndarray
-    place: np.ndarray  # 0 in the visit, 1 in it without the visit's id, 2 emergency department, 3 after discharge
-
-
-@dataclass
-class Charts(Relation):
-    """Moments at which vital signs are charted; `value` is (moments, vitals), NaN where not measured."""
-
-    visit: np.ndarray
-    stay: np.ndarray  # row of Stays, or -1 on the ward
-    time: np.ndarray
-    saved: np.ndarray
-    value: np.ndarray
-
-
-@dataclass
-class Notes(Relation):
-    """Notes; `kind` is 0 nursing, 1 radiology, 2 discharge summary."""
-
-    visit: np.ndarray
-    kind: np.ndarray
-    time: np.ndarray
-    saved: np.ndarray
-    focus: np.ndarray  # uniform number: picks wording
-
-
-@dataclass
-class Chunk:
-    """`CHUNK` patients with all that happened to them. Rows of events are in random order."""
-
-    seed: int
-    index: int
-    patients: Patients
-    visits: Visits
-    stays: Stays
-    diagnoses: Coded
-    procedures: Coded
-    orders: Orders
-    labs: Labs
-    charts: Charts
-    notes: Notes
-
-    def stream(self, purpose: str) -> np.random.Generator:
-        return stream(self.seed, self.index, purpose)
 
 
 def simulate_histories(seed: int, index: int, *, intensive: bool = False) -> tuple[Patients, Visits]:
@@ -314,7 +198,7 @@ def simulate_chunk(seed: int, index: int, *, intensive: bool = False) -> Chunk:
     patients, visits = simulate_histories(seed, index, intensive=intensive)
     stays = _stays(stream(seed, index, "stays"), visits)
 
-    def shuffled(relation, purpose):
+    def shuffled(relation: Relation, purpose: str):
         return relation.take(stream(seed, index, f"order of {purpose}").permutation(len(relation)))
 
     return Chunk(
@@ -338,22 +222,25 @@ def _stays(rng, visits: Visits) -> Stays:
     length = visits.end - visits.start
     first_start = visits.start + (rng.random(n) * np.minimum(6 * HOUR, 0.2 * length)).astype(int)
     first_end = first_start + ((0.3 + 0.4 * rng.random(n)) * length).astype(int)
-    kind = rng.choice(4, n, p=[0.76, 0.10, 0.06, 0.08])  # of a second stay; 0 for none
+    moved = rng.random(n)
+    kind = np.select([moved < 0.06, moved < 0.14], [TRANSFER, STEP_DOWN], ADMIT)
+    kind = np.where(rng.random(n) < RETURN_TO_UNIT * sigmoid(visits.severity - 1), READMIT, kind)
+    second = kind != ADMIT
     rest = visits.end - first_end
-    second_start = first_end + np.where(kind == 1, (0.1 + 0.3 * rng.random(n)) * rest, 0).astype(int)
+    second_start = first_end + np.where(kind == READMIT, (0.1 + 0.3 * rng.random(n)) * rest, 0).astype(int)
     to_the_end = rng.random(n) < 0.35
     second_end = second_start + (0.3 + 0.4 * rng.random(n)) * (visits.end - second_start)
     second_end = np.where(to_the_end, visits.end, second_end).astype(int)
-    first_end = np.where(to_the_end & (kind == 0), visits.end, first_end)
+    first_end = np.where(to_the_end & ~second, visits.end, first_end)
     unit = rng.integers(6, size=n)
-    one, two = np.flatnonzero(visits.intensive), np.flatnonzero(visits.intensive & (kind > 0))
+    one, two = np.flatnonzero(visits.intensive), np.flatnonzero(visits.intensive & second)
     return Stays(
         visit=np.concatenate([one, two]),
         number=np.repeat([0, 1], [len(one), len(two)]),
         start=np.concatenate([first_start[one], second_start[two]]),
         end=np.concatenate([first_end[one], second_end[two]]),
-        unit=np.concatenate([unit[one], (unit[two] + (kind[two] > 1)) % 6]),
-        kind=np.concatenate([np.zeros(len(one), int), kind[two]]),
+        unit=np.concatenate([unit[one], (unit[two] + (kind[two] != READMIT)) % 6]),
+        kind=np.concatenate([np.full(len(one), ADMIT), kind[two]]),
     )
 
 
@@ -423,8 +310,14 @@ def _values(rng, kind: str, visits: Visits, visit: np.ndarray, noise: float) -> 
     return np.rint(value * scale) / scale
 
 
-PANELS = {"chemistry": (0.9, 0.85), "count": (0.6, 0.6), "coagulation": (0.3, 0.15), "gas": (0.5, 0.08),
-          "liver": (0.25, 0.1), "cardiac": (0.2, 0.08)}  # share of draws with it: intensive care, ward  # fmt: skip
+PANELS = {
+    "chemistry": (0.9, 0.85),
+    "count": (0.6, 0.6),
+    "coagulation": (0.3, 0.15),
+    "gas": (0.5, 0.08),
+    "liver": (0.25, 0.1),
+    "cardiac": (0.2, 0.08),
+}  # share of draws with it: intensive care, ward
 
 
 def _labs(rng, visits: Visits) -> Labs:
@@ -442,11 +335,13 @@ def _labs(rng, visits: Visits) -> Labs:
     wait = visits.start[emergency] - visits.registration[emergency]
     after = rows[~visits.died & (rng.random(n) < 0.3)]
     visit = np.concatenate([visit, emergency, after])
-    time = np.concatenate([
-        time,
-        visits.registration[emergency] + (wait * 0.6 * rng.random(len(emergency))).astype(int),
-        visits.end[after] + rng.integers(2 * HOUR, 14 * HOUR, len(after)),
-    ])  # fmt: skip
+    time = np.concatenate(
+        [
+            time,
+            visits.registration[emergency] + (wait * 0.6 * rng.random(len(emergency))).astype(int),
+            visits.end[after] + rng.integers(2 * HOUR, 14 * HOUR, len(after)),
+        ]
+    )
     place = np.concatenate([place, np.full(len(emergency), 2), np.full(len(after), 3)])
     result = time + rng.integers(15, 2 * HOUR, len(time))
     known = measurements("labs")
@@ -471,7 +366,9 @@ def _charts(rng, visits: Visits, stays: Stays) -> Charts:
     ward = np.repeat(np.flatnonzero(~visits.intensive), 2)
     stay = np.concatenate([first[row], np.full(len(ward), -1)])
     visit = np.concatenate([stays.visit[first[row]], ward])
-    in_ward = visits.start[ward] + (rng.random(len(ward)) * np.minimum(DAY, visits.end - visits.start)[ward]).astype(int)
+    in_ward = visits.start[ward] + (rng.random(len(ward)) * np.minimum(DAY, visits.end - visits.start)[ward]).astype(
+        int
+    )
     time = np.concatenate([stays.start[first[row]] + offset[row, moment].astype(int), in_ward])
     value = _values(rng, "vitals", visits, visit, noise=0.9)
     value[rng.random(value.shape) < 0.06] = np.nan

@@ -14,7 +14,11 @@ FUNCTION = [
     "moves by wheelchair",
     "is confined to bed",
 ]
-OPENINGS = ["Patient seen and examined.", "Events of the shift reviewed.", "Report received from the prior shift."]
+OPENINGS = [
+    "Patient seen and examined.",
+    "Events of the shift reviewed.",
+    "Report received from the prior shift.",
+]
 
 
 def per_visit(stages: np.ndarray, phrases, separator: str, nothing: str) -> pa.Array:
@@ -39,12 +43,35 @@ def note_texts(chunk) -> pa.Array:
     function = text(FUNCTION, visits.level[notes.visit])
     opening = text(OPENINGS, (notes.focus * len(OPENINGS)).astype(int))
     kinds = [
-        join_text(opening, "\nProblems: ", words, ".\nAssessment: ", nursing.take(pa.array(notes.visit)),
-                  "\nActivity: patient ", function, ".\nCondition is ", status, "; plan of care continues."),
-        join_text("CHEST, PORTABLE\nINDICATION: Patient with ", words, ".\nFINDINGS: ",
-                  imaging.take(pa.array(notes.visit)), "\nIMPRESSION: Findings as above."),
-        join_text("Discharge Summary\n\nDischarge Diagnoses: ", words, ".\n\nHospital Course: ",
-                  nursing.take(pa.array(notes.visit)), "\n\nFunctional status: patient ", function,
-                  ".\nDischarge Condition: ", text(["Alive", "Expired"], visits.died[notes.visit].astype(int)), ".\n"),
-    ]  # fmt: skip
+        join_text(
+            opening,
+            "\nProblems: ",
+            words,
+            ".\nAssessment: ",
+            nursing.take(pa.array(notes.visit)),
+            "\nActivity: patient ",
+            function,
+            ".\nCondition is ",
+            status,
+            "; plan of care continues.",
+        ),
+        join_text(
+            "CHEST, PORTABLE\nINDICATION: Patient with ",
+            words,
+            ".\nFINDINGS: ",
+            imaging.take(pa.array(notes.visit)),
+            "\nIMPRESSION: Findings as above.",
+        ),
+        join_text(
+            "Discharge Summary\n\nDischarge Diagnoses: ",
+            words,
+            ".\n\nHospital Course: ",
+            nursing.take(pa.array(notes.visit)),
+            "\n\nFunctional status: patient ",
+            function,
+            ".\nDischarge Condition: ",
+            text(["Alive", "Expired"], visits.died[notes.visit].astype(int)),
+            ".\n",
+        ),
+    ]
     return pc.choose(pa.array(notes.kind), *kinds)

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
-TYPES = {"integer": "int64", "number": "float64", "time": "timestamp", "text": "string"}
+TYPES = {"integer": "int64", "number": "float64", "time": "timestamp", "moment": "timestamp", "text": "string"}
+END_OF_DAY = 86399
+"""Seconds from midnight to the last second of a day: when a date without a clock is known."""
 GUARDS = {
     "integer": r"^-?[0-9]{1,18}(\.0+)?$",
     "number": r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$",
     "time": r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])([ T][0-2][0-9]:[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?)?$",
 }
+GUARDS["moment"] = GUARDS["time"]
 
 
 class Tables:
@@ -52,7 +55,8 @@ class Tables:
         Args:
             name: the table, such as ``"hosp/admissions"``.
             optional: those of the columns that may be absent; they are null then.
-            columns: the type of each: ``integer``, ``number``, ``time`` or ``text``.
+            columns: the type of each: ``integer``, ``number``, ``text``, ``time``, or ``moment``: a time that is the
+                last second of its day where the source has the date only. Blank text is null but for ``text``.
 
         Returns:
             The columns, and ``unparsed``: null, or the name of a column whose value did not parse with the shape of
@@ -75,25 +79,57 @@ class Tables:
             if column not in raw.columns:
                 typed[column] = ibis.null(TYPES[kind])
                 continue
-            typed[column] = self._typed(raw[column], kind)
-            if raw[column].type().is_string() and kind != "text":
-                failed = raw[column].notnull() & typed[column].isnull()
-                traces.append(ibis.ifelse(failed, _shape(raw[column], column), ibis.null("string")))
+            typed[column], trace = self.parse(raw[column], kind, column)
+            if trace is not None:
+                traces.append(trace)
         unparsed = ibis.coalesce(*traces) if traces else ibis.null("string")
         return raw.select(**typed, unparsed=unparsed)
+
+    def parse(self, column: ir.Column, kind: str, name: str) -> tuple[ir.Column, ir.StringColumn | None]:
+        """A column typed as in `table`, and the trace that its values leave where they do not parse, if they can."""
+        import ibis
+
+        typed = self._typed(column, kind)
+        if kind == "text" or not column.type().is_string():
+            return typed, None
+        nothing = ibis.null("string")
+        trace = ibis.ifelse(column.strip() != "", _shape(column, name), nothing)
+        return typed, ibis.ifelse(typed.isnull(), trace, nothing)
 
     def _typed(self, column: ir.Column, kind: str) -> ir.Column:
         import ibis
 
-        if kind == "text" or not column.type().is_string():
-            return column.cast(TYPES[kind])
+        if not column.type().is_string():
+            return _retyped(column, kind)
+        if kind == "text":
+            return column
         if self.dialect == "duckdb":  # TRY_CAST there never raises, and is much faster than a regular expression
             value = column.try_cast(TYPES[kind])
         else:
             value = ibis.ifelse(column.re_search(GUARDS[kind]), column, ibis.null("string")).cast(TYPES[kind])
         if kind == "number":
             value = ibis.ifelse(value.isinf() | value.isnan(), ibis.null("float64"), value)
+        if kind == "moment":
+            value = ibis.ifelse(column.strip().length() <= len("2100-01-01"), _end_of_day(value), value)
         return value
+
+
+def _retyped(column: ir.Column, kind: str) -> ir.Column:
+    """A column that its source has typed, as another type."""
+    import ibis
+
+    value = column.cast(TYPES[kind])
+    if kind == "moment" and column.type().is_date():
+        return _end_of_day(value)
+    if kind == "text" and column.type().is_floating():  # whole numbers that were made floats to hold nulls
+        return ibis.ifelse(column == column.floor(), column.cast("int64").cast("string"), value)
+    return value
+
+
+def _end_of_day(time: ir.TimestampColumn) -> ir.TimestampColumn:
+    import ibis
+
+    return time + ibis.interval(seconds=END_OF_DAY)
 
 
 def _shape(column: ir.StringColumn, name: str) -> ir.StringColumn:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import ibis
+
 from zoo.datasets import _expressions as ex
 from zoo.datasets._engine import Dataset
+from zoo.knowledge.vitals import vital_items
 from zoo.registry import register_dataset
+
+ADDENDUM = "NOTE//discharge_addendum"
+MOVED_BIRTH = 200
+"""Years before the first admission beyond which a birth was moved (by 300 years) to hide an age over 89."""
 
 
 @register_dataset("mimic3")
@@ -14,7 +21,9 @@ class MIMIC3(Dataset):
     A visit is a hospital admission (``hadm_id``), a stay an ICU stay (``icustay_id``). Patients over 89 have a birth
     that was moved by 300 years: their age is 90 and ``age_capped`` is set. Laboratory results have the time of the
     draw only: see ``lab_delay``. Prescriptions have a start date without a clock, and so are known at the end of
-    that day. Dates are shifted by patient, so calendar time means nothing across patients.
+    that day. Notes that are marked as errors are left out, and so are chart events. An addendum to a discharge summary
+    is ``NOTE//discharge_addendum``, known at the end of the day it was written and no sooner than the visit's end.
+    Dates are shifted by patient, so calendar time means nothing across patients.
     """
 
     needs = ("patients", "admissions")
@@ -30,37 +39,34 @@ class MIMIC3(Dataset):
 
     def subjects(self, tables):
         patients = tables.table("patients", subject_id="integer", gender="text", dob="time", dod="time")
-        admissions = self._admissions(tables)
-        per_subject = admissions.group_by("subject_id").agg(
-            ethnicity=admissions.ethnicity.argmin(admissions.admittime), deathtime=admissions.deathtime.max()
-        )
-        joined = patients.left_join(per_subject, "subject_id")
-        first = admissions.group_by("subject_id").agg(first_admission=admissions.admittime.min())
-        joined = joined.left_join(first.rename(first_subject="subject_id"), joined.subject_id == first.subject_id)
-        moved = ex.years_between(joined.dob, joined.first_admission) > 200
+        known = ex.per_subject(self._admissions(tables), "ethnicity")
+        joined = patients.left_join(known, patients.subject_id == known.known_subject)
+        moved = ex.years_between(joined.dob, joined.first_admission) > MOVED_BIRTH
         return joined.select(
             joined.subject_id,
             sex=joined.gender,
             birth=ex.unless(moved, joined.dob),
-            death=ex.first_known(joined.deathtime, ex.end_of_day(joined.dod)),
+            death=joined.deathtime.coalesce(ex.end_of_day(joined.dod)),
             ethnicity=joined.ethnicity,
             unparsed=joined.unparsed,
         )
 
     def visits(self, tables):
         patients = tables.table("patients", subject_id="integer", dob="time").drop("unparsed")
-        visits = self._admissions(tables).left_join(patients, "subject_id")
-        age = ex.years_between(visits.dob, visits.admittime)
+        births = ex.first_of_each(patients, "subject_id", ["dob"]).rename(born_subject="subject_id")
+        visits = self._admissions(tables)
+        visits = visits.left_join(births, visits.subject_id == births.born_subject)
+        age, capped = ex.capped_age(ex.years_between(visits.dob, visits.admittime))
         return visits.select(
             visits.subject_id,
             visit_id=visits.hadm_id,
             start=visits.admittime,
             end=visits.dischtime,
-            age=ex.capped_age(age, 89),
+            age=age,
             died=visits.hospital_expire_flag == 1,
             admission_type=visits.admission_type,
             discharge_to=visits.discharge_location,
-            age_capped=age > 89,
+            age_capped=capped,
             arrival=visits.edregtime,
             unparsed=visits.unparsed,
         )
@@ -136,7 +142,7 @@ class MIMIC3(Dataset):
         return rows.select(
             rows.subject_id,
             visit_id=rows.hadm_id,
-            time=ex.later(rows.charttime, self.lab_delay),
+            time=ex.after_hours(rows.charttime, self.lab_delay),
             code=ex.coded("LAB", rows.itemid),
             value=rows.valuenum,
             unit=rows.valueuom,
@@ -157,7 +163,7 @@ class MIMIC3(Dataset):
             optional=["error", "storetime"],
         )
         rows = rows.filter(rows.error.isnull() | (rows.error != 1))
-        return ex.charted_vitals(rows, "mimic3", rows.icustay_id)
+        return ex.charted_vitals(rows, vital_items("mimic3"), rows.icustay_id)
 
     def note(self, tables, visits):
         rows = tables.table(
@@ -168,19 +174,22 @@ class MIMIC3(Dataset):
             charttime="time",
             storetime="time",
             category="text",
+            description="text",
+            iserror="integer",
             text="text",
-            iserror="text",
-            optional=["storetime", "iserror"],
+            optional=["storetime", "description", "iserror"],
         )
-        rows = rows.filter(rows.iserror.isnull() | (rows.iserror != "1"))
-        ends = ex.visit_ends(rows, rows.hadm_id, visits)
-        summary = ends.category.strip().lower() == "discharge summary"
-        charted = ex.latest(ex.first_known(ends.charttime, ex.end_of_day(ends.chartdate)), ends.storetime)
-        return ends.select(
-            ends.subject_id,
-            visit_id=ends.hadm_id,
-            time=ex.choose(summary, ends.visit_end, charted),
-            code=ex.named("NOTE", ends.category),
-            text=ends.text,
-            unparsed=ends.unparsed,
+        rows = rows.filter(rows.iserror.isnull() | (rows.iserror != 1))
+        ended = ex.visit_ends(rows, visits)
+        summary = ended.category.strip().lower() == "discharge summary"
+        addendum = summary & (ended.description.strip().lower() == "addendum")
+        charted = ex.latest(ended.charttime.coalesce(ex.end_of_day(ended.chartdate)), ended.storetime)
+        time = ex.choose(summary, ended.visit_end, charted)
+        return ended.select(
+            ended.subject_id,
+            visit_id=ended.hadm_id,
+            time=ex.choose(addendum, ex.latest(ended.visit_end, charted), time),
+            code=ex.choose(addendum, ibis.literal(ADDENDUM), ex.named("NOTE", ended.category)),
+            text=ended.text,
+            unparsed=ended.unparsed,
         )

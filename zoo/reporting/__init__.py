@@ -1,1 +1,1 @@
-
+"""Tables and pages about datasets, tasks, models and what was measured on them."""

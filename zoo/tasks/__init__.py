@@ -1,1 +1,11 @@
+"""The tasks, one file each. `Task` is what a task derives from, `Relations` what it sees, `Cohort` what it returns."""
 
+__all__ = ["Attrition", "Candidates", "CodeSets", "Cohort", "Relations", "Task"]
+
+
+def __getattr__(name: str):
+    if name in __all__:
+        from zoo.tasks import _task
+
+        return getattr(_task, name)
+    raise AttributeError(f"module 'zoo.tasks' has no attribute {name!r}")

@@ -21,11 +21,18 @@ class CodeSets:
         names: (codes,) code strings.
         offsets: (visits + 1,) int64, in the order of `Relations.visits`.
         ids: int64 places in ``names``, ascending within a visit.
+        unknown: (visits,) how many codes of each visit the level does not know, repeats included.
     """
 
     names: np.ndarray
     offsets: np.ndarray
     ids: np.ndarray
+    unknown: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(visits,) how many distinct codes each visit has."""
+        return np.diff(self.offsets)
 
     def lists(self, visits: np.ndarray) -> list[list[str]]:
         """The code strings of the visits with these numbers."""
@@ -105,15 +112,18 @@ class Candidates:
     def leave_out_unordered(self, keep: bool) -> None:
         """Leave out visits of subjects whose visits cannot be ordered in time, unless they are asked for."""
         if not keep and not self.frame.order_known.all():
-            self.leave_out(~self.frame.order_known, "order of the subject's visits unknown")
+            unordered = self.frame.subject_id[~self.frame.order_known]
+            self.leave_out(self.frame.subject_id.isin(unordered), "order of the subject's visits unknown")
 
-    def cohort(self, prediction_time: pd.Series, label: pd.Series | list) -> Cohort:
+    def cohort(
+        self, prediction_time: pd.Series, label: pd.Series | np.ndarray | list, unknown_codes: int = 0
+    ) -> Cohort:
         """The samples, when all that had to be left out is."""
         samples = self.frame[["subject_id", "visit_id", "stay_id"]].reset_index(drop=True)
         samples["stay_id"] = samples["stay_id"].astype("Int64")
         samples["prediction_time"] = np.asarray(prediction_time).astype("datetime64[us]")
         samples["label"] = pd.Series(label).to_numpy() if not isinstance(label, list) else pd.Series(label, dtype=object)
-        return Cohort(samples, self.attrition)
+        return Cohort(samples, self.attrition, unknown_codes)
 
 
 @dataclass(frozen=True)
@@ -123,10 +133,12 @@ class Cohort:
     Attributes:
         samples: columns ``subject_id``, ``visit_id``, ``stay_id`` (or null), ``prediction_time``, ``label``.
         attrition: what was left out.
+        unknown_codes: how many codes of the label concepts have no place at the label's level.
     """
 
     samples: pd.DataFrame
     attrition: Attrition
+    unknown_codes: int = 0
 
 
 class Task:
@@ -167,7 +179,7 @@ def one_of(name: str, value: object, choices: tuple) -> None:
 
 def number(name: str, value: object, low: float = 0) -> None:
     """Raise a `UserError` where a task's parameter is no number, or under its least value."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= low:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < np.inf:
         raise UserError(f"{name}={value!r} must be a number of at least {low}.")
 
 

@@ -1,6 +1,13 @@
 """The trainer, and what is run with it."""
 
-from zoo.training._run import create_model, run, train
-from zoo.training._trainer import Trainer
+import importlib
+
+_LATER = {"Trainer": "_trainer", "create_model": "_run", "run": "_run", "train": "_run"}
 
 __all__ = ["Trainer", "create_model", "run", "train"]
+
+
+def __getattr__(name: str):
+    if name in _LATER:
+        return getattr(importlib.import_module(f"zoo.training.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'zoo.training' has no attribute {name!r}")

@@ -21,6 +21,7 @@ from zoo.models._model import Estimator, Model
 from zoo.registry import UserError, models, nearest
 from zoo.result import FILE, Result, write_json
 from zoo.progress import progress
+from zoo.training._settings import shared_out
 from zoo.training._trainer import Trainer
 
 LIBRARIES = ("ehr-zoo", "torch", "numpy", "pandas", "scikit-learn", "duckdb", "ibis-framework", "pyarrow")
@@ -147,21 +148,6 @@ def run(
     data = load(dataset, task, root, **groups["data"], **groups["task"])
     made = create_model(model, data, seed=seed, **groups["model"])
     return train(made, data, seed=seed, out=out, **groups["trainer"])
-
-
-def shared_out(settings: Mapping[str, object]) -> dict[str, dict]:
-    """Dotted settings by their part.
-
-    >>> shared_out({"task.days": 15})["task"]
-    {'days': 15}
-    """
-    groups: dict[str, dict] = {"task": {}, "data": {}, "model": {}, "trainer": {}}
-    for name, value in settings.items():
-        group, dot, key = name.partition(".")
-        if not dot or group not in groups:
-            raise UserError(f"setting {name!r} must begin with one of {', '.join(f'{g}.' for g in groups)}")
-        groups[group][key] = value
-    return groups
 
 
 def test_metrics(model: Model, data: TaskData, loop: Trainer) -> dict[str, dict]:

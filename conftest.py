@@ -1,0 +1,24 @@
+"""Nothing that the tests derive goes into the user's cache."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory):
+    """One cache for the whole session; a test that needs an empty one sets ``ZOO_CACHE`` itself."""
+    before = os.environ.get("ZOO_CACHE")
+    os.environ["ZOO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["ZOO_CACHE"]
+    else:
+        os.environ["ZOO_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def scratch_folder(request, tmp_path, monkeypatch):
+    """Examples write their run folders into a folder of their own."""
+    if isinstance(request.node, pytest.DoctestItem):
+        monkeypatch.chdir(tmp_path)

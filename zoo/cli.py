@@ -1,0 +1,211 @@
+"""The command ``zoo``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo import registry
+from zoo.registry import UserError
+
+app = typer.Typer(
+    help="Predictive modelling on electronic health records.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+NOUNS = {"datasets": registry.datasets, "tasks": registry.tasks, "models": registry.models}
+
+Dataset = Annotated[str, typer.Option("--dataset", help="A dataset; see `zoo list datasets`.")]
+Root = Annotated[Path | None, typer.Option("--root", help="The folder with the dataset's tables.")]
+Task = Annotated[str, typer.Option("--task", help="A task; see `zoo list tasks`.")]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", help="KEY=VALUE with a key of task., data., model. or trainer. and a value of JSON or text."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_(noun: Annotated[str, typer.Argument(help="datasets, tasks or models")], as_json: AsJson = False) -> None:
+    """List what there is, a line each."""
+    if noun not in NOUNS:
+        raise UserError(f"unknown noun {noun!r}: {registry.nearest(noun, NOUNS)}.")
+    found = {name: NOUNS[noun].summary(name) for name in NOUNS[noun].names()}
+    if as_json:
+        print(json.dumps([{"name": n, "summary": s} for n, s in found.items()]))
+        return
+    width = max(map(len, found), default=0)
+    for name, summary in found.items():
+        print(f"{name:<{width}}  {summary}".rstrip())
+
+
+@app.command()
+def info(name: Annotated[str, typer.Argument(help="a dataset, task or model")], as_json: AsJson = False) -> None:
+    """Tell parameters with defaults, paper and inputs."""
+    from zoo.prepare import parameters_of
+
+    found = [r for r in NOUNS.values() if name in r.names()]
+    if not found:
+        known = [n for r in NOUNS.values() for n in r.names()]
+        raise UserError(f"unknown name {name!r}: {registry.nearest(name, known)}.")
+    facts = []
+    for holder in found:
+        entry = holder.entry(name)
+        parameters = {n: p.default for n, p in parameters_of(entry.thing).items()}
+        said = {k: sorted(v) if isinstance(v, (set, frozenset)) else v for k, v in entry.facts.items()}
+        documentation = _clean(entry.thing.__doc__)
+        facts.append({"noun": holder.noun, "name": name, **said, "parameters": parameters, "documentation": documentation})
+    if as_json:
+        print(json.dumps(facts if len(facts) > 1 else facts[0], default=str))
+        return
+    for fact in facts:
+        print(f"{fact['noun']} {name}\n\n{fact['documentation']}\n")
+        for key, value in fact.items():
+            if key not in ("noun", "name", "parameters", "documentation"):
+                print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+        print("parameters:" if fact["parameters"] else "parameters: none")
+        for key, default in fact["parameters"].items():
+            print(f"  {key} = {default!r}")
+
+
+@app.command()
+def run(
+    dataset: Dataset,
+    task: Task,
+    model: Annotated[str, typer.Option("--model", help="A model; see `zoo list models`.")],
+    root: Root = None,
+    settings: Settings = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(help="Seeds training.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="The run folder; a new one below runs by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prepare, train and test."""
+    _known(datasets=dataset, tasks=task, models=model)
+    from zoo.training import run as run_all
+
+    result = run_all(dataset, task, model, root, seed=seed, out=out, settings=_parsed(settings))
+    print(json.dumps(result.to_dict(), default=str) if as_json else result)
+
+
+@app.command()
+def samples(
+    dataset: Dataset,
+    task: Task,
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    root: Root = None,
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Write the cohort, and print its attrition table."""
+    _known(datasets=dataset, tasks=task)
+    if out.suffix != ".parquet":
+        raise UserError(f"--out {out} must end in .parquet.")
+    from zoo.prepare import load
+    from zoo.training._settings import shared_out
+
+    groups = shared_out(_parsed(settings))
+    data = load(dataset, task, root, **groups["data"], **groups["task"])
+    _write(out, lambda path: data.samples.astype({"split": "str"}).to_parquet(path, index=False))
+    print(data.attrition.to_string(index=False))
+
+
+@app.command()
+def events(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    root: Root = None,
+    concepts: Annotated[list[str], typer.Option("--concept", help="Only this concept; may be repeated.")] = [],  # noqa: B006
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Write the dataset in MEDS format."""
+    _known(datasets=dataset)
+    from zoo.meds import write_meds
+    from zoo.prepare import load_dataset
+    from zoo.training._settings import shared_out
+
+    opened = load_dataset(dataset, root, **shared_out(_parsed(settings))["data"])
+    for line in write_meds(opened, out, concepts or None):
+        print(line)
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    schema: Annotated[str, typer.Option(help="mimic3, mimic4 or eicu")] = "mimic3",
+    patients: Annotated[int, typer.Option(min=1, help="How many.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the generator.")] = 0,
+    format: Annotated[str, typer.Option(help="csv.gz, csv or parquet")] = "csv.gz",
+) -> None:
+    """Write synthetic source tables."""
+    from zoo.datasets import _writers
+    from zoo.progress import progress
+
+    for name, value, known in (("schema", schema, _writers.SCHEMAS), ("format", format, _writers.FORMATS)):
+        if value not in known:
+            raise UserError(f"--{name} {value!r} is unknown: {registry.nearest(value, known)}.")
+    if out.exists():
+        raise UserError(f"{out} exists: choose another folder.")
+    with progress(f"writing {patients} patients") as report:
+        _writers.write_source(
+            schema, patients, seed, out, format=format, progress=lambda done, total: report(f"{done} of {total}")
+        )
+    print(f"{patients} patients in the tables of {schema} lie in {out}")
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends with status 2 and a line that tells how to mend it."""
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    try:
+        app(arguments, standalone_mode=True)
+    except UserError as error:
+        if len(arguments) < len(sys.argv) - 1:
+            raise
+        print(f"zoo: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _known(**names: str) -> None:
+    """Fail early, before anything heavy is imported, where a name is unknown."""
+    for noun, name in names.items():
+        holder = NOUNS[noun]
+        if name not in holder.names():
+            raise UserError(f"unknown {holder.noun} {name!r}: {registry.nearest(name, holder.names())}.")
+
+
+def _parsed(settings: list[str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting!r} must be KEY=VALUE, such as task.days=15.")
+        try:
+            found[key] = json.loads(text)
+        except json.JSONDecodeError:
+            found[key] = text
+    return found
+
+
+def _write(out: Path, write) -> None:
+    """Write a file under a temporary name and rename it."""
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {out.parent} to write {out.name} to.")
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    try:
+        write(unfinished)
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _clean(documentation: str | None) -> str:
+    import inspect
+
+    return inspect.cleandoc(documentation or "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""MIMIC-IV 2.x and 3.x (Johnson et al., Scientific Data 2023, doi:10.1038/s41597-022-01899-x), with MIMIC-IV-Note."""
+
+from __future__ import annotations
+
+import ibis
+
+from zoo.datasets import _expressions as ex
+from zoo.datasets._engine import Dataset
+from zoo.knowledge.vitals import vital_items
+from zoo.registry import register_dataset
+
+SUMMARY, ADDENDUM, RADIOLOGY = "NOTE//discharge_summary", "NOTE//discharge_addendum", "NOTE//radiology"
+
+
+@register_dataset("mimic4")
+class MIMIC4(Dataset):
+    """MIMIC-IV 2.x and 3.x: some 300,000 patients of one hospital in Boston, admitted from 2008 to 2022.
+
+    A visit is a hospital admission (``hadm_id``), a stay an ICU stay (``stay_id``). ``root`` holds ``hosp/`` and, where
+    they are to be used, ``icu/`` and MIMIC-IV-Note's ``note/``.
+
+    Age is that of the anchor year moved by whole years, ``anchor_age + year(admittime) - anchor_year``, and so right to
+    a year. An ``anchor_age`` of 91 stands for all above 89: every visit of such a patient has age 90 and ``age_capped``,
+    also those before the anchor year. So has a visit for which the moved age is over 89, though there it is known: 90
+    means "over 89" in every source. ``birth`` is null, ``period`` the first year of ``anchor_year_group``.
+
+    Prescriptions start at their ``starttime``. Laboratory results are known at the later of ``charttime`` (draw) and
+    ``storetime``; where that is missing, ``lab_delay`` hours after the draw. Discharge summaries are known at the
+    visit's end; an addendum to one is ``NOTE//discharge_addendum``, known when stored and no sooner than that end. A
+    ``dod`` without a death in hospital comes from state records and has no clock. Dates are shifted by patient, so
+    calendar time means nothing across patients.
+    """
+
+    needs = ("hosp/patients", "hosp/admissions")
+    optional = ("icu/icustays",)
+    concepts_from = {
+        "diagnosis": ("hosp/diagnoses_icd",),
+        "procedure": ("hosp/procedures_icd",),
+        "drug": ("hosp/prescriptions",),
+        "lab": ("hosp/labevents",),
+        "vital": ("icu/chartevents",),
+        "note": ("note/discharge", "note/radiology"),
+    }
+
+    def subjects(self, tables):
+        patients = tables.table(
+            "hosp/patients",
+            subject_id="integer",
+            gender="text",
+            anchor_year_group="text",
+            dod="time",
+            optional=["anchor_year_group", "dod"],
+        )
+        known = ex.per_subject(self._admissions(tables), "race")
+        joined = patients.left_join(known, patients.subject_id == known.known_subject)
+        period, _ = tables.parse(joined.anchor_year_group.substr(0, 4), "integer", "anchor_year_group")
+        return joined.select(
+            joined.subject_id,
+            sex=joined.gender,
+            death=joined.deathtime.coalesce(ex.end_of_day(joined.dod)),
+            ethnicity=joined.ethnicity,
+            period=period,
+            unparsed=joined.unparsed,
+        )
+
+    def visits(self, tables):
+        anchors = tables.table(
+            "hosp/patients", subject_id="integer", anchor_age="integer", anchor_year="integer"
+        ).drop("unparsed")
+        anchors = ex.first_of_each(anchors, "subject_id", ["anchor_year", "anchor_age"])
+        anchors = anchors.rename(anchored_subject="subject_id")
+        visits = self._admissions(tables)
+        visits = visits.left_join(anchors, visits.subject_id == anchors.anchored_subject)
+        moved = visits.anchor_age + visits.admittime.year() - visits.anchor_year
+        hidden = visits.anchor_age > ex.OLDEST
+        age, capped = ex.capped_age(ex.choose(hidden, visits.anchor_age, moved))
+        return visits.select(
+            visits.subject_id,
+            visit_id=visits.hadm_id,
+            start=visits.admittime,
+            end=visits.dischtime,
+            age=age,
+            died=visits.hospital_expire_flag == 1,
+            admission_type=visits.admission_type,
+            discharge_to=visits.discharge_location,
+            age_capped=capped,
+            arrival=visits.edregtime,
+            unparsed=visits.unparsed,
+        )
+
+    def _admissions(self, tables):
+        return tables.table(
+            "hosp/admissions",
+            subject_id="integer",
+            hadm_id="integer",
+            admittime="time",
+            dischtime="time",
+            deathtime="time",
+            edregtime="time",
+            hospital_expire_flag="integer",
+            admission_type="text",
+            discharge_location="text",
+            race="text",
+            optional=["edregtime", "race", "discharge_location"],
+        )
+
+    def stays(self, tables):
+        if not tables.has("icu/icustays"):
+            return None
+        stays = tables.table(
+            "icu/icustays",
+            subject_id="integer",
+            hadm_id="integer",
+            stay_id="integer",
+            intime="time",
+            outtime="time",
+            first_careunit="text",
+            optional=["first_careunit"],
+        )
+        return ex.icu_stays(stays, stays.stay_id, self._admissions(tables))
+
+    def diagnosis(self, tables, visits):
+        return self._billed(tables.table("hosp/diagnoses_icd", **self._icd), visits, "ICD9CM", "ICD10CM")
+
+    def procedure(self, tables, visits):
+        return self._billed(tables.table("hosp/procedures_icd", **self._icd), visits, "ICD9PROC", "ICD10PCS")
+
+    _icd = {"subject_id": "integer", "hadm_id": "integer", "icd_code": "text", "icd_version": "integer"}
+
+    def _billed(self, rows, visits, ninth: str, tenth: str):
+        return ex.billed(rows, visits, ex.dotted_by_version(rows.icd_code, rows.icd_version, ninth, tenth))
+
+    def drug(self, tables, visits):
+        rows = tables.table(
+            "hosp/prescriptions",
+            subject_id="integer",
+            hadm_id="integer",
+            starttime="moment",
+            drug="text",
+            ndc="text",
+            optional=["ndc"],
+        )
+        return rows.select(
+            rows.subject_id,
+            visit_id=rows.hadm_id,
+            time=rows.starttime,
+            code=ex.drug_code(rows.ndc, rows.drug),
+            text=rows.drug,
+            unparsed=rows.unparsed,
+        )
+
+    def lab(self, tables, visits):
+        rows = tables.table(
+            "hosp/labevents",
+            subject_id="integer",
+            hadm_id="integer",
+            itemid="integer",
+            charttime="time",
+            storetime="time",
+            valuenum="number",
+            valueuom="text",
+            optional=["storetime"],
+        )
+        return rows.select(
+            rows.subject_id,
+            visit_id=rows.hadm_id,
+            time=ex.resulted(rows.charttime, rows.storetime, self.lab_delay),
+            code=ex.coded("LAB", rows.itemid),
+            value=rows.valuenum,
+            unit=rows.valueuom,
+            unparsed=rows.unparsed,
+        )
+
+    def vital(self, tables, visits):
+        rows = tables.table(
+            "icu/chartevents",
+            subject_id="integer",
+            hadm_id="integer",
+            stay_id="integer",
+            itemid="integer",
+            charttime="time",
+            storetime="time",
+            valuenum="number",
+            optional=["storetime"],
+        )
+        return ex.charted_vitals(rows, vital_items("mimic4"), rows.stay_id)
+
+    def note(self, tables, visits):
+        written = {"note/discharge": self._discharge_notes, "note/radiology": self._radiology_notes}
+        return ibis.union(*[notes(tables, visits) for table, notes in written.items() if tables.has(table)])
+
+    def _discharge_notes(self, tables, visits):
+        notes = ex.visit_ends(self._notes(tables, "note/discharge"), visits)
+        addendum = notes.note_type.strip().upper() == "AD"
+        stored = ex.latest(notes.visit_end, notes.charttime, notes.storetime)
+        return notes.select(
+            notes.subject_id,
+            visit_id=notes.hadm_id,
+            time=ex.choose(addendum, stored, notes.visit_end),
+            code=ex.choose(addendum, ibis.literal(ADDENDUM), ibis.literal(SUMMARY)),
+            text=notes.text,
+            unparsed=notes.unparsed,
+        )
+
+    def _radiology_notes(self, tables, visits):
+        notes = self._notes(tables, "note/radiology")
+        return notes.select(
+            notes.subject_id,
+            visit_id=notes.hadm_id,
+            time=ex.latest(notes.charttime, notes.storetime),
+            code=ibis.literal(RADIOLOGY),
+            text=notes.text,
+            unparsed=notes.unparsed,
+        )
+
+    def _notes(self, tables, table: str):
+        return tables.table(
+            table,
+            subject_id="integer",
+            hadm_id="integer",
+            note_type="text",
+            charttime="time",
+            storetime="time",
+            text="text",
+            optional=["note_type", "storetime"],
+        )

@@ -1,0 +1,69 @@
+"""Patients of a generator, in the source tables of a real database and read through its adapter."""
+
+from __future__ import annotations
+
+from zoo import cache
+from zoo.datasets import _generator, _writers
+from zoo.datasets._engine import Dataset
+from zoo.registry import UserError, datasets, nearest, register_dataset
+
+
+@register_dataset("synthetic")
+class Synthetic(Dataset):
+    """Generated patients in the tables of MIMIC-III, MIMIC-IV or eICU, so that everything works with no data at hand.
+
+    Latent conditions progress over visits and drive codes, drugs, labs, vital signs, notes, length of stay and death; see
+    `zoo.datasets._generator` for what is planted, and `true_probabilities` for the best score that can be reached.
+
+    Args:
+        schema: ``"mimic3"``, ``"mimic4"`` or ``"eicu"``.
+        patients: how many.
+        seed: of the generator; patient ``i`` of a seed is the same however many there are.
+        lab_delay, memory_limit: as of any dataset.
+    """
+
+    def __init__(
+        self,
+        root=None,
+        *,
+        schema: str = "mimic3",
+        patients: int = 2000,
+        seed: int = 0,
+        lab_delay: float = 0.0,
+        memory_limit: str = "1GB",
+    ):
+        if root is not None:
+            raise UserError("dataset 'synthetic' takes no root: it writes its own tables; read others by their schema.")
+        if schema not in _writers.SCHEMAS:
+            raise UserError(f"schema={schema!r} is unknown: {nearest(schema, _writers.SCHEMAS)}.")
+        if not isinstance(patients, int) or isinstance(patients, bool) or patients < 1:
+            raise UserError(f"patients={patients!r} must be a whole number of at least 1.")
+        self.schema, self.patients, self.seed = schema, patients, seed
+        key = {"generator": _generator.VERSION, "schema": schema, "patients": patients, "seed": seed}
+        written = cache.obtain("synthetic", key, self._write)
+        self._adapter = datasets.get(schema)(written / "tables", lab_delay=lab_delay, memory_limit=memory_limit)
+        for name in ("needs", "optional", "concepts_from", "gaps_known", "version"):
+            setattr(self, name, getattr(self._adapter, name))
+        super().__init__(written / "tables", lab_delay=lab_delay, memory_limit=memory_limit)
+
+    def _write(self, folder) -> None:
+        _writers.write_source(self.schema, self.patients, self.seed, folder / "tables", format="parquet")
+
+    def subjects(self, tables):
+        return self._adapter.subjects(tables)
+
+    def visits(self, tables):
+        return self._adapter.visits(tables)
+
+    def stays(self, tables):
+        return self._adapter.stays(tables)
+
+    def expression(self, concept, tables, visits):
+        return self._adapter.expression(concept, tables, visits)
+
+    def true_probabilities(self) -> dict:
+        """What the generator knows of each visit: arrays ``subject_id``, ``visit_id``, and P(label) by task name.
+
+        The scores of these probabilities are the best that any model can expect to reach.
+        """
+        return _writers.true_probabilities(self.schema, self.patients, self.seed)

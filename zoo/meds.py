@@ -1,0 +1,139 @@
+"""The dataset in the Medical Event Data Standard: one row an event, sorted by subject and time.
+
+MEDS (https://github.com/Medical-Event-Data-Standard/meds) has ``subject_id``, ``time``, ``code``, ``numeric_value`` and
+``text_value``; further columns are allowed, and ours keep ``visit_id``, ``stay_id`` and ``unit``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.data._splits import NAMES, split_subjects
+from zoo.registry import UserError
+
+if TYPE_CHECKING:
+    from zoo.datasets._engine import Dataset
+
+RELATIONS = ("subjects", "visits", "stays")
+MEDS_VERSION = "0.4.0"
+MEDS_SPLITS = {"train": "train", "validation": "tuning", "test": "held_out"}
+
+
+def write_meds(dataset: Dataset, out: str | Path, concepts: Collection[str] | None = None) -> Iterator[str]:
+    """Write a dataset in MEDS, whole or not at all.
+
+    The folder gets ``data/0.parquet``, ``metadata/dataset.json``, ``metadata/codes.parquet`` and
+    ``metadata/subject_splits.parquet`` (the default split of this package).
+
+    Args:
+        dataset: an opened dataset.
+        out: a folder that does not exist yet.
+        concepts: those to write; all that it offers by default.
+
+    Yields:
+        A line about each part that was written.
+
+    Raises:
+        UserError: the folder exists, or a concept is not offered.
+    """
+    import ibis
+
+    out = Path(out).expanduser()
+    if out.exists():
+        raise UserError(f"{out} exists: choose another folder.")
+    concepts = list(dataset.concepts if concepts is None else concepts)
+    files = {c: str(dataset.events_folder(c) / "events.parquet") for c in concepts}
+    relations = dataset.folder()
+    unfinished = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
+    (unfinished / "data").mkdir(parents=True)
+    (unfinished / "metadata").mkdir()
+    connection = ibis.duckdb.connect(memory_limit=dataset.memory_limit, temp_directory=str(unfinished / "spill"))
+    try:
+        connection.raw_sql("SET preserve_insertion_order = false")
+        tables = [connection.read_parquet(str(relations / f"{n}.parquet"), table_name=n) for n in RELATIONS]
+        parts = _milestones(*tables)
+        for concept, file in files.items():
+            table = connection.read_parquet(file, table_name=f"events_{concept}")
+            parts.append(table.filter(table.rejected.isnull()))
+        rows = ibis.union(*(_meds_columns(p) for p in parts))
+        target = str(unfinished / "data" / "0.parquet")
+        connection.to_parquet(rows.order_by(["subject_id", ibis.asc("time", nulls_first=True), "code"]), target)
+        written = connection.read_parquet(target, table_name="written")
+        codes = written.group_by("code").agg(count=written.count()).order_by("code")
+        _write_metadata(dataset, unfinished, codes.to_pyarrow())
+        total, distinct = written.count().execute(), codes.count().execute()
+        connection.disconnect()
+        shutil.rmtree(unfinished / "spill", ignore_errors=True)
+        unfinished.rename(out)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    yield f"{total} events with {distinct} codes of {dataset.name} lie in {out} ({', '.join(concepts)})"
+
+
+def _milestones(subjects, visits, stays) -> list:
+    """Births and deaths, and the starts and ends of visits and stays, as events."""
+    import ibis
+
+    found = [
+        subjects.select("subject_id", time=subjects.birth, code=ibis.literal("MEDS_BIRTH")),
+        subjects.select("subject_id", time=subjects.death, code=ibis.literal("MEDS_DEATH")),
+        visits.select("subject_id", "visit_id", time=visits.start, code=_with("VISIT//start", visits.admission_type)),
+        visits.select("subject_id", "visit_id", time=visits.end, code=_with("VISIT//end", visits.discharge_to)),
+    ]
+    for edge in ("start", "end"):
+        code = _with(f"STAY//{edge}", stays.unit)
+        found.append(stays.select("subject_id", "visit_id", "stay_id", time=stays[edge], code=code))
+    return [t.filter(t.time.notnull()) for t in found]
+
+
+def _with(code: str, detail):
+    import ibis
+
+    return ibis.coalesce(f"{code}//" + detail, code)
+
+
+def _meds_columns(events):
+    """The columns of MEDS, null where a table has none."""
+    import ibis
+
+    sources = {
+        "subject_id": ("subject_id", "int64"),
+        "time": ("time", "timestamp(6)"),
+        "code": ("code", "string"),
+        "numeric_value": ("value", "float32"),
+        "text_value": ("text", "string"),
+        "visit_id": ("visit_id", "int64"),
+        "stay_id": ("stay_id", "int64"),
+        "unit": ("unit", "string"),
+    }
+    return events.select(
+        **{n: events[c].cast(t) if c in events.columns else ibis.null(t) for n, (c, t) in sources.items()}
+    )
+
+
+def _write_metadata(dataset: Dataset, folder: Path, codes) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    subjects = dataset.read("subjects")
+    split = split_subjects(subjects, dataset.read("visits"), None, 0)
+    names = [MEDS_SPLITS[NAMES[s]] for s in split]
+    splits = pa.table({"subject_id": subjects.subject_id.to_numpy(), "split": pa.array(names, pa.string())})
+    pq.write_table(splits, folder / "metadata" / "subject_splits.parquet")
+    described = pa.table(
+        {
+            "code": codes["code"],
+            "description": pa.nulls(len(codes), pa.string()),
+            "parent_codes": pa.nulls(len(codes), pa.list_(pa.string())),
+            "count": codes["count"],
+        }
+    )
+    pq.write_table(described, folder / "metadata" / "codes.parquet")
+    facts = {"dataset_name": dataset.name, "meds_version": MEDS_VERSION, "etl_name": "ehr-zoo"}
+    (folder / "metadata" / "dataset.json").write_text(json.dumps(facts, indent=1) + "\n")

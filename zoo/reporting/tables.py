@@ -1,0 +1,36 @@
+"""The tables of datasets, tasks and models that stand in the README and the docs.
+
+``python -m zoo.reporting.tables README.md`` writes them anew between ``<!-- generated: NOUN -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from zoo import registry
+
+NOUNS = {"datasets": registry.datasets, "tasks": registry.tasks, "models": registry.models}
+BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(noun: str) -> str:
+    """A Markdown table of all names of a noun with the first line of what is said of them."""
+    rows = [f"| `{name}` | {NOUNS[noun].summary(name)} |" for name in NOUNS[noun].names()]
+    return "\n".join([f"| {noun[:-1]} | |", "| --- | --- |", *rows, ""])
+
+
+def renewed(text: str) -> str:
+    """A text with its generated tables as they are now."""
+    return BLOCK.sub(lambda found: found[1] + table(found[2]) + found[3], text)
+
+
+def main() -> None:
+    for name in sys.argv[1:]:
+        path = Path(name)
+        path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Length of stay, in classes or in days."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from zoo.registry import register_task
+from zoo.tasks._task import Cohort, Relations, Task, hours_after, number, one_of
+
+EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 14)
+"""Days at which the classes of Harutyunyan et al. (Scientific Data 2019, doi:10.1038/s41597-019-0103-9) begin."""
+CLASSES = ("<1", *(f"[{low},{high})" for low, high in zip(EDGES[:-1], EDGES[1:], strict=True)), "≥14")
+DAY = np.timedelta64(86_400_000_000, "us")
+
+
+@register_task("los")
+class LengthOfStay(Task):
+    """How long the visit lasts, from its start to its end, predicted 24 hours after its start.
+
+    One sample for each visit that is not over ``hours`` after its start (one that ends at that very moment stays in;
+    ``hours=0`` keeps all). The label is a class: less than a day, each of the days from [1, 2) to [7, 8), [8, 14), and
+    14 days or more; a day has 24 hours.
+
+    Args:
+        target: ``"days"`` makes it regression: the length in days.
+        hours: from the start to the prediction.
+        unit: ``"stay"``: the length of each ICU stay, predicted ``hours`` after admission to the ICU.
+    """
+
+    def __init__(self, target: str = "bins", hours: float = 24, unit: str = "visit"):
+        one_of("target", target, ("bins", "days"))
+        number("hours", hours)
+        one_of("unit", unit, ("visit", "stay"))
+        self.target, self.hours, self.unit = target, hours, unit
+        self.kind = "multiclass" if target == "bins" else "regression"
+        self.labels = CLASSES if target == "bins" else ("days",)
+
+    def cohort(self, relations: Relations) -> Cohort:
+        candidates = relations.candidates(self.unit)
+        moment = hours_after(candidates.frame.start, self.hours)
+        candidates.frame = candidates.frame.assign(prediction_time=moment)
+        candidates.leave_out(candidates.frame.end < moment, f"{self.unit} ended before hour {self.hours:g}")
+        frame = candidates.frame
+        return candidates.cohort(frame.prediction_time, self._label(frame))
+
+    def _label(self, frame: pd.DataFrame) -> np.ndarray:
+        """(samples,) class numbers or days."""
+        length = frame.end.to_numpy("datetime64[us]") - frame.start.to_numpy("datetime64[us]")
+        if self.target == "days":
+            return length / DAY
+        return np.searchsorted(np.array(EDGES) * DAY, length, side="right").astype(np.int64)

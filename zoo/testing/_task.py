@@ -1,0 +1,191 @@
+"""Checks of a task on a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from zoo.data._store import VisitIndex
+from zoo.data.spec import KINDS
+from zoo.datasets import _canonical as canonical
+from zoo.prepare import load_dataset, load_task, relations, share_out, stores
+from zoo.tasks._task import Attrition, Cohort, Relations, Task
+from zoo.testing._report import Findings, Report
+from zoo.testing._snapshot import read_tables
+from zoo.testing._window import check_window
+
+COLUMNS = {
+    "subject_id": "int64",
+    "visit_id": "int64",
+    "stay_id": "Int64",
+    "prediction_time": "datetime64[us]",
+}
+
+
+def check_task(
+    task: str | Task,
+    dataset,
+    root: str | Path | None = None,
+    concepts: Collection[str] | None = None,
+    subjects: int | None = 50,
+    rounds: int = 3,
+    **parameters,
+) -> Report:
+    """Check a task on a dataset: its cohort, its labels, its attrition, and that no feature knows the future.
+
+    The checks: ``declaration`` (kind, and no concept that the label is made from is given), ``cohort`` (columns, types,
+    nulls), ``label`` (its type by kind), ``keys`` (visits and stays exist and are the subject's own, samples are
+    distinct), ``attrition`` (it adds up), ``prediction_time`` (not before the arrival), ``repeat`` (the same cohort
+    twice, and the relations unchanged), ``window`` (with the cohort and the vocabularies held fixed, everything later than
+    the prediction time except what is given is scrambled, and no feature changes) and ``past`` (each sample sees all
+    events up to then, and its features change when one is gone).
+
+    Args:
+        task: a registered name, or what `zoo.load_task` made.
+        dataset: a registered name, or what `zoo.load_dataset` made.
+        root: the folder with the dataset's tables.
+        concepts: the concepts of which features are made; all that the dataset offers by default.
+        subjects: how many subjects' windows are tested; None for all.
+        rounds: how often each of these is scrambled, each time for another of its samples while there are some.
+        **parameters: the task's, and the dataset's.
+
+    Raises:
+        UserError: the task or the dataset cannot be opened, or does not have what the task needs.
+    """
+    dataset_own, task_own = share_out(dataset, task, parameters)
+    if isinstance(dataset, str):
+        dataset = load_dataset(dataset, root, **dataset_own)
+    if isinstance(task, str):
+        task = load_task(task, **task_own)
+    concepts = list(dataset.concepts if concepts is None else concepts)
+    for concept in {*concepts, *task.needs}:
+        dataset.require(concept)
+    findings = Findings(f"task {task.name!r} on {dataset.name!r}")
+    seen = relations(dataset, stores(dataset, VisitIndex.read(dataset.folder())))
+    with findings.check("declaration"):
+        _declaration(findings, task)
+    cohort = None
+    with findings.check("cohort"):
+        cohort = task.cohort(seen)
+        _cohort(findings, cohort)
+    if cohort is None or findings.failed("cohort"):
+        findings.note("cohort", "the other checks were not run")
+        return findings.report()
+    with findings.check("label"):
+        _label(findings, task, cohort.samples.label)
+    with findings.check("keys"):
+        _keys(findings, cohort.samples, seen)
+    with findings.check("attrition"):
+        _attrition(findings, cohort)
+    with findings.check("prediction_time"):
+        _prediction_time(findings, cohort.samples, seen)
+    with findings.check("repeat"):
+        _repeat(findings, task, dataset, cohort, seen)
+    if not findings.failed("keys"):
+        _windows(findings, task, dataset, cohort.samples, concepts, subjects, rounds)
+    return findings.report()
+
+
+def _declaration(findings: Findings, task: Task) -> None:
+    findings.expect("declaration", task.kind in KINDS, f"kind {task.kind!r} is none of {', '.join(KINDS)}")
+    declared = {*task.given, *task.label_concepts, *task.needs}
+    for concept in sorted(declared - set(canonical.CONCEPTS)):
+        findings.fail("declaration", f"unknown concept {concept!r}")
+    for concept in sorted(set(task.given) & {*task.label_concepts, *task.needs}):
+        findings.fail("declaration", f"{concept!r} is given, but the label is made from it")
+    if task.kind == "multiclass" and not task.labels:
+        findings.fail("declaration", "a multiclass task names its classes in labels")
+
+
+def _cohort(findings: Findings, cohort: Cohort) -> None:
+    samples = cohort.samples
+    expected = [*COLUMNS, "label"]
+    if list(samples.columns) != expected:
+        findings.fail("cohort", f"columns {', '.join(samples.columns)} instead of {', '.join(expected)}")
+        return
+    for column, dtype in COLUMNS.items():
+        findings.expect("cohort", samples[column].dtype == dtype, f"{column} is {samples[column].dtype}, not {dtype}")
+        if column != "stay_id":
+            findings.expect("cohort", samples[column].notna(), f"{column} is null")
+    findings.expect("cohort", samples.label.notna(), "label is null")
+    findings.expect("cohort", isinstance(cohort.attrition, Attrition), "attrition is no Attrition")
+    if not len(samples):
+        findings.note("cohort", "no samples")
+
+
+def _label(findings: Findings, task: Task, label: pd.Series) -> None:
+    if task.kind == "multilabel":
+        good = [isinstance(codes, list) and bool(codes) and all(isinstance(c, str) for c in codes) for codes in label]
+        findings.expect("label", np.array(good, bool), "label is no list of code strings with one at least")
+        distinct = [len(set(map(str, codes))) == len(codes) if isinstance(codes, list) else True for codes in label]
+        findings.expect("label", np.array(distinct, bool), "label names a code twice")
+        return
+    dtype = {"binary": "b", "multiclass": "i", "regression": "f"}[task.kind]
+    if label.dtype.kind != dtype:
+        findings.fail("label", f"label of a {task.kind} task is {label.dtype}")
+    elif task.kind == "multiclass":
+        findings.expect("label", label.between(0, len(task.labels) - 1), "class number is none of the labels")
+    elif task.kind == "regression":
+        findings.expect("label", np.isfinite(label), "label is not finite")
+    if not findings.failed("label") and task.kind == "binary" and label.nunique() == 1:
+        findings.note("label", f"all {len(label)} samples have the label {label.iloc[0]}")
+
+
+def _keys(findings: Findings, samples: pd.DataFrame, seen: Relations) -> None:
+    subject = seen.visits.set_index("visit_id").subject_id.reindex(samples.visit_id).to_numpy()
+    findings.expect("keys", pd.notna(subject), "visit_id is no visit")
+    findings.expect("keys", pd.isna(subject) | (subject == samples.subject_id), "visit_id is another subject's visit")
+    stays = samples[samples.stay_id.notna()]
+    visit = seen.stays.set_index("stay_id").visit_id.reindex(stays.stay_id.astype("int64")).to_numpy()
+    findings.expect("keys", visit == stays.visit_id.to_numpy(), "stay_id is no stay of the visit")
+    twice = samples.duplicated(["visit_id", "stay_id", "prediction_time"])
+    findings.expect("keys", ~twice, "the same sample twice")
+
+
+def _attrition(findings: Findings, cohort: Cohort) -> None:
+    table = cohort.attrition.table()
+    if not len(table):
+        findings.fail("attrition", "the table is empty")
+        return
+    expected = table.remaining.shift(1) - table.left_out
+    findings.expect("attrition", (table.left_out >= 0).to_numpy(), "left_out is negative")
+    findings.expect(
+        "attrition",
+        (table.remaining[1:] == expected[1:]).to_numpy(),
+        "remaining is not the remaining of the step before less left_out",
+    )
+    last = int(table.remaining.iloc[-1])
+    findings.expect("attrition", last == len(cohort.samples), f"ends with {last}, but samples are {len(cohort.samples)}")
+    findings.expect("attrition", table.step.astype(bool).to_numpy() & ~table.step.duplicated(), "a step without a name")
+
+
+def _prediction_time(findings: Findings, samples: pd.DataFrame, seen: Relations) -> None:
+    visits = seen.visits.set_index("visit_id").reindex(samples.visit_id)
+    since = visits[["start", "arrival"]].min(axis=1).to_numpy("datetime64[us]")
+    admitted = seen.stays.set_index("stay_id").start.reindex(samples.stay_id.astype("Int64"))
+    since = np.fmin(since, admitted.to_numpy("datetime64[us]"))
+    good = samples.prediction_time.to_numpy("datetime64[us]") >= since
+    findings.expect("prediction_time", good, "prediction_time is before the arrival")
+
+
+def _repeat(findings: Findings, task: Task, dataset, cohort: Cohort, seen: Relations) -> None:
+    again = task.cohort(seen)
+    findings.expect("repeat", cohort.samples.equals(again.samples), "two calls give two cohorts")
+    for name in ("subjects", "visits", "stays"):
+        same = getattr(seen, name).equals(dataset.read(name))
+        findings.expect("repeat", same, f"the task changes the relation {name} that it was given")
+
+
+def _windows(findings: Findings, task, dataset, samples: pd.DataFrame, concepts, subjects, rounds: int) -> None:
+    """Test the windows of so many subjects, drawn by chance."""
+    ids = np.sort(samples.subject_id.unique())
+    if not len(ids):
+        return
+    if subjects is not None and len(ids) > subjects:
+        ids = np.sort(np.random.default_rng(0).choice(ids, subjects, replace=False))
+    with findings.check("window"):
+        tables = read_tables(dataset, concepts, ids)
+        check_window(findings, task, tables, samples[samples.subject_id.isin(ids)], dataset.gaps_known, rounds)
