@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 
 from zoo.knowledge.vitals import vital_items
@@ -23,14 +24,13 @@ ROWS = {
 }
 """Rows of MIMIC-III 1.4; a smaller number of patients gets as many in proportion."""
 DISTINCT = {"diagnosis": 6_984, "procedure": 2_009, "drug": 4_525, "ndc": 4_204, "formulary": 3_267}
-VITAL_SHARE = 0.15
 CHUNK = 500_000
 DAY = 86_400
 EPOCH = np.datetime64("2100-01-01", "s").astype(np.int64)
 
 
-def write_tables(folder: Path, patients: int, chart_events: int = 0, seed: int = 0) -> int:
-    """Write the six tables, and CHARTEVENTS where it is asked for, as CSV.
+def write_tables(folder: Path, patients: int, chart_events: int = 0, vital_share: float = 0.15, seed: int = 0) -> int:
+    """Write the six tables as CSV, and CHARTEVENTS where it is asked for, so many of its rows vital signs.
 
     Returns:
         How many diagnoses, procedures and prescriptions there are.
@@ -57,7 +57,9 @@ def write_tables(folder: Path, patients: int, chart_events: int = 0, seed: int =
     )
     if chart_events:
         _write_chunks(
-            folder / "CHARTEVENTS.csv", chart_events, lambda low, n: _chart_events(random, visits, low, n)
+            folder / "CHARTEVENTS.csv",
+            chart_events,
+            lambda low, n: _chart_events(random, visits, vital_share, low, n),
         )
     return sum(rows[n] for n in ("DIAGNOSES_ICD", "PROCEDURES_ICD", "PRESCRIPTIONS"))
 
@@ -189,6 +191,7 @@ def _prescriptions(random, visits, share: np.ndarray, drugs: pa.Table, low: int,
     dose = random.choice([1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 250.0, 500.0, 1000.0], n)
     no_ndc, in_unit = random.random(n) < 0.11, random.random(n) < 0.65
     ndc = pa.compute.if_else(pa.array(no_ndc), pa.scalar("0"), drug["NDC"])
+    named = pa.compute.if_else(pa.array(random.random(n) < 0.4), pa.scalar(None, pa.string()), drug["DRUG"])
     return pa.table(
         {
             "ROW_ID": np.arange(low, low + n) + 1,
@@ -199,8 +202,8 @@ def _prescriptions(random, visits, share: np.ndarray, drugs: pa.Table, low: int,
             "ENDDATE": _times(since.astype(np.int64) + random.integers(0, 6, n) * DAY),
             "DRUG_TYPE": _pick(random, ["MAIN", "MAIN", "MAIN", "BASE", "ADDITIVE"], n),
             "DRUG": drug["DRUG"],
-            "DRUG_NAME_POE": drug["DRUG"],
-            "DRUG_NAME_GENERIC": drug["DRUG"],
+            "DRUG_NAME_POE": named,
+            "DRUG_NAME_GENERIC": named,
             "FORMULARY_DRUG_CD": drug["FORMULARY_DRUG_CD"],
             "GSN": drug["GSN"],
             "NDC": ndc,
@@ -238,11 +241,11 @@ def _drugs() -> pa.Table:
     )
 
 
-def _chart_events(random: np.random.Generator, visits: dict[str, np.ndarray], low: int, n: int) -> pa.Table:
+def _chart_events(random, visits: dict[str, np.ndarray], vital_share: float, low: int, n: int) -> pa.Table:
     vitals = np.array([int(i.key) for i in vital_items("mimic3")])
     others = np.setdiff1d(np.arange(1, 6_500), vitals)
     visit = random.integers(0, len(visits["id"]), n)
-    item = np.where(random.random(n) < VITAL_SHARE, random.choice(vitals, n), random.choice(others, n))
+    item = np.where(random.random(n) < vital_share, random.choice(vitals, n), random.choice(others, n))
     time = visits["start"][visit] + (visits["length"][visit] * random.random(n)).astype(np.int64) // 60 * 60
     value = np.round(random.normal(80, 20, n), 1)
     numeric = random.random(n) < 0.8
@@ -256,7 +259,7 @@ def _chart_events(random: np.random.Generator, visits: dict[str, np.ndarray], lo
             "CHARTTIME": _times(time),
             "STORETIME": _times(time + random.integers(0, 3_600, n)),
             "CGID": random.integers(14_000, 22_000, n),
-            "VALUE": pa.compute.if_else(pa.array(numeric), pa.array(value).cast(pa.string()), pa.scalar("Normal, \"soft\"")),
+            "VALUE": pa.compute.if_else(pa.array(numeric), pa.array(value).cast(pa.string()), pa.scalar("Normal")),
             "VALUENUM": pa.array(value, mask=~numeric),
             "VALUEUOM": _pick(random, ["mmHg", "bpm", "%", "Deg. F"], n),
             "WARNING": pa.array(np.zeros(n, int), mask=random.random(n) < 0.5),

@@ -365,7 +365,8 @@ def test_a_kill_leaves_no_half_written_folder(tmp_path):
 def test_facts_hold_together():
     assert 15 <= len(conditions().names) <= 30
     for kind in ("diagnosis", "procedure"):
-        assert all(codes(kind).icd9_title) and all(codes(kind).icd10_title)
+        assert all(codes(kind).icd9_title)
+        assert all(codes(kind).icd10_title)
     known = drugs()
     assert len(set(known.name)) == len(known.name)
     assert set(known.rule_class) == set(range(len(known.classes)))

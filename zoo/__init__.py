@@ -11,15 +11,8 @@ from __future__ import annotations
 import importlib
 from importlib.metadata import PackageNotFoundError, version
 
-from zoo.registry import (
-    UserError,
-    datasets,
-    models,
-    register_dataset,
-    register_model,
-    register_task,
-    tasks,
-)
+from zoo import registry
+from zoo.registry import UserError, register_dataset, register_model, register_task
 
 try:
     __version__ = version("ehr-zoo")
@@ -32,7 +25,7 @@ _LATER = {
     "load_task": "zoo.prepare",
     "create_model": "zoo.training",
     "train": "zoo.training",
-    "run": "zoo.training",
+    "run": "zoo.experiment",
     "Trainer": "zoo.training",
     "Result": "zoo.result",
 }
@@ -52,17 +45,17 @@ __all__ = [
 
 def list_datasets() -> list[str]:
     """The names of all datasets."""
-    return datasets.names()
+    return registry.datasets.names()
 
 
 def list_tasks() -> list[str]:
     """The names of all tasks."""
-    return tasks.names()
+    return registry.tasks.names()
 
 
 def list_models() -> list[str]:
     """The names of all models."""
-    return models.names()
+    return registry.models.names()
 
 
 def __getattr__(name: str):

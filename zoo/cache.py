@@ -1,7 +1,7 @@
 """Everything derived is kept under a key of what it was derived from, and appears whole or not at all.
 
 An entry is a folder. It is built under a temporary name, by one process at a time, and renamed when it is whole; a
-process that is killed while building leaves only that temporary folder, which the next one to build clears away.
+process that is killed while building leaves only that temporary folder, which the next one that builds clears away.
 """
 
 from __future__ import annotations
@@ -16,6 +16,13 @@ from pathlib import Path
 
 from zoo.progress import progress
 from zoo.registry import UserError
+
+UNFINISHED = ".unfinished"
+NOT_WRITABLE = {
+    getattr(errno, n)
+    for n in ("ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EROFS", "EPERM", "ENOTDIR", "EEXIST", "ENAMETOOLONG")
+    if hasattr(errno, n)
+}
 
 
 def folder() -> Path:
@@ -55,26 +62,52 @@ def obtain(kind: str, key: object, build: Callable[[Path], None]) -> Path:
         return entry
     from filelock import FileLock
 
-    unfinished = entry.with_name(f".{entry.name}.unfinished")
+    unfinished = entry.with_name(f".{entry.name}{UNFINISHED}")
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(entry.with_name(f".{entry.name}.lock")):
+        with FileLock(_lock(unfinished)):
             if not entry.is_dir():
-                shutil.rmtree(unfinished, ignore_errors=True)
-                unfinished.mkdir()
-                with progress(f"preparing {kind}"):
-                    build(unfinished)
-                (unfinished / "key.json").write_text(json.dumps(key, indent=1, default=str))
-                unfinished.rename(entry)
+                _clear_away(entry.parent)
+                _build(kind, key, build, unfinished, entry)
     except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+        if not (error.errno in NOT_WRITABLE or _is_full(entry.parent)):
             raise
         raise UserError(
-            f"the cache {folder()} cannot be written: {error.strerror}. Free some room there, or set ZOO_CACHE to "
-            "a folder on another disk."
+            f"the cache {folder()} cannot be written: {error.strerror or error}. Free some room there, or set "
+            "ZOO_CACHE to a folder on another disk."
         ) from error
+    return entry
+
+
+def _build(kind: str, key: object, build: Callable[[Path], None], unfinished: Path, entry: Path) -> None:
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        with progress(f"preparing {kind}"):
+            build(unfinished)
+        (unfinished / "key.json").write_text(json.dumps(key, indent=1, default=str))
+        unfinished.rename(entry)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    return entry
+
+
+def _lock(unfinished: Path) -> Path:
+    return unfinished.with_name(unfinished.name.removesuffix(UNFINISHED) + ".lock")
+
+
+def _clear_away(cache: Path) -> None:
+    """Remove what killed processes have left: temporary folders whose lock nobody holds."""
+    from filelock import FileLock, Timeout
+
+    for left in cache.glob(f".*{UNFINISHED}"):
+        try:
+            with FileLock(_lock(left), timeout=0):
+                shutil.rmtree(left, ignore_errors=True)
+        except Timeout:  # it is being built
+            continue
+
+
+def _is_full(cache: Path) -> bool:
+    """Whether the disk is full: not every library that fails to write says why."""
+    return cache.is_dir() and shutil.disk_usage(cache).free < 1 << 16

@@ -47,8 +47,6 @@ def list_(noun: Annotated[str, typer.Argument(help="datasets, tasks or models")]
 @app.command()
 def info(name: Annotated[str, typer.Argument(help="a dataset, task or model")], as_json: AsJson = False) -> None:
     """Tell parameters with defaults, paper and inputs."""
-    from zoo.prepare import parameters_of
-
     found = [r for r in NOUNS.values() if name in r.names()]
     if not found:
         known = [n for r in NOUNS.values() for n in r.names()]
@@ -56,7 +54,7 @@ def info(name: Annotated[str, typer.Argument(help="a dataset, task or model")], 
     facts = []
     for holder in found:
         entry = holder.entry(name)
-        parameters = {n: p.default for n, p in parameters_of(entry.thing).items()}
+        parameters = {n: p.default for n, p in registry.parameters_of(entry.thing).items()}
         said = {k: sorted(v) if isinstance(v, (set, frozenset)) else v for k, v in entry.facts.items()}
         documentation = _clean(entry.thing.__doc__)
         facts.append({"noun": holder.noun, "name": name, **said, "parameters": parameters, "documentation": documentation})
@@ -86,10 +84,10 @@ def run(
 ) -> None:
     """Prepare, train and test."""
     _known(datasets=dataset, tasks=task, models=model)
-    from zoo.training import run as run_all
+    from zoo.experiment import run as run_all
 
     result = run_all(dataset, task, model, root, seed=seed, out=out, settings=_parsed(settings))
-    print(json.dumps(result.to_dict(), default=str) if as_json else result)
+    print(result.to_line() if as_json else result)
 
 
 @app.command()
@@ -104,13 +102,12 @@ def samples(
     _known(datasets=dataset, tasks=task)
     if out.suffix != ".parquet":
         raise UserError(f"--out {out} must end in .parquet.")
-    from zoo.prepare import load
-    from zoo.training._settings import shared_out
+    from zoo.experiment import prepared, shared_out
 
-    groups = shared_out(_parsed(settings))
-    data = load(dataset, task, root, **groups["data"], **groups["task"])
+    data = prepared(dataset, task, root, _only(shared_out(_parsed(settings)), "task", "data"))
     _write(out, lambda path: data.samples.astype({"split": "str"}).to_parquet(path, index=False))
     print(data.attrition.to_string(index=False))
+    _print_cleaning(data.dataset.report(sorted(data.task.needs)))
 
 
 @app.command()
@@ -123,13 +120,14 @@ def events(
 ) -> None:
     """Write the dataset in MEDS format."""
     _known(datasets=dataset)
+    from zoo.experiment import shared_out
     from zoo.meds import write_meds
     from zoo.prepare import load_dataset
-    from zoo.training._settings import shared_out
 
-    opened = load_dataset(dataset, root, **shared_out(_parsed(settings))["data"])
+    opened = load_dataset(dataset, root, **_only(shared_out(_parsed(settings)), "data")["data"])
     for line in write_meds(opened, out, concepts or None):
         print(line)
+    _print_cleaning(opened.report(concepts or opened.concepts))
 
 
 @app.command()
@@ -150,9 +148,12 @@ def synth(
     if out.exists():
         raise UserError(f"{out} exists: choose another folder.")
     with progress(f"writing {patients} patients") as report:
-        _writers.write_source(
-            schema, patients, seed, out, format=format, progress=lambda done, total: report(f"{done} of {total}")
-        )
+        try:
+            _writers.write_source(
+                schema, patients, seed, out, format=format, progress=lambda done, total: report(f"{done} of {total}")
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from error
     print(f"{patients} patients in the tables of {schema} lie in {out}")
 
 
@@ -161,11 +162,16 @@ def main() -> None:
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
         app(arguments, standalone_mode=True)
-    except UserError as error:
+    except (UserError, OSError) as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
-        print(f"zoo: {error}", file=sys.stderr)
+        print(f"zoo: {error if isinstance(error, UserError) else _file_trouble(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _file_trouble(error: OSError) -> str:
+    where = " and ".join(str(n) for n in (error.filename, error.filename2) if n is not None)
+    return f"{error.strerror or error}{f': {where}' if where else ''} (with --debug the traceback is shown)."
 
 
 def _known(**names: str) -> None:
@@ -182,11 +188,35 @@ def _parsed(settings: list[str]) -> dict[str, object]:
         key, equals, text = setting.partition("=")
         if not equals:
             raise UserError(f"--set {setting!r} must be KEY=VALUE, such as task.days=15.")
+        if key in found:
+            raise UserError(f"--set {key} is given twice.")
         try:
-            found[key] = json.loads(text)
+            found[key] = json.loads(text, parse_constant=_no_number)
         except json.JSONDecodeError:
             found[key] = text
     return found
+
+
+def _no_number(name: str) -> None:
+    raise UserError(f"{name} is no number that a setting can take.")
+
+
+def _only(groups: dict[str, dict], *wanted: str) -> dict[str, dict]:
+    """The settings, where all of them are of the wanted groups."""
+    for group, settings in groups.items():
+        if settings and group not in wanted:
+            allowed = " or ".join(f"{w}." for w in wanted)
+            raise UserError(f"--set {group}.{next(iter(settings))} has no effect here: settings begin with {allowed}")
+    return groups
+
+
+def _print_cleaning(cleaning) -> None:
+    """Say what was left out or nulled while reading, if anything was."""
+    lines = cleaning.lines()
+    if lines:
+        print("\nleft out or set to null while reading:")
+    for line in lines:
+        print(f"  {line}")
 
 
 def _write(out: Path, write) -> None:

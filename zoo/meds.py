@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.data._splits import NAMES, split_subjects
+from zoo.datasets._source import reading
 from zoo.registry import UserError
 
 if TYPE_CHECKING:
@@ -41,39 +42,43 @@ def write_meds(dataset: Dataset, out: str | Path, concepts: Collection[str] | No
     Raises:
         UserError: the folder exists, or a concept is not offered.
     """
-    import ibis
-
     out = Path(out).expanduser()
     if out.exists():
         raise UserError(f"{out} exists: choose another folder.")
-    concepts = list(dataset.concepts if concepts is None else concepts)
+    if isinstance(concepts, str):
+        raise UserError(f"concepts={concepts!r} must be a list of names, such as [{concepts!r}].")
+    concepts = list(dict.fromkeys(dataset.concepts if concepts is None else concepts))
     files = {c: str(dataset.events_folder(c) / "events.parquet") for c in concepts}
     relations = dataset.folder()
     unfinished = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
-    (unfinished / "data").mkdir(parents=True)
-    (unfinished / "metadata").mkdir()
-    connection = ibis.duckdb.connect(memory_limit=dataset.memory_limit, temp_directory=str(unfinished / "spill"))
     try:
-        connection.raw_sql("SET preserve_insertion_order = false")
-        tables = [connection.read_parquet(str(relations / f"{n}.parquet"), table_name=n) for n in RELATIONS]
-        parts = _milestones(*tables)
-        for concept, file in files.items():
-            table = connection.read_parquet(file, table_name=f"events_{concept}")
-            parts.append(table.filter(table.rejected.isnull()))
-        rows = ibis.union(*(_meds_columns(p) for p in parts))
-        target = str(unfinished / "data" / "0.parquet")
-        connection.to_parquet(rows.order_by(["subject_id", ibis.asc("time", nulls_first=True), "code"]), target)
-        written = connection.read_parquet(target, table_name="written")
-        codes = written.group_by("code").agg(count=written.count()).order_by("code")
-        _write_metadata(dataset, unfinished, codes.to_pyarrow())
-        total, distinct = written.count().execute(), codes.count().execute()
-        connection.disconnect()
-        shutil.rmtree(unfinished / "spill", ignore_errors=True)
+        (unfinished / "data").mkdir(parents=True)
+        (unfinished / "metadata").mkdir()
+        with dataset.connected(unfinished) as connection, reading(()):
+            tables = [connection.read_parquet(str(relations / f"{n}.parquet"), table_name=n) for n in RELATIONS]
+            codes = _write_events(connection, tables, files, unfinished / "data" / "0.parquet")
+        _write_metadata(dataset, unfinished, codes)
         unfinished.rename(out)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    yield f"{total} events with {distinct} codes of {dataset.name} lie in {out} ({', '.join(concepts)})"
+    total = sum(codes["count"].to_pylist())
+    yield f"{total} events with {len(codes)} codes of {dataset.name} lie in {out} ({', '.join(concepts)})"
+
+
+def _write_events(connection, tables: list, files: Mapping[str, str], target: Path):
+    """Write all events in order; returns an Arrow table of their codes and how often each occurs."""
+    import ibis
+
+    parts = _milestones(*tables)
+    for concept, file in files.items():
+        table = connection.read_parquet(file, table_name=f"events_{concept}")
+        parts.append(table.filter(table.rejected.isnull()))
+    rows = ibis.union(*(_meds_columns(p) for p in parts))
+    order = ["subject_id", ibis.asc("time", nulls_first=True), "code", "visit_id", "numeric_value", "text_value"]
+    connection.to_parquet(rows.order_by(order), str(target))
+    written = connection.read_parquet(str(target), table_name="written")
+    return written.group_by("code").agg(count=written.count()).order_by("code").to_pyarrow()
 
 
 def _milestones(subjects, visits, stays) -> list:

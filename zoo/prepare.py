@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from zoo import registry
-from zoo.data._splits import split_subjects
+from zoo.data._splits import split_is_file, split_subjects
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
-from zoo.data._window import spans
+from zoo.datasets._canonical import CONCEPTS
+from zoo.datasets._source import identity
 from zoo.knowledge import icd
-from zoo.registry import UserError, nearest
+from zoo.registry import UserError, check_parameters, nearest, parameters_of
 from zoo.tasks._task import CodeSets, Relations, Task
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def load(
     Raises:
         UserError: for whatever is unknown or missing, saying how to mend it.
     """
-    if isinstance(concepts, str):
-        raise UserError(f"concepts={concepts!r} must be a list or a set of names, such as [{concepts!r}].")
+    _check_choices(concepts, levels, max_visits)
     dataset_own, task_own = share_out(dataset, task, parameters)
     if isinstance(dataset, str):
         dataset = load_dataset(dataset, root, **dataset_own)
@@ -88,10 +87,6 @@ def load(
         task = load_task(task, **task_own)
     for concept in [*(concepts or ()), *task.needs]:
         dataset.require(concept)
-    for level in (levels or {}).values():
-        icd.to_level([], level)
-    if max_visits is not None and (not isinstance(max_visits, int) or max_visits < 1):
-        raise UserError(f"max_visits={max_visits!r} must be a whole number of at least 1, or None.")
     key = {
         "dataset": dataset.key(),
         "dataset_parameters": dataset.parameters(),
@@ -100,12 +95,12 @@ def load(
         "concepts": sorted(concepts) if concepts is not None else None,
         "levels": dict(levels or {}),
         "split": str(split) if isinstance(split, (str, Path)) else split,
+        "split_file": identity([Path(split)]) if split_is_file(split) else None,
         "split_seed": split_seed,
         "max_visits": max_visits,
     }
-    return prepare(
-        dataset, task, concepts=concepts, levels=levels, split=split, split_seed=split_seed, max_visits=max_visits, key=key
-    )
+    how = {"concepts": concepts, "levels": levels, "max_visits": max_visits, "key": key}
+    return prepare(dataset, task, split=split, split_seed=split_seed, **how)
 
 
 def prepare(dataset: Dataset, task: Task, *, split=None, split_seed: int = 0, cohort=None, **keywords) -> TaskData:
@@ -163,18 +158,18 @@ def code_sets(store: Store, level: str) -> CodeSets:
     return CodeSets(names.astype(object), offsets, ids, unknown)
 
 
-def check_parameters(what: str, thing: type, parameters: Mapping) -> None:
-    """Raise a `UserError` naming the nearest where a thing has no such parameter."""
-    known = parameters_of(thing)
-    for name in parameters:
-        if name not in known:
-            raise UserError(f"{what} has no parameter {name!r}: {nearest(name, known)}.")
-
-
-def parameters_of(thing: type) -> dict[str, inspect.Parameter]:
-    """The parameters of a dataset, task or model that a user may set."""
-    found = inspect.signature(thing.__init__).parameters
-    return {n: p for n, p in found.items() if n not in ("self", "root", "spec") and p.kind is not p.VAR_KEYWORD}
+def _check_choices(concepts: object, levels: object, max_visits: object) -> None:
+    if concepts is not None and (isinstance(concepts, str) or not isinstance(concepts, Collection)):
+        raise UserError(f"concepts={concepts!r} must be a list or a set of names, such as ['diagnosis'].")
+    if not isinstance(levels or {}, Mapping):
+        raise UserError(f"levels={levels!r} must name the level of each concept, such as {{'diagnosis': 'ccs'}}.")
+    for concept, level in (levels or {}).items():
+        if concept not in CONCEPTS:
+            raise UserError(f"levels: unknown concept {concept!r}: {nearest(concept, CONCEPTS)}.")
+        icd.to_level([], level)
+    whole = isinstance(max_visits, int) and not isinstance(max_visits, bool)
+    if max_visits is not None and (not whole or max_visits < 1):
+        raise UserError(f"max_visits={max_visits!r} must be a whole number of at least 1, or None.")
 
 
 def share_out(dataset: str | Dataset, task: str | Task, parameters: Mapping) -> tuple[dict, dict]:

@@ -6,8 +6,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 PATIENCE = 2.0
+_shown: ContextVar[Callable[[str], None] | None] = ContextVar("_shown", default=None)
+"""Changes the line of the outermost block, while there is one: a terminal has room for one line that moves."""
 
 
 @contextmanager
@@ -20,6 +23,11 @@ def progress(what: str) -> Iterator[Callable]:
     if not sys.stderr.isatty():
         yield lambda *_: None
         return
+    outer = _shown.get()
+    if outer:
+        outer(f"{what} ...")
+        yield lambda step, line="": outer(f"{what}: {step}  {line}")
+        return
     from rich.console import Console
     from rich.status import Status
 
@@ -27,9 +35,11 @@ def progress(what: str) -> Iterator[Callable]:
     timer = threading.Timer(PATIENCE, status.start)
     timer.daemon = True
     timer.start()
+    token = _shown.set(status.update)
     try:
         yield lambda step, line="": status.update(f"{what}: {step}  {line}")
     finally:
+        _shown.reset(token)
         timer.cancel()
         timer.join()
         status.stop()

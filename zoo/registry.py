@@ -11,7 +11,11 @@ import ast
 import difflib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Iterable
+import inspect
+import numbers
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +35,45 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = [by_lower[c] for c in difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{hint}Known: {', '.join(known) or 'none'}"
+
+
+def parameters_of(thing: type) -> dict[str, inspect.Parameter]:
+    """The parameters of a dataset, task, model or trainer that a user may set."""
+    try:
+        found = inspect.signature(thing.__init__, eval_str=True).parameters
+    except NameError:  # annotations that are there for type checkers only
+        found = inspect.signature(thing.__init__).parameters
+    return {n: p for n, p in found.items() if n not in ("self", "root", "spec") and p.kind is not p.VAR_KEYWORD}
+
+
+def check_parameters(what: str, thing: type, parameters: Mapping[str, object]) -> None:
+    """Check values that a user set against a thing's parameters.
+
+    Raises:
+        UserError: there is no such parameter (the nearest is named), or a value is of another type than its annotation.
+    """
+    known = parameters_of(thing)
+    for name, value in parameters.items():
+        if name not in known:
+            raise UserError(f"{what} has no parameter {name!r}: {nearest(name, known)}.")
+        annotation = known[name].annotation
+        if not _fits(value, annotation):
+            expected = getattr(annotation, "__name__", None) or annotation
+            raise UserError(f"{what}: {name}={value!r} must be of type {expected}; its default is {known[name].default!r}.")
+
+
+NUMBERS = {int: numbers.Integral, float: numbers.Real}
+
+
+def _fits(value: object, annotation: object) -> bool:
+    """Whether a value is of a plain annotated type; other annotations are left to the thing itself."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return any(_fits(value, a) for a in typing.get_args(annotation))
+    if annotation in NUMBERS:
+        return isinstance(value, NUMBERS[annotation]) and not isinstance(value, bool)
+    if annotation in (bool, str):
+        return isinstance(value, annotation)
+    return value is None if annotation is type(None) else True
 
 
 @dataclass(frozen=True)
@@ -101,13 +144,12 @@ class Registry:
         """The first line of what a name's documentation says, without importing it where that can be avoided."""
         if name in self._entries:
             return _first_line(self._entries[name].thing.__doc__)
-        source = _source(self._modules()[name][0].value)
-        return _registered_docstring(source, name) if source else ""
+        return _registered_docstring(self._modules()[name][0].module, name)
 
     def _load(self, name: str, point: importlib.metadata.EntryPoint) -> None:
         try:
             point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(
                 f"{self.noun} {name!r} of {_distribution(point)} cannot be imported from {point.value}: "
                 f"{type(error).__name__}: {error}"
@@ -139,16 +181,13 @@ def _first_line(docstring: str | None) -> str:
     return (docstring or "").strip().split("\n")[0]
 
 
-def _source(module: str) -> Path | None:
+def _registered_docstring(module: str, name: str) -> str:
+    """The first line of the class that a module registers under a name; empty where the module cannot be read."""
     try:
-        spec = importlib.util.find_spec(module)
-    except ImportError:
-        return None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-def _registered_docstring(source: Path, name: str) -> str:
-    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        body = ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")).body
+    except Exception:  # whatever is wrong with somebody's package is said when it is used, and hides nobody else's
+        return ""
+    for node in body:
         if isinstance(node, ast.ClassDef):
             for decorator in node.decorator_list:
                 argument = decorator.args[0] if isinstance(decorator, ast.Call) and decorator.args else None

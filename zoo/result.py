@@ -50,6 +50,10 @@ class Result:
         del facts["folder"]
         return facts
 
+    def to_line(self) -> str:
+        """The file on one line of strict JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False, default=str)
+
     def write(self, folder: Path) -> None:
         """Write ``result.json`` into a folder, whole or not at all."""
         write_json(folder / FILE, self.to_dict())
@@ -65,10 +69,10 @@ class Result:
         path = Path(folder) / FILE
         try:
             facts = json.loads(path.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{folder} holds no finished run: there is no {FILE}.") from None
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} is damaged ({error}): run it again into another folder.") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}): run it again into another folder.") from None
         known = {f.name for f in fields(cls)} - {"folder"}
         if not isinstance(facts, dict) or not known - {"notes"} <= set(facts):
             raise UserError(f"{path} is no result of this version of zoo.")
@@ -88,8 +92,16 @@ class Result:
         return "\n".join(lines + ([f"  run folder: {self.folder}"] if self.folder else []))
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is what `write_json` leaves behind when it is killed."""
+    return path.name.startswith(".") and ".json." in path.name
+
+
 def write_json(path: Path, facts: object) -> None:
     """Write JSON under a temporary name and rename it, so that no reader sees half a file."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(facts, indent=1, allow_nan=False, default=str) + "\n")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(json.dumps(facts, indent=1, allow_nan=False, default=str) + "\n")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -45,7 +45,7 @@ def split_subjects(
         UserError: the split is none of these, or the source lacks what it needs.
     """
     ids = subjects.subject_id.to_numpy()
-    if split is None or (not isinstance(split, (str, Path)) and isinstance(split, Sequence)):
+    if not isinstance(split, (str, Path)):
         return _by_share([fraction(split_seed, i) for i in ids.tolist()], SHARES if split is None else split)
     if split == "temporal":
         return _temporal(subjects, split_seed)
@@ -54,10 +54,19 @@ def split_subjects(
     return _from_file(ids, Path(split))
 
 
+def split_is_file(split: object) -> bool:
+    """Whether a split is a file that is there, not shares or the name of a way to split."""
+    return isinstance(split, (str, Path)) and split not in ("temporal", "hospital") and Path(split).is_file()
+
+
 def _by_share(position: Sequence[float], shares: Sequence[float]) -> np.ndarray:
-    shares = np.asarray(shares, float)
-    if shares.shape != (3,) or (shares < 0).any() or not np.isclose(shares.sum(), 1):
-        raise UserError(f"split={tuple(shares)} must be three shares, train, validation and test, that add up to 1.")
+    try:
+        found = np.asarray(shares, float)
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if found.shape != (3,) or not (found >= 0).all() or not np.isclose(found.sum(), 1):
+        raise UserError(f"split={shares!r} must be three shares, train, validation and test, that add up to 1.")
+    shares = found
     bounds = np.cumsum(shares)[:2]
     return np.searchsorted(bounds, np.asarray(position, float), side="right").astype(np.int8)
 

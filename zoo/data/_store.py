@@ -1,7 +1,7 @@
 """The store: the events of a concept as packed arrays, each patient once, memory-mapped.
 
-Visits are numbered source-wide in the order of subject and start; ``offsets`` leads from a visit to its events, which lie in
-the order of time. Codes are numbered source-wide too, so that neither a task nor a seed rebuilds anything.
+Visits are numbered source-wide in the order of subject and start; ``offsets`` leads from a visit to its events, which
+lie in the order of time. Codes are numbered source-wide too, so that neither a task nor a seed rebuilds anything.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def open_store(events: Path, key: dict, visits: VisitIndex, concept: str) -> Sto
         visits: the visits they belong to.
         concept: its name; ``note`` keeps texts, ``lab`` and ``vital`` keep values.
     """
-    kept = ("code", "time", *(("value",) if concept in ("lab", "vital") else ()), *(("text",) if concept == "note" else ()))
+    kept = ("code", "time", *{"lab": ("value",), "vital": ("value",), "note": ("text",)}.get(concept, ()))
     folder = cache.obtain(
         f"store-{concept}", {"store": STORE_VERSION, "events": key}, lambda out: _build(events, visits, kept, out)
     )
@@ -136,7 +136,7 @@ def open_store(events: Path, key: dict, visits: VisitIndex, concept: str) -> Sto
 def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], out: Path) -> None:
     counts = np.zeros(len(visits), np.int64)
     codes: dict[str, int] = {}
-    files = {n: open(out / f"{n}.bin", "wb") for n in kept}
+    files = {n: open(out / f"{n}.bin", "wb") for n in kept}  # noqa: SIM115 (closed below, all of them)
     text_lengths = []
     try:
         for chunk in _whole_subjects(_chunks(events, visits, codes, kept)):

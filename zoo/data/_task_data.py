@@ -315,10 +315,21 @@ class TaskData:
         first = self.visits.first[self._own[last]]
         earlier = spans(first, self._own[last] - first)
         end[earlier] = store.offsets[earlier + 1]
-        pairs = np.isin(window.pair_sample, last)
-        end[window.pair_visit[pairs]] = window.pair_end[pairs]
+        visit, seen = self._cut_for_all(window, places)
+        end[visit] = store.offsets[visit]
+        np.maximum.at(end, visit, seen)
         np.maximum.at(end, self._own[places], window.own_end[places])
         return store.offsets[:-1], end - store.offsets[:-1]
+
+    def _cut_for_all(self, window: Cut, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Earlier visits that are cut for all of these samples that look at them: visit and end, once a sample."""
+        pairs = np.flatnonzero(np.isin(window.pair_sample, places))
+        visit, count = np.unique(window.pair_visit[pairs], return_counts=True)
+        own = np.sort(self._own[places])
+        behind = np.searchsorted(self.visits.subject_id, self.visits.subject_id[visit], side="right")
+        looking = np.searchsorted(own, behind) - np.searchsorted(own, visit, side="right")
+        pairs = pairs[np.isin(window.pair_visit[pairs], visit[count == looking])]
+        return window.pair_visit[pairs], window.pair_end[pairs]
 
 
 def _split_place(split: str) -> int:

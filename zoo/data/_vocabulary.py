@@ -1,12 +1,13 @@
 """Lookups between source-wide codes and what a model sees, fitted on the training split only.
 
-They are small and named: a vocabulary is a list of code strings, so it can be saved with a run and laid over another source.
+They are small and named: a vocabulary is a list of code strings, so it can be saved with a run and laid over another
+source.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -134,6 +135,4 @@ def fit_values(vocabulary: Vocabulary, place: np.ndarray, value: np.ndarray, bin
     scale = np.ones(n)
     scale[some] = np.sqrt(variance[some] / count[some])
     scale[scale < 1e-6] = 1
-    return Vocabulary(
-        vocabulary.level, vocabulary.codes, edges, mean.astype(np.float32), scale.astype(np.float32), vocabulary.unmapped
-    )
+    return replace(vocabulary, edges=edges, mean=mean.astype(np.float32), scale=scale.astype(np.float32))

@@ -1,7 +1,7 @@
 """The window: which events a sample may see. The framework cuts it, not the task.
 
-A sample sees its subject's visits up to its own, and of these the events with ``time <= prediction_time``; of its own visit
-also the concepts that are ``given``, whole, and never the concepts of its label.
+A sample sees its subject's visits up to its own, and of these the events with ``time <= prediction_time``; of its own
+visit also the concepts that are ``given``, whole, and never the concepts of its label.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _seen_until(store: Store, visits: VisitIndex, visit: np.ndarray, moment: np.
 
 
 def _latest_before(store: Store, visits: VisitIndex, own: np.ndarray) -> np.ndarray:
-    """For each sample the latest event among the visits before its own that it looks at; long ago where there is none."""
+    """For each sample the latest event among the earlier visits that it looks at; long ago where there is none."""
     never = np.datetime64("0001-01-01", "us")
     last = np.full(len(visits), never)
     filled = np.flatnonzero(store.offsets[1:] > store.offsets[:-1])

@@ -14,10 +14,12 @@ from torch import Tensor
 class Ragged:
     """The events of one concept in a batch, flat, with offsets per visit.
 
-    The visits of all rows follow one another; visit ``v`` has the events ``offsets[v]:offsets[v + 1]``, in the order of time.
+    The visits of all rows follow one another; visit ``v`` has the events ``offsets[v]:offsets[v + 1]``, in the order of
+    time.
 
     Attributes:
-        ids: (events,) int64 into the concept's vocabulary; for ``lab`` and ``vital`` one id per variable and quantile bin.
+        ids: (events,) int64 into the concept's vocabulary; for ``lab`` and ``vital`` one id per variable and quantile
+            bin.
         offsets: (visits + 1,) int64.
         variable: (events,) int64, for concepts with values: which variable it is (2 and up; 1 unknown); else None.
         value: (events,) float32, standardised by the training split, NaN where there is none; else None.
@@ -41,7 +43,7 @@ class Ragged:
         return torch.repeat_interleave(self.lengths, output_size=len(self.ids))
 
     def padded(self, name: str = "ids") -> tuple[Tensor, Tensor]:
-        """One row a visit: (visits, longest) of ``ids``, ``time``, ``variable`` or ``value``, padded with 0, and its mask.
+        """One row a visit: (visits, longest) ``ids``, ``time``, ``variable`` or ``value``, padded with 0, and its mask.
 
         >>> concept = Ragged(torch.tensor([5, 6, 7]), torch.tensor([0, 1, 1, 3]), torch.zeros(3))
         >>> concept.padded()[0].tolist()
@@ -74,7 +76,8 @@ class Batch(Mapping):
 
     Attributes:
         concepts: concept to its events.
-        row_offsets: (rows + 1,) int64; row ``r`` has the visits ``row_offsets[r]:row_offsets[r + 1]`` of the batch, oldest first.
+        row_offsets: (rows + 1,) int64; row ``r`` has the visits ``row_offsets[r]:row_offsets[r + 1]`` of the batch, oldest
+            first.
         visit_start: (visits,) float64, hours since the start of the row's first visit.
         sample_row: (samples,) int64, the row of each sample.
         sample_visit: (samples,) int64, the place of the sample's own visit in its row; it is the last it may see.

@@ -79,6 +79,15 @@ class Cleaning:
             shown = self.examples.setdefault(relation, {}).setdefault(reason, [])
             shown.extend(list(examples)[: 3 - len(shown)])
 
+    def lines(self, examples: bool = True) -> list[str]:
+        """A line for each relation and reason, for people; with examples of where, if they may be seen."""
+        found = []
+        for relation, counts in self.counts.items():
+            for reason, count in counts.items():
+                where = self.examples.get(relation, {}).get(reason, []) if examples else []
+                found.append(f"{relation}: {count} {reason}" + (f" (such as {'; '.join(where)})" if where else ""))
+        return found
+
     def keep(self, relation: str, frame: pd.DataFrame, mask: pd.Series, reason: str, key: str) -> pd.DataFrame:
         """The rows of a frame where the mask holds; the others are counted, with up to three keys as examples."""
         dropped = frame.loc[~mask, key]
@@ -89,13 +98,13 @@ class Cleaning:
 def clean_subjects(subjects: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
     """Subjects with an id, each once (the first by all columns where a source has one twice), ordered by id."""
     subjects = cleaning.keep("subjects", subjects, subjects.subject_id.notna(), "no subject_id", "subject_id")
-    subjects = subjects.sort_values(["subject_id", "birth", "death"], kind="stable")
+    subjects = _twins_in_order(subjects, "subject_id").sort_values("subject_id", kind="stable")
     once = ~subjects.subject_id.duplicated()
     return cleaning.keep("subjects", subjects, once, "duplicate subject_id", "subject_id").reset_index(drop=True)
 
 
 def clean_visits(visits: pd.DataFrame, subjects: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
-    """Visits that can be trusted, ordered by subject, start, end and id.
+    """Visits that can be trusted, ordered by subject, start and id.
 
     Left out, and counted: visits without id, subject, start or end, duplicates, those that end before they start,
     and those that start after their subject's death in hospital (organ donors, mostly).
@@ -108,12 +117,19 @@ def clean_visits(visits: pd.DataFrame, subjects: pd.DataFrame, cleaning: Cleanin
     keep(visits.visit_id.notna(), "no visit_id")
     keep(visits.subject_id.isin(subjects.subject_id), "subject not in the table of subjects")
     keep(visits.start.notna() & visits.end.notna(), "no start or no end")
-    visits = visits.sort_values(["subject_id", "start", "end", "visit_id"], kind="stable")
+    visits = _twins_in_order(visits, "visit_id")
+    visits = visits.sort_values(["subject_id", "start", "visit_id", "end"], kind="stable")  # the end is not known yet
     keep(~visits.visit_id.duplicated(), "duplicate visit_id")
     keep(visits.end >= visits.start, "ends before it starts")
-    death = visits.subject_id.map(_death_in_hospital(visits, subjects))
-    keep(~(visits.start > death), "starts after the subject's death in hospital")
+    death = _death_in_hospital(visits, subjects).reindex(visits.subject_id)
+    keep(~(visits.start > death.to_numpy("datetime64[us]")), "starts after the subject's death in hospital")
     return visits.reset_index(drop=True)
+
+
+def _twins_in_order(frame: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The same rows, those that share their key ordered by all columns: which is kept does not depend on the engine."""
+    twins = frame[key].duplicated(keep=False)
+    return pd.concat([frame[~twins], frame[twins].sort_values([*frame.columns])]) if twins.any() else frame
 
 
 def _death_in_hospital(visits: pd.DataFrame, subjects: pd.DataFrame) -> pd.Series:
@@ -136,6 +152,7 @@ def clean_stays(stays: pd.DataFrame, visits: pd.DataFrame, cleaning: Cleaning) -
     keep(subject.notna(), "visit left out or unknown")
     keep(stays.subject_id == subject[stays.index], "visit of another subject")
     keep(stays.start.notna() & stays.end.notna(), "no start or no end")
+    stays = _twins_in_order(stays, "stay_id")
     stays = stays.sort_values(["subject_id", "start", "end", "stay_id"], kind="stable")
     keep(~stays.stay_id.duplicated(), "duplicate stay_id")
     keep(stays.end >= stays.start, "ends before it starts")

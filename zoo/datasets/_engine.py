@@ -1,10 +1,13 @@
-"""From an adapter's lazy expressions to canonical Parquet, sorted by subject and time, each part when first asked for."""
+"""From an adapter's lazy expressions to canonical Parquet, sorted by subject and time, when first asked for."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,8 +20,11 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pandas as pd
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 RELATIONS = ("subjects", "visits", "stays")
+ORDER = ("subject_id", "time", "visit_id", "code")
+TIES = {"lab": ("value",), "vital": ("value",), "note": ("text",)}
+"""What else events are ordered by, so that reading a source twice gives a model the same."""
 
 
 class Dataset:
@@ -28,11 +34,12 @@ class Dataset:
         root: the folder with the source's tables (see `zoo.datasets._source.Files`).
         lab_delay: hours after the draw at which a laboratory result counts as known, where the source has no time of
             result.
-        memory_limit: how much memory DuckDB may take before it spills to disk, such as ``"1GB"``.
+        memory_limit: how much memory DuckDB may take before it spills to disk, such as ``"2GB"``; some 500 MB of the
+            process come on top.
 
     An adapter's methods `subjects`, `visits`, `stays` and one for each concept take a
     `zoo.datasets._source.Tables` and return lazy Ibis tables with the canonical columns (those it has no value for may
-    be left out); a concept's method also takes the cleaned visits.
+    be left out); a concept's method also takes the cleaned visits, and may return a list of tables.
     """
 
     registered_name: ClassVar[str]
@@ -47,13 +54,17 @@ class Dataset:
     gaps_known: ClassVar[bool] = True
     """Whether the time between two visits is known."""
 
-    def __init__(self, root: str | Path | None = None, *, lab_delay: float = 0.0, memory_limit: str = "1GB"):
+    def __init__(self, root: str | Path | None = None, *, lab_delay: float = 0.0, memory_limit: str = "750MB"):
         if root is None:
             raise UserError(f"dataset {self.name!r} needs root=, the folder with its tables.")
-        self.root = Path(root).expanduser()
+        self.root = Path(root).expanduser().absolute()
         if not self.root.is_dir():
             raise UserError(f"root {str(self.root)!r} is no folder: give the folder with the tables of {self.name!r}.")
         self.lab_delay, self.memory_limit = float(lab_delay), str(memory_limit)
+        if not 0 <= self.lab_delay < float("inf"):
+            raise UserError(f"lab_delay={lab_delay!r} must be a number of hours of at least 0.")
+        if not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]i?B", self.memory_limit):
+            raise UserError(f"memory_limit={memory_limit!r} must be a size such as '500MB' or '1GB'.")
         for table in self.needs:
             if source.find(self.root, table) is None:
                 raise UserError(f"{self.name}: {source.missing_table(self.root, table)}")
@@ -69,7 +80,7 @@ class Dataset:
     def stays(self, tables: source.Tables) -> ir.Table | None:
         return None
 
-    def expression(self, concept: str, tables: source.Tables, visits: ir.Table) -> ir.Table:
+    def expression(self, concept: str, tables: source.Tables, visits: ir.Table) -> ir.Table | list[ir.Table]:
         """The events of a concept, before visits are attached and rows without subject, code or time are set aside."""
         return getattr(self, concept)(tables, visits)
 
@@ -161,25 +172,32 @@ class Dataset:
     def _present(self, tables: Iterable[str]) -> list[Path]:
         return [p for t in tables if (p := source.find(self.root, t)) is not None]
 
-    def _connect(self, folder: Path):
+    @contextmanager
+    def connected(self, folder: Path) -> Iterator:
+        """A connection to DuckDB that spills below the folder while the block runs."""
         import ibis
 
         spill = folder / "spill"
         connection = ibis.duckdb.connect(memory_limit=self.memory_limit, temp_directory=str(spill))
         connection.raw_sql("SET preserve_insertion_order = false")
         connection.raw_sql("SET enable_progress_bar = false")
-        return connection
+        # DuckDB cannot tell how long a CSV file is: left to itself it may hash the events, not the visits, to join.
+        connection.raw_sql("SET disabled_optimizers = 'build_side_probe_side,join_order'")
+        try:
+            yield connection
+        finally:
+            connection.disconnect()
+            shutil.rmtree(spill, ignore_errors=True)
 
     def _write_relations(self, folder: Path) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        connection = self._connect(folder)
-        tables = source.Files(self.root, connection)
         cleaning = canonical.Cleaning()
-        with source.reading(self._present([*self.needs, *self.optional])):
-            raw = {name: _frame(getattr(self, name)(tables), name, cleaning) for name in RELATIONS}
-        connection.disconnect()
+        paths = self._present([*self.needs, *self.optional])
+        with self.connected(folder) as connection, source.reading(paths):
+            tables = source.Files(self.root, connection)
+            raw = {name: _frame(self._relation(name, tables), name, cleaning) for name in RELATIONS}
         subjects = canonical.clean_subjects(raw["subjects"], cleaning)
         visits = canonical.clean_visits(raw["visits"], subjects, cleaning)
         stays = canonical.clean_stays(raw["stays"], visits, cleaning)
@@ -194,20 +212,38 @@ class Dataset:
 
     def _write_events(self, concept: str, folder: Path) -> None:
         relations = self.folder()
-        connection = self._connect(folder)
-        tables = source.Files(self.root, connection)
-        visits = connection.read_parquet(str(relations / "visits.parquet"), table_name="visits")
-        segments = connection.read_parquet(str(relations / "segments.parquet"), table_name="segments")
         path = folder / "events.parquet"
         key = self.events_key(concept)
-        with source.reading(self._present(self.concepts_from[concept])):
-            events = attach_visits(self.expression(concept, tables, visits), visits, segments)
-            connection.to_parquet(events.order_by(["subject_id", "time", "visit_id", "code"]), str(path))
-        if self.events_key(concept) != key:
-            raise UserError(f"the tables in {self.root} changed while they were read: try again.")
-        cleaning = _count_events(connection.read_parquet(str(path), table_name="events"), concept)
-        connection.disconnect()
+        with self.connected(folder) as connection:
+            visits = connection.read_parquet(str(relations / "visits.parquet"), table_name="visits")
+            segments = connection.read_parquet(str(relations / "segments.parquet"), table_name="segments")
+            with source.reading(self._present(self.concepts_from[concept])):
+                found = self._relation(concept, source.Files(self.root, connection), visits)
+                parts = [attach_visits(p, visits, segments) for p in (found if isinstance(found, list) else [found])]
+                events = _gathered(parts, connection, folder / "parts")
+                connection.to_parquet(events.order_by([*ORDER, *TIES.get(concept, ())]), str(path))
+                shutil.rmtree(folder / "parts", ignore_errors=True)
+            if self.events_key(concept) != key:
+                raise UserError(f"the tables in {self.root} changed while they were read: try again.")
+            cleaning = _count_events(connection.read_parquet(str(path), table_name="events"), concept)
         _save_cleaning(folder, cleaning)
+
+    def _relation(self, name: str, *sources) -> ir.Table | list[ir.Table] | None:
+        """An adapter's expression; where a table is missing or damaged, the error also says what needs it."""
+        try:
+            return getattr(self, name)(*sources) if name in RELATIONS else self.expression(name, *sources)
+        except UserError as error:
+            raise UserError(f"{self.name} cannot give {name!r}: {error}") from None
+
+
+def _gathered(parts: list[ir.Table], connection, folder: Path) -> ir.Table:
+    """The events of several tables as one, which lies in the folder: DuckDB cannot spill a union that it sorts."""
+    if len(parts) == 1:
+        return parts[0]
+    folder.mkdir()
+    for number, part in enumerate(parts):
+        connection.to_parquet(part, str(folder / f"{number}.parquet"))
+    return connection.read_parquet(str(folder / "*.parquet"), table_name="parts")
 
 
 def attach_visits(events: ir.Table, visits: ir.Table, segments: ir.Table) -> ir.Table:
@@ -244,6 +280,7 @@ def attach_visits(events: ir.Table, visits: ir.Table, segments: ir.Table) -> ir.
         (joined.visit_id.notnull() & (joined.visit_subject != joined.subject_id), "visit of another subject"),
         (joined.code.isnull(), "no code"),
         (joined.time.isnull(), "no time"),
+        (joined.unparsed.notnull() & joined.value.isnull() & joined.code.startswith("VITAL//"), "no number"),
         else_=ibis.null("string"),
     )
     return joined.select(

@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 TYPES = {"integer": "int64", "number": "float64", "time": "timestamp", "moment": "timestamp", "text": "string"}
+LONGEST_HEADER = 1 << 20
 END_OF_DAY = 86399
 """Seconds from midnight to the last second of a day: when a date without a clock is known."""
 GUARDS = {
@@ -60,7 +61,8 @@ class Tables:
 
         Returns:
             The columns, and ``unparsed``: null, or the name of a column whose value did not parse with the shape of
-            that value (digits as 9, all else as a: what a record says is not repeated).
+            that value (digits as 9, all else as a: what a record says is not repeated). A row with several such
+            values names the first.
 
         Raises:
             UserError: the table or a column is not there.
@@ -70,10 +72,7 @@ class Tables:
         raw = self.raw(name)
         missing = [c for c in columns if c not in raw.columns and c not in optional]
         if missing:
-            raise UserError(
-                f"{self.where(name)} has no column {' or '.join(map(repr, missing))}, which is needed; "
-                f"it has {', '.join(raw.columns)}."
-            )
+            raise UserError(_missing_columns(self.where(name), missing, raw.columns))
         typed, traces = {}, []
         for column, kind in columns.items():
             if column not in raw.columns:
@@ -90,17 +89,17 @@ class Tables:
         import ibis
 
         typed = self._typed(column, kind)
-        if kind == "text" or not column.type().is_string():
+        if kind == "text" or typed.type() == column.type():
             return typed, None
-        nothing = ibis.null("string")
-        trace = ibis.ifelse(column.strip() != "", _shape(column, name), nothing)
+        nothing, shown = ibis.null("string"), column.cast("string")
+        trace = ibis.ifelse(shown.strip() != "", _shape(shown, name), nothing)
         return typed, ibis.ifelse(typed.isnull(), trace, nothing)
 
     def _typed(self, column: ir.Column, kind: str) -> ir.Column:
         import ibis
 
         if not column.type().is_string():
-            return _retyped(column, kind)
+            return self._retyped(column, kind)
         if kind == "text":
             return column
         if self.dialect == "duckdb":  # TRY_CAST there never raises, and is much faster than a regular expression
@@ -113,17 +112,27 @@ class Tables:
             value = ibis.ifelse(column.strip().length() <= len("2100-01-01"), _end_of_day(value), value)
         return value
 
+    def _retyped(self, column: ir.Column, kind: str) -> ir.Column:
+        """A column that its source has typed, as another type; null where a value does not fit into that."""
+        import ibis
 
-def _retyped(column: ir.Column, kind: str) -> ir.Column:
-    """A column that its source has typed, as another type."""
-    import ibis
+        value = self._cast(column, TYPES[kind])
+        if kind == "moment" and column.type().is_date():
+            return _end_of_day(value)
+        if kind == "text" and column.type().is_floating():  # whole numbers that were made floats to hold nulls
+            return ibis.ifelse(column == column.floor(), self._cast(column, "int64").cast("string"), value)
+        return value
 
-    value = column.cast(TYPES[kind])
-    if kind == "moment" and column.type().is_date():
-        return _end_of_day(value)
-    if kind == "text" and column.type().is_floating():  # whole numbers that were made floats to hold nulls
-        return ibis.ifelse(column == column.floor(), column.cast("int64").cast("string"), value)
-    return value
+    def _cast(self, column: ir.Column, to: str) -> ir.Column:
+        return column.try_cast(to) if self.dialect == "duckdb" else column.cast(to)
+
+
+def _missing_columns(where: str, missing: list[str], columns: Iterable[str]) -> str:
+    """What to say where columns are needed and not there; a first line that is a record is not repeated."""
+    needed = f"the column {' or '.join(map(repr, missing))}, which is needed"
+    if any(c[:1].isdigit() for c in columns):
+        return f"{where}, line 1: a header with {needed}, is expected, but it looks like a record."
+    return f"{where} has not {needed}; it has {', '.join(columns)}."
 
 
 def _end_of_day(time: ir.TimestampColumn) -> ir.TimestampColumn:
@@ -149,7 +158,7 @@ class Declared(Tables):
     def raw(self, name: str) -> ir.Table:
         import ibis
 
-        return ibis.table({c: "string" for c in self._columns[name]}, name=name.replace("/", "_"))
+        return ibis.table(dict.fromkeys(self._columns[name], "string"), name=name.replace("/", "_"))
 
 
 class Files(Tables):
@@ -232,15 +241,23 @@ def header(path: Path) -> list[str]:
     """A CSV file's column names, in lower case.
 
     Raises:
-        UserError: the file has no header, or one column twice, or is no text.
+        UserError: the file has no header, or one column twice (in any case), or is no text.
     """
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
-            names = [name.strip().lower() for name in next(csv.reader(file), [])]
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}, line 1: cannot be read ({error}); fetch the file anew.") from None
-    if not names or len(set(names)) < len(names):
-        raise UserError(f"{path}, line 1: a header with distinct column names is expected.")
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            line = file.readline(LONGEST_HEADER)
+        names = [name.strip().lower() for name in next(csv.reader([line.decode("utf-8-sig")]), [])]
+    except UnicodeDecodeError:
+        raise UserError(f"{path}, line 1: the text is not UTF-8; convert the file.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        damage = gzip_damage(path) if path.suffix == ".gz" else None
+        raise UserError(damage or f"{path} cannot be read: {error.strerror or type(error).__name__}.") from None
+    if not names:
+        raise UserError(f"{path} is empty: fetch the file anew.")
+    names = [name or f"unnamed_{place}" for place, name in enumerate(names)]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice:
+        raise UserError(f"{path}, line 1: the column {twice!r} stands there twice; rename or remove one of them.")
     return names
 
 
@@ -263,6 +280,8 @@ def reading(paths: Iterable[Path]):
         checks: list[Future[str | None]] = [pool.submit(gzip_damage, p) for p in zipped]
         try:
             yield
+        except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
+            raise  # an expression of ours is wrong, not the tables
         except duckdb.Error as error:
             damage = next((d for c in checks if (d := c.result())), None)
             raise UserError(damage or _explain(str(error))) from (None if damage else _without_records(error))
@@ -277,14 +296,23 @@ def reading(paths: Iterable[Path]):
 
 def gzip_damage(path: Path) -> str | None:
     """What is wrong with a gzip file and after which line, or None where it is whole."""
-    lines = 1
     try:
         with gzip.open(path) as file:
-            while block := file.read(1 << 20):
-                lines += block.count(b"\n")
+            while file.read(1 << 20):
+                pass
     except (OSError, EOFError, zlib.error) as error:
-        return f"{path}, after line {lines}: the gzip file is damaged or cut short ({error}); fetch it anew."
+        why = str(error).split(" (b")[0]  # the first bytes of what is no gzip file are not repeated
+        return f"{path}, after line {_whole_lines(path)}: the gzip file is damaged or cut short ({why}); fetch it anew."
     return None
+
+
+def _whole_lines(path: Path) -> int:
+    """How many lines of a damaged gzip file can be read."""
+    lines = 0
+    with gzip.open(path) as file, suppress(OSError, EOFError, zlib.error):
+        while block := file.read1(1024):
+            lines += block.count(b"\n")
+    return lines
 
 
 def _explain(message: str) -> str:

@@ -20,9 +20,10 @@ class MIMIC4(Dataset):
     they are to be used, ``icu/`` and MIMIC-IV-Note's ``note/``.
 
     Age is that of the anchor year moved by whole years, ``anchor_age + year(admittime) - anchor_year``, and so right to
-    a year. An ``anchor_age`` of 91 stands for all above 89: every visit of such a patient has age 90 and ``age_capped``,
-    also those before the anchor year. So has a visit for which the moved age is over 89, though there it is known: 90
-    means "over 89" in every source. ``birth`` is null, ``period`` the first year of ``anchor_year_group``.
+    a year. An ``anchor_age`` of 91 stands for all above 89: every visit of such a patient has age 90 and
+    ``age_capped``, also those before the anchor year. So has a visit for which the moved age is over 89, though there
+    it is known: 90 means "over 89" in every source. ``birth`` is null, ``period`` the first year of
+    ``anchor_year_group``.
 
     Prescriptions start at their ``starttime``. Laboratory results are known at the later of ``charttime`` (draw) and
     ``storetime``; where that is missing, ``lab_delay`` hours after the draw. Discharge summaries are known at the
@@ -187,7 +188,7 @@ class MIMIC4(Dataset):
 
     def note(self, tables, visits):
         written = {"note/discharge": self._discharge_notes, "note/radiology": self._radiology_notes}
-        return ibis.union(*[notes(tables, visits) for table, notes in written.items() if tables.has(table)])
+        return [notes(tables, visits) for table, notes in written.items() if tables.has(table)]
 
     def _discharge_notes(self, tables, visits):
         notes = ex.visit_ends(self._notes(tables, "note/discharge"), visits)

@@ -30,7 +30,7 @@ class Synthetic(Dataset):
         patients: int = 2000,
         seed: int = 0,
         lab_delay: float = 0.0,
-        memory_limit: str = "1GB",
+        memory_limit: str = "750MB",
     ):
         if root is not None:
             raise UserError("dataset 'synthetic' takes no root: it writes its own tables; read others by their schema.")

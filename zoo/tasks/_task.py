@@ -120,9 +120,9 @@ class Candidates:
     ) -> Cohort:
         """The samples, when all that had to be left out is."""
         samples = self.frame[["subject_id", "visit_id", "stay_id"]].reset_index(drop=True)
-        samples["stay_id"] = samples["stay_id"].astype("Int64")
+        samples = samples.astype({"subject_id": "int64", "visit_id": "int64", "stay_id": "Int64"})
         samples["prediction_time"] = np.asarray(prediction_time).astype("datetime64[us]")
-        samples["label"] = pd.Series(label).to_numpy() if not isinstance(label, list) else pd.Series(label, dtype=object)
+        samples["label"] = pd.Series(label, dtype=object) if isinstance(label, list) else np.asarray(label)
         return Cohort(samples, self.attrition, unknown_codes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 
@@ -10,7 +12,7 @@ from zoo.tasks._task import Cohort, Relations, Task, hours_after, number, one_of
 
 EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 14)
 """Days at which the classes of Harutyunyan et al. (Scientific Data 2019, doi:10.1038/s41597-019-0103-9) begin."""
-CLASSES = ("<1", *(f"[{low},{high})" for low, high in zip(EDGES[:-1], EDGES[1:], strict=True)), "≥14")
+CLASSES = ("<1", *(f"[{low},{high})" for low, high in pairwise(EDGES)), "≥14")
 DAY = np.timedelta64(86_400_000_000, "us")
 
 

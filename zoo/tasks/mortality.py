@@ -18,8 +18,8 @@ class Mortality(Task):
         hours: from the start of the visit, or of the stay, to the prediction.
         unit: ``"stay"``: one sample for each ICU stay, predicted ``hours`` after admission to the ICU, which may be
             over by then.
-        target: with ``unit="stay"``, ``"hospital"`` is death in the visit that the stay belongs to, and ``"stay"`` death
-            in the unit; then stays that end before the prediction time are left out too.
+        target: with ``unit="stay"``, ``"hospital"`` is death in the visit that the stay belongs to, ``"stay"`` death in
+            the unit; with the latter, stays that end before the prediction time are left out too.
     """
 
     kind = "binary"

@@ -19,7 +19,8 @@ class Readmission(Task):
     """Whether the patient is back within 30 days of discharge, predicted at discharge.
 
     One sample for each visit that the patient left alive. The label is true if the next admission comes at most
-    ``days`` × 24 hours after discharge; a subject's last visit stays in, as negative.
+    ``days`` × 24 hours after discharge; a subject's last visit stays in, as negative. An admission that begins before
+    the discharge (visits that overlap) counts, unless ``min_gap_hours`` is set.
 
     Args:
         days: the longest time between discharge and a readmission.
@@ -66,7 +67,7 @@ class Readmission(Task):
         return candidates.cohort(candidates.frame.end, candidates.frame.label)
 
     def _readmitted(self, visits: pd.DataFrame) -> np.ndarray:
-        """(visits,) whether the first later admission that counts comes in time; visits ordered by subject and start."""
+        """(visits,) whether the first later admission that counts comes in time, for visits in order."""
         counts = np.ones(len(visits), bool)
         if self.unplanned:
             counts = ~visits.admission_type.fillna("").str.upper().isin(PLANNED).to_numpy()

@@ -1,1 +1,207 @@
-def check_dataset(): ...
+"""Checks of a dataset: the canonical relations and events."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from zoo.data._store import VisitIndex
+from zoo.datasets import _canonical as canonical
+from zoo.prepare import load_dataset
+from zoo.testing._report import Findings, Report
+from zoo.testing._snapshot import private_cache
+
+CODE = re.compile(r"[A-Z][A-Z0-9_]*//\S(.*\S)?", re.DOTALL)
+OLDEST, CAPPED = 89, 90.0
+"""The age over which sources hide it, and what it is given as there."""
+CHUNK = 262_144
+KEPT = ("subject_id", "visit_id", "time", "code", "value", "rejected")
+"""The columns of events whose order is fixed; what no feature is made of may differ between equal events."""
+
+
+def check_dataset(dataset, root: str | Path | None = None, **parameters) -> Report:
+    """Check that a dataset keeps the canonical schema and its rules.
+
+    The checks: ``schema`` (columns and types), ``keys`` (ids are there, distinct, and lead to the right subject and
+    visit), ``order`` (relations by subject and start, events by subject and time), ``times`` (nothing ends before it
+    starts), ``ages`` (0 to 90; over 89 is 90 and flagged), ``codes`` (``SYSTEM//CODE``), ``concepts`` (known, and each
+    that is offered can be read) and ``repeat`` (reading once more from the source gives the same).
+
+    Args:
+        dataset: a registered name, or what `zoo.load_dataset` made.
+        root: the folder with its tables.
+        **parameters: the dataset's own.
+
+    Raises:
+        UserError: the dataset cannot be opened.
+
+    >>> check_dataset("synthetic", patients=50).passed
+    True
+    """
+    if isinstance(dataset, str):
+        dataset = load_dataset(dataset, root, **parameters)
+    findings = Findings(f"dataset {dataset.name!r}")
+    folder = None
+    with findings.check("schema"):
+        folder = dataset.folder()
+        _schema(findings, folder)
+    if folder is None or findings.failed("schema"):
+        findings.note("schema", "the other checks were not run")
+        return findings.report()
+    relations = Relations(*(pq.read_table(folder / f"{n}.parquet").to_pandas() for n in canonical.SCHEMAS))
+    for name, run in {"keys": _keys, "order": _order, "times": _times, "ages": _ages}.items():
+        with findings.check(name):
+            run(findings, relations)
+    with findings.check("codes"), findings.check("concepts"):
+        findings.expect("concepts", bool(dataset.concepts), "no concept is offered")
+        for concept in dataset.concepts:
+            _concept(findings, dataset, concept, VisitIndex.read(folder))
+    if not findings.failed("concepts"):
+        with findings.check("repeat"):
+            _repeat(findings, dataset)
+    return findings.report()
+
+
+@dataclass(frozen=True)
+class Relations:
+    """The canonical relations as they were written."""
+
+    subjects: pd.DataFrame
+    visits: pd.DataFrame
+    stays: pd.DataFrame
+
+
+def _schema(findings: Findings, folder: Path) -> None:
+    for name, expected in canonical.SCHEMAS.items():
+        _same_schema(findings, name, pq.read_schema(folder / f"{name}.parquet"), expected)
+
+
+def _same_schema(findings: Findings, name: str, found: pa.Schema, expected: pa.Schema) -> None:
+    for column in expected:
+        if column.name not in found.names:
+            findings.fail("schema", f"{name} has no column {column.name!r}")
+        elif found.field(column.name).type != column.type:
+            findings.fail("schema", f"{name}.{column.name} is {found.field(column.name).type}, not {column.type}")
+
+
+def _keys(findings: Findings, relations: Relations) -> None:
+    subjects, visits, stays = relations.subjects, relations.visits, relations.stays
+    for frame, key in ((subjects, "subject_id"), (visits, "visit_id"), (stays, "stay_id")):
+        findings.expect("keys", frame[key].notna(), f"{key} is null")
+        findings.expect("keys", ~frame[key].duplicated(), f"{key} is not distinct")
+    findings.expect("keys", visits.subject_id.isin(subjects.subject_id), "a visit's subject does not exist")
+    subject = stays.visit_id.map(visits.drop_duplicates("visit_id").set_index("visit_id").subject_id)
+    findings.expect("keys", subject.notna(), "a stay's visit does not exist")
+    findings.expect("keys", subject.isna() | (subject == stays.subject_id), "a stay's visit is another subject's")
+
+
+def _order(findings: Findings, relations: Relations) -> None:
+    starts = ["subject_id", "start"]
+    for name, by in {"subjects": ["subject_id"], "visits": starts, "stays": starts}.items():
+        columns = [getattr(relations, name)[column].to_numpy() for column in by]
+        findings.expect("order", _ascending(*columns), f"{name} are not ordered by {' and '.join(by)}")
+    findings.expect("order", relations.visits.order_known.notna(), "order_known is null")
+
+
+def _ascending(major: np.ndarray, minor: np.ndarray | None = None) -> np.ndarray:
+    """(rows - 1,) whether each row comes not before the one above it."""
+    if minor is None:
+        return major[1:] >= major[:-1]
+    return (major[1:] > major[:-1]) | ((major[1:] == major[:-1]) & (minor[1:] >= minor[:-1]))
+
+
+def _times(findings: Findings, relations: Relations) -> None:
+    for name in ("visits", "stays"):
+        frame = getattr(relations, name)
+        findings.expect("times", frame.start.notna() & frame.end.notna(), f"{name} without start or end")
+        findings.expect("times", ~(frame.end < frame.start), f"{name} that end before they start")
+    visits = relations.visits
+    death = visits.subject_id.map(relations.subjects.drop_duplicates("subject_id").set_index("subject_id").death)
+    died = visits.died.fillna(False).astype(bool)
+    findings.expect("times", ~(died & (death < visits.start)), "visits that end in death start after it")
+
+
+def _ages(findings: Findings, relations: Relations) -> None:
+    age, capped = relations.visits.age, relations.visits.age_capped.fillna(False).astype(bool)
+    findings.expect("ages", age.isna() | age.between(0, CAPPED), "age is not between 0 and 90")
+    findings.expect("ages", (age == CAPPED) | ~capped, "age_capped, but the age is not 90")
+    findings.expect("ages", capped | ~(age > OLDEST), "an age over 89 without age_capped")
+    if age.isna().any():
+        findings.note("ages", f"{age.isna().sum()} of {len(age)} ages are unknown")
+
+
+def _concept(findings: Findings, dataset, concept: str, visits: VisitIndex) -> None:
+    if concept not in canonical.CONCEPTS:
+        findings.fail("concepts", f"{concept!r} is none of {', '.join(canonical.CONCEPTS)}")
+        return
+    path = dataset.events_folder(concept) / "events.parquet"
+    before = len(findings.report().failures)
+    _same_schema(findings, concept, pq.read_schema(path), canonical.EVENTS)
+    if len(findings.report().failures) > before:
+        return
+    count, last = 0, None
+    for batch in _event_batches(path):
+        count += len(batch)
+        _events(findings, concept, batch, visits, last)
+        last = batch.slice(len(batch) - 1)
+    if not count:
+        findings.note("concepts", f"{concept} has no events")
+
+
+def _event_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    names = ["subject_id", "visit_id", "time", "code", "rejected"]
+    for batch in pq.ParquetFile(path, read_dictionary=["code"]).iter_batches(CHUNK, columns=names):
+        kept = batch.filter(pc.is_null(batch["rejected"]))
+        if len(kept):
+            yield kept
+
+
+def _events(findings: Findings, concept: str, batch: pa.RecordBatch, visits: VisitIndex, last) -> None:
+    for column in ("subject_id", "time", "code"):
+        if batch[column].null_count:
+            findings.fail("keys", f"{concept}: {column} is null")
+            return
+    subject, time = batch["subject_id"].to_numpy(), batch["time"].to_numpy()
+    if last is not None:
+        subject, time = np.r_[last["subject_id"].to_numpy(), subject], np.r_[last["time"].to_numpy(), time]
+    findings.expect("order", _ascending(subject, time), f"{concept} is not ordered by subject_id and time")
+    inside = batch.filter(pc.is_valid(batch["visit_id"]))
+    number = visits.numbers(inside["visit_id"].to_numpy())
+    findings.expect("keys", number >= 0, f"{concept}: an event's visit does not exist")
+    own = visits.subject_id[number] == inside["subject_id"].to_numpy() if len(visits) else number >= 0
+    findings.expect("keys", own | (number < 0), f"{concept}: an event's visit is another subject's")
+    for code in batch["code"].dictionary.to_pylist():
+        if not CODE.fullmatch(code):
+            findings.fail("codes", f"{concept}: {code!r} is not SYSTEM//CODE")
+
+
+def _repeat(findings: Findings, dataset) -> None:
+    """Derive everything once more, into a cache of its own, and compare row by row."""
+    before = _files(dataset)
+    with tempfile.TemporaryDirectory() as folder, private_cache(Path(folder)):
+        for name, path in _files(dataset).items():
+            columns = None if name in canonical.SCHEMAS else [*KEPT, *(["text"] if name == "note" else [])]
+            same = _same_rows(before[name], path, columns)
+            findings.expect("repeat", same, f"{name} differs when it is read again")
+
+
+def _files(dataset) -> dict[str, Path]:
+    relations = {n: dataset.folder() / f"{n}.parquet" for n in canonical.SCHEMAS}
+    return relations | {c: dataset.events_folder(c) / "events.parquet" for c in dataset.concepts}
+
+
+def _same_rows(one: Path, other: Path, columns: list[str] | None) -> bool:
+    files = pq.ParquetFile(one), pq.ParquetFile(other)
+    if files[0].metadata.num_rows != files[1].metadata.num_rows:
+        return False
+    pairs = zip(*(f.iter_batches(CHUNK, columns=columns) for f in files), strict=True)
+    return all(a.equals(b) for a, b in pairs)

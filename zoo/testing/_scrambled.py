@@ -35,7 +35,9 @@ def scrambled(tables: Tables, samples: pd.DataFrame, given: Collection, withheld
         concept: _events(frame, samples, visits, concept in given, concept in withheld, random)
         for concept, frame in tables.events.items()
     }
-    return Tables(_subjects(tables.subjects, samples, random), visits, _stays(tables.stays, samples, visits, random), events)
+    return Tables(
+        _subjects(tables.subjects, samples, random), visits, _stays(tables.stays, samples, visits, random), events
+    )
 
 
 def later_events(events: pd.DataFrame, samples: pd.DataFrame, given: bool, withheld: bool) -> np.ndarray:
@@ -94,7 +96,7 @@ def _visits(visits: pd.DataFrame, samples: pd.DataFrame, random) -> pd.DataFrame
         changed[column] = _shuffled(visits[column], later, random)
     changed.loc[later, "arrival"] = pd.NaT
     changed = changed[~later | (random.random(len(visits)) < 0.75)]
-    return changed.sort_values(["subject_id", "start", "end", "visit_id"], kind="stable")
+    return changed.sort_values(["subject_id", "start", "visit_id"], kind="stable")
 
 
 def _stays(stays: pd.DataFrame, samples: pd.DataFrame, visits: pd.DataFrame, random) -> pd.DataFrame:

@@ -48,7 +48,7 @@ class Snapshot:
     def __init__(self, tables: Tables, folder: Path, name: str, gaps_known: bool = True):
         self.name, self.gaps_known, self._folder = name, gaps_known, folder
         self.concepts = list(tables.events)
-        visits = tables.visits.sort_values(["subject_id", "start", "end", "visit_id"], kind="stable")
+        visits = tables.visits.sort_values(["subject_id", "start", "visit_id"], kind="stable")
         relations = {"subjects": tables.subjects, "visits": visits, "stays": tables.stays}
         for relation, frame in relations.items():
             _write(frame, canonical.SCHEMAS[relation], folder / f"{relation}.parquet")
@@ -84,7 +84,8 @@ class Snapshot:
 
 
 def _write(frame: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
-    pq.write_table(pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False), path)
+    table = pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata(), path)  # without what pandas would make of it
 
 
 def read_tables(dataset, concepts: Collection[str], subject_ids: np.ndarray) -> Tables:
@@ -97,9 +98,7 @@ def read_tables(dataset, concepts: Collection[str], subject_ids: np.ndarray) -> 
     folder = dataset.folder()
     relations = {r: read(folder / f"{r}.parquet", s.names) for r, s in canonical.SCHEMAS.items()}
     event = chosen & pc.field("rejected").is_null()
-    events = {
-        c: read(dataset.events_folder(c) / "events.parquet", canonical.EVENTS.names, event) for c in concepts
-    }
+    events = {c: read(dataset.events_folder(c) / "events.parquet", canonical.EVENTS.names, event) for c in concepts}
     return Tables(**relations, events=events)
 
 

@@ -39,9 +39,9 @@ def check_task(
     The checks: ``declaration`` (kind, and no concept that the label is made from is given), ``cohort`` (columns, types,
     nulls), ``label`` (its type by kind), ``keys`` (visits and stays exist and are the subject's own, samples are
     distinct), ``attrition`` (it adds up), ``prediction_time`` (not before the arrival), ``repeat`` (the same cohort
-    twice, and the relations unchanged), ``window`` (with the cohort and the vocabularies held fixed, everything later than
-    the prediction time except what is given is scrambled, and no feature changes) and ``past`` (each sample sees all
-    events up to then, and its features change when one is gone).
+    twice, and the relations unchanged), ``window`` (with the cohort and the vocabularies held fixed, everything later
+    than the prediction time except what is given is scrambled, and no feature changes) and ``past`` (each sample sees
+    all events up to then, and its features change when one is gone).
 
     Args:
         task: a registered name, or what `zoo.load_task` made.
@@ -158,7 +158,9 @@ def _attrition(findings: Findings, cohort: Cohort) -> None:
         "remaining is not the remaining of the step before less left_out",
     )
     last = int(table.remaining.iloc[-1])
-    findings.expect("attrition", last == len(cohort.samples), f"ends with {last}, but samples are {len(cohort.samples)}")
+    findings.expect(
+        "attrition", last == len(cohort.samples), f"ends with {last}, but samples are {len(cohort.samples)}"
+    )
     findings.expect("attrition", table.step.astype(bool).to_numpy() & ~table.step.duplicated(), "a step without a name")
 
 

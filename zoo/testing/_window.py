@@ -67,7 +67,7 @@ def check_window(findings: Findings, task: Task, tables: Tables, samples: pd.Dat
         random = np.random.default_rng(0)
         whole = window.data(tables, samples)
         vocabularies = {c: whole.feature(c).vocabulary for c in whole.concepts}
-        changed = {c: 0 for c in tables.events}
+        changed = dict.fromkeys(tables.events, 0)
         for place, chosen in enumerate(one_of_each(samples, rounds, random)):
             newest = None if place == 0 else 2 * place
             before = window.data(tables, chosen, vocabularies, newest)
@@ -112,7 +112,9 @@ def _all_that_is_earlier(findings: Findings, window: Window, before, samples: pd
         by_subject = events.subject_id[seen].value_counts()
         expected = samples.subject_id.map(by_subject).fillna(0).to_numpy(np.int64)
         found = _counts(before, concept, len(samples))
-        findings.expect("past", found == expected, f"{concept}: samples do not see all events up to the prediction time")
+        findings.expect(
+            "past", found == expected, f"{concept}: samples do not see all events up to the prediction time"
+        )
         if not seen.any():
             findings.note("past", f"no {concept} before any prediction time")
     fewer, losers = _one_less(window.tables, samples, window.task, random)

@@ -2,9 +2,9 @@
 
 import importlib
 
-_LATER = {"Trainer": "_trainer", "create_model": "_run", "run": "_run", "train": "_run"}
+_LATER = {"Trainer": "_trainer", "create_model": "_run", "train": "_run"}
 
-__all__ = ["Trainer", "create_model", "run", "train"]
+__all__ = ["Trainer", "create_model", "train"]
 
 
 def __getattr__(name: str):

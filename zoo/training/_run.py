@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
+import json
 import platform
 import time
-from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,10 +20,9 @@ from zoo.data._splits import NAMES
 from zoo.data._task_data import TaskData
 from zoo.metrics import evaluate, metric_names
 from zoo.models._model import Estimator, Model
-from zoo.registry import UserError, models, nearest
-from zoo.result import FILE, Result, write_json
 from zoo.progress import progress
-from zoo.training._settings import shared_out
+from zoo.registry import UserError, check_parameters, models
+from zoo.result import FILE, Result, is_unfinished, write_json
 from zoo.training._trainer import Trainer
 
 LIBRARIES = ("ehr-zoo", "torch", "numpy", "pandas", "scikit-learn", "duckdb", "ibis-framework", "pyarrow")
@@ -37,7 +38,7 @@ def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters)
         **hyperparameters: the model's own.
 
     Raises:
-        UserError: the name or a hyperparameter is unknown, the model does not serve the kind of the task, or the data
+        UserError: the name or a hyperparameter is unknown or of the wrong type, the model does not serve the kind of the task, or the data
             lack a concept that it needs.
     """
     entry = models.entry(name)
@@ -47,14 +48,17 @@ def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters)
             f"model {name!r} does not serve {data.task.kind} tasks such as {data.task.name!r}; "
             f"it serves {', '.join(sorted(kinds))}."
         )
-    known = [n for n in inspect.signature(entry.thing.__init__).parameters if n not in ("self", "spec")]
-    for parameter in hyperparameters:
-        if parameter not in known:
-            raise UserError(f"model {name!r} has no hyperparameter {parameter!r}: {nearest(parameter, known)}.")
+    check_parameters(f"model {name!r}", entry.thing, hyperparameters)
+    _check_seed(seed)
     spec = data.spec(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = entry.thing(spec, **hyperparameters)
+        try:
+            model = entry.thing(spec, **hyperparameters)
+        except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+            if isinstance(error, UserError) or not hyperparameters:
+                raise
+            raise UserError(f"model {name!r} cannot be made with {hyperparameters}: {error}") from error
     bound = inspect.signature(entry.thing.__init__).bind(model, spec, **hyperparameters)
     bound.apply_defaults()
     model.configuration = {n: v for n, v in bound.arguments.items() if n not in ("self", "spec")}
@@ -75,10 +79,8 @@ def train(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | N
     Raises:
         UserError: a keyword is unknown, the folder holds another run, or there is nothing to train on.
     """
-    defaults = {f.name for f in dataclasses.fields(Trainer)}
-    for keyword in trainer:
-        if keyword not in defaults:
-            raise UserError(f"the trainer has no parameter {keyword!r}: {nearest(keyword, defaults)}.")
+    check_parameters("the trainer", Trainer, trainer)
+    _check_seed(seed)
     if isinstance(model, str):
         model = create_model(model, data, seed=seed)
     loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
@@ -88,7 +90,7 @@ def train(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | N
         return finished
     if not data.size("train"):
         raise UserError(f"no sample of task {data.task.name!r} on {data.dataset.name} falls into the training split.")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _made(folder, new=out is None)
     write_json(folder / "config.json", {"seed": seed, "data_key": cache.digest(data.key), **config})
 
     times: dict[str, float] = {}
@@ -118,36 +120,10 @@ def train(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | N
         data_key=cache.digest(data.key),
         sizes={**{s: data.size(s) for s in NAMES}, "parameters": _parameters(model), **training},
         times={n: round(t, 3) for n, t in times.items()},
-        notes=notes(data),
+        notes=notes(data, model),
     )
     result.write(folder)
     return result
-
-
-def run(
-    dataset: str,
-    task: str,
-    model: str,
-    root: str | Path | None = None,
-    *,
-    seed: int = 0,
-    out: str | Path | None = None,
-    settings: Mapping[str, object] | None = None,
-) -> Result:
-    """Prepare, train and test in one call.
-
-    Args:
-        dataset, task, model: registered names.
-        root: the folder with the dataset's tables.
-        seed, out: as in `train`.
-        settings: further parameters under dotted names: ``task.days``, ``data.levels``, ``model.dim``, ``trainer.lr``.
-    """
-    from zoo.prepare import load
-
-    groups = shared_out(settings or {})
-    data = load(dataset, task, root, **groups["data"], **groups["task"])
-    made = create_model(model, data, seed=seed, **groups["model"])
-    return train(made, data, seed=seed, out=out, **groups["trainer"])
 
 
 def test_metrics(model: Model, data: TaskData, loop: Trainer) -> dict[str, dict]:
@@ -160,9 +136,9 @@ def test_metrics(model: Model, data: TaskData, loop: Trainer) -> dict[str, dict]
     return {n: m.to_dict() for n, m in found.items()}
 
 
-def notes(data: TaskData) -> list[str]:
+def notes(data: TaskData, model: Model) -> list[str]:
     """What a reader of the metrics must know of the data."""
-    found = []
+    found = data.dataset.report(data.concepts_for(model)).lines(examples=False)
     if not data.size("validation"):
         found.append("no validation samples: trained for all epochs, the last weights were tested")
     if data.task.kind in ("binary", "multiclass"):
@@ -194,25 +170,39 @@ def _config(model: Model, data: TaskData, loop: Trainer) -> dict:
 def _run_folder(out, model: Model, data: TaskData, seed: int, config: dict) -> tuple[Path, Result | None]:
     if out is None:
         base = Path("runs") / f"{data.dataset.name}-{data.task.name}-{model.registered_name}-seed{seed}"
-        numbered = (base if i == 1 else base.with_name(f"{base.name}-{i}") for i in range(1, 1_000_000))
-        return next(p for p in numbered if not p.exists()), None
+        return base, None
     folder = Path(out).expanduser()
     if not (folder / "config.json").exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(not is_unfinished(p) for p in folder.iterdir())):
             raise UserError(f"{folder} exists and is no run folder: choose another one.")
         return folder, None
-    import json
-
     wanted = {"seed": seed, "data_key": cache.digest(data.key), **config}
     try:
         held = json.loads((folder / "config.json").read_text())
-    except json.JSONDecodeError:
+    except ValueError:
         raise UserError(f"{folder}/config.json is damaged: choose another folder.") from None
     wanted = json.loads(json.dumps(wanted, default=str))
     if held != wanted:
         differ = sorted(k for k in {*held, *wanted} if held.get(k) != wanted.get(k))
         raise UserError(f"{folder} holds another run (it differs in {', '.join(differ)}): choose another folder.")
     return folder, Result.read(folder) if (folder / FILE).exists() else None
+
+
+def _made(folder: Path, new: bool) -> Path:
+    """The folder, made; where it must be new and is not, the first free one with a number behind its name."""
+    if not new:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    for place in itertools.count(1):
+        free = folder if place == 1 else folder.with_name(f"{folder.name}-{place}")
+        with suppress(FileExistsError):
+            free.mkdir(parents=True)
+            return free
+
+
+def _check_seed(seed: object) -> None:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
+        raise UserError(f"seed={seed!r} must be a whole number from 0 to 2147483647.")
 
 
 def _save(model: Model, folder: Path) -> None:

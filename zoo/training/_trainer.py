@@ -51,14 +51,29 @@ class Trainer:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UserError(f"trainer {name}={value!r} must be a whole number of at least 1.")
-        if not isinstance(self.lr, (int, float)) or not self.lr > 0:
-            raise UserError(f"trainer lr={self.lr!r} must be a number above 0.")
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            if not (name == "clip" and value is None) and not 0 < value < float("inf"):
+                raise UserError(f"trainer {name}={value!r} must be a number above 0.")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise UserError(f"trainer weight_decay={self.weight_decay!r} must be a number of at least 0.")
+        self.resolved_device()
 
     def resolved_device(self) -> torch.device:
-        """The device that is trained on."""
+        """The device that is trained on.
+
+        Raises:
+            UserError: torch does not know it, or it is not there.
+        """
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+        try:
+            device = torch.device(self.device)
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            why = str(error).splitlines()[0]
+            raise UserError(f"trainer device={self.device!r} cannot be used ({why}): try 'auto' or 'cpu'.") from error
+        return device
 
     def fit(self, model: Model, data: TaskData, seed: int, report: Callable[[int, str], None] = lambda *_: None) -> Fit:
         """Train a network and leave it with the weights of its best epoch.

@@ -1,0 +1,210 @@
+"""The command, as a person uses it: in a process of its own."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+
+@pytest.fixture(scope="module")
+def zoo_run(zoo_command, intact_mimic3, tmp_path_factory):
+    """``zoo run`` and the like on the tiny source, with a cache that this file shares."""
+    folder = tmp_path_factory.mktemp("cli")
+
+    def run(command, *arguments):
+        source = ("--dataset", "mimic3", "--root", intact_mimic3.root)
+        return zoo_command(command, *source, *arguments, cwd=folder, ZOO_CACHE=folder / "cache")
+
+    return run
+
+
+def assert_mistake(done, *words) -> None:
+    """It ended with status 2 and one or two lines that have the words."""
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) in (1, 2), done.stderr
+    assert [w for w in words if w not in done.stderr] == []
+    assert done.stdout == ""
+
+
+MISTAKES = {
+    "list modells": ["unknown noun 'modells'", "'models'"],
+    "info readmision": ["unknown name 'readmision'", "did you mean 'readmission'?"],
+    "run --dataset mimc3 --task los --model gru": ["unknown dataset 'mimc3'", "'mimic3'"],
+    "run --dataset mimic3 --task readmision --model gru": ["unknown task", "'readmission'"],
+    "run --dataset mimic3 --task los --model grru": ["unknown model 'grru'", "'gru'"],
+    "run --dataset mimic3 --task los --model gru": ["needs root="],
+    "synth --schema mimic5 --out x": ["'mimic5' is unknown", "'mimic"],
+    "synth --format csw --out x": ["'csw' is unknown", "'csv'"],
+    "synth --patients 100000000 --out x": ["patients must be from 1"],
+    "samples --dataset synthetic --task los --out x.csv": ["must end in .parquet"],
+    "samples --dataset synthetic --task los --out no/x.parquet": ["no folder no"],
+    "samples --dataset synthetic --task los --out x.parquet --set data.schema=mimic33": ["'mimic33' is unknown", "'mimic3'"],
+    "samples --dataset synthetic --task los --out x.parquet --set model.dim=3": ["has no effect here"],
+}
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_a_mistake_ends_with_status_2_and_says_what_is_near(command, zoo_command, own_cache, tmp_path):
+    assert_mistake(zoo_command(*command.split(), cwd=tmp_path), *MISTAKES[command])
+    assert [p for p in tmp_path.iterdir() if p != own_cache] == []
+
+
+SETTINGS = {
+    "task.dayz=3": ["task 'readmission' has no parameter 'dayz'", "'days'"],
+    "task.days=soon": ["days='soon' must be of type float"],
+    "task.unit=bed": ["unit='bed' must be one of 'visit', 'stay'"],
+    "data.slit=temporal": ["no setting 'data.slit'", "'split'"],
+    "data.root=elsewhere": ["no setting 'data.root'"],
+    "data.split=0.5": ["three shares"],
+    "data.split=nowhere.csv": ["neither 'temporal' nor 'hospital' nor a file"],
+    'data.concepts=["diagnosys"]': ["unknown concept 'diagnosys'", "'diagnosis'"],
+    "data.concepts=diagnosis": ["must be a list"],
+    'data.levels={"diagnosis":"css"}': ["css", "ccs"],
+    'data.levels={"diagnoses":"ccs"}': ["unknown concept 'diagnoses'", "'diagnosis'"],
+    "data.max_visits=0": ["max_visits=0"],
+    "data.memory_limit=plenty": ["memory_limit='plenty'"],
+    "model.dimm=3": ["model 'gru' has no parameter 'dimm'", "'dim'"],
+    "model.dim=wide": ["dim='wide' must be of type int"],
+    "model.dim=-4": ["cannot be made with {'dim': -4}"],
+    "trainer.epochs=3": ["the trainer has no parameter 'epochs'", "'max_epochs'"],
+    "trainer.lr=NaN": ["NaN is no number"],
+    "trainer.lr=-1": ["lr=-1"],
+    "trainer.device=abacus": ["device='abacus' cannot be used"],
+    "trainers.lr=1": ["must begin with one of task., data., model., trainer.", "'trainer'"],
+    "days": ["must be KEY=VALUE"],
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_wrong_setting_ends_with_a_cure(setting, intact_mimic3, own_cache, capsys, monkeypatch, tmp_path):
+    from zoo import cli
+
+    monkeypatch.chdir(tmp_path)
+    source = ["--dataset", "mimic3", "--root", str(intact_mimic3.root)]
+    command = ["zoo", "run", *source, "--task", "readmission", "--model", "gru", "--set", setting]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr()
+    assert ended.value.code == 2
+    assert len(told.err.splitlines()) == 1
+    assert [w for w in SETTINGS[setting] if w not in told.err] == []
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "frobnicate", "list", "list models --nope", "synth --patients x --out y"])
+def test_wrong_usage_ends_with_status_2(command, zoo_command):
+    done = zoo_command(*command.split())
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "Usage" in done.stderr
+
+
+def test_debug_shows_the_traceback(zoo_command):
+    done = zoo_command("list", "modells", "--debug")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+    assert "UserError" in done.stderr
+
+
+def test_list_and_info(zoo_command):
+    listed = zoo_command("list", "tasks").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == sorted(line.split()[0] for line in listed)
+    assert all(len(line.split()) > 3 for line in listed)
+    known = json.loads(zoo_command("list", "models", "--json").stdout)
+    assert {"gru", "logistic_regression"} <= {k["name"] for k in known}
+    told = zoo_command("info", "gru").stdout
+    assert all(w in told for w in ("dim = 128", "paper: Cho", "uses: diagnosis"))
+    assert json.loads(zoo_command("info", "readmission", "--json").stdout)["parameters"]["days"] == 30
+
+
+def test_run_prints_one_line_of_strict_json_last_and_nothing_else_in_a_pipe(zoo_run, tmp_path):
+    small = ("--set", "trainer.max_epochs=1", "--set", "model.dim=8")
+    done = zoo_run("run", "--task", "readmission", "--model", "gru", *small, "--out", tmp_path / "r", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    *_, last = done.stdout.splitlines()
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    found = json.loads(last, parse_constant=refuse)
+    assert found == json.loads((tmp_path / "r" / "result.json").read_text(), parse_constant=refuse)
+    assert (found["dataset"], found["task"], found["model"], found["seed"]) == ("mimic3", "readmission", "gru", 0)
+
+
+def test_one_class_is_told_and_no_failure(zoo_run, intact_mimic3, tmp_path):
+    table = pd.DataFrame({"subject_id": intact_mimic3.table("patients").SUBJECT_ID, "split": "train"})
+    table.loc[[0, 1, 2], "split"] = "test"
+    table.to_csv(tmp_path / "split.csv", index=False)
+    split = ("--set", f"data.split={tmp_path / 'split.csv'}", "--set", "task.hours=24")
+    done = zoo_run("run", "--task", "mortality", "--model", "logistic_regression", *split, "--out", tmp_path / "r")
+    assert done.returncode == 0, done.stderr
+    assert "undefined: no positive" in done.stdout
+    assert "samples have the label False" in done.stdout
+
+
+def test_what_was_cleaned_reaches_the_user(zoo_command, mimic3, own_cache, tmp_path):
+    mimic3.change("admissions", "DISCHTIME", 4, "soon")
+    mimic3.change("diagnoses_icd", "ICD9_CODE", 4, "")
+    source = ("--dataset", "mimic3", "--root", mimic3.root, "--task", "diagnosis")
+    done = zoo_command("samples", *source, "--out", tmp_path / "s.parquet")
+    assert done.returncode == 0, done.stderr
+    table, cleaning = done.stdout.split("left out or set to null while reading:")
+    assert "all visits" in table
+    assert "visits: 1 unparsable dischtime (such as visit_id 100020, dischtime: aaaa)" in cleaning
+    assert "diagnosis: 1 no code (such as subject_id 10007)" in cleaning
+    assert len(pd.read_parquet(tmp_path / "s.parquet")) > 10
+
+    run = zoo_command("run", *source, "--model", "logistic_regression", "--out", tmp_path / "r", "--json")
+    notes = json.loads(run.stdout)["notes"]
+    assert "visits: 1 unparsable dischtime" in notes
+    assert "diagnosis: 1 no code" in notes
+    assert "100020" not in str(notes)
+
+
+def test_samples_on_a_full_disk(zoo_run):
+    done = zoo_run("samples", "--task", "readmission", "--out", "/dev/full.parquet")
+    assert done.returncode in (0, 2)
+    assert "Traceback" not in done.stderr
+
+
+def test_synth_and_its_folder(zoo_command, tmp_path):
+    out = tmp_path / "tables"
+    done = zoo_command("synth", "--patients", 5, "--seed", 1, "--format", "csv", "--out", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert any(p.name.upper().startswith("ADMISSIONS") for p in out.rglob("*"))
+    assert_mistake(zoo_command("synth", "--out", out), "exists: choose another folder")
+
+
+def test_on_a_terminal_the_progress_shows_and_nested_progress_shares_its_line(tmp_path):
+    code = (
+        "import time, zoo.progress as p\n"
+        "p.PATIENCE = 0.05\n"
+        "with p.progress('outer') as report:\n"
+        "    report(1, 'begun'); time.sleep(0.3)\n"
+        "    with p.progress('inner') as inner:\n"
+        "        inner(7); time.sleep(0.3)\n"
+    )
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"})
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            block = os.read(ours, 4096)
+        except OSError:
+            break
+        if not block:
+            break
+        shown += block
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"outer: 1  begun" in shown
+    assert b"inner: 7" in shown
+    assert b"Error" not in shown

@@ -1,0 +1,636 @@
+"""Cohorts and labels of every task, against what plain pandas makes of the raw tables, apart from the library."""
+
+import csv
+import gzip
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import zoo
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+ROOTS = {
+    "mimic3": SHARED / "mimic3-demo-1.4",
+    "mimic4": SHARED / "mimic4-demo-2.2",
+    "eicu": SHARED / "eicu-demo-2.0.1",
+}
+DAY = pd.Timedelta(days=1)
+
+
+# The raw tables, read apart from the library
+
+
+@dataclass
+class Raw:
+    """``visits``: subject, visit, start, end, age, died, death, planned, known; ``stays``: subject, visit, stay, start,
+    end, died, kind; ``codes``: visit to its set of (system, code without dot)."""
+
+    visits: pd.DataFrame
+    stays: pd.DataFrame
+    codes: dict
+
+
+def read(path: Path, *times: str, **types) -> pd.DataFrame:
+    frame = pd.read_csv(path, dtype=types)
+    frame.columns = frame.columns.str.lower()
+    for column in times:
+        frame[column] = pd.to_datetime(frame[column])
+    return frame
+
+
+def raw_mimic3(root: Path) -> Raw:
+    admissions = read(root / "ADMISSIONS.csv.gz", "admittime", "dischtime", "deathtime")
+    patients = read(root / "PATIENTS.csv.gz", "dob", "dod").set_index("subject_id")
+    visits = mimic_visits(admissions, patients.dod)
+    years = (visits.start - visits.subject.map(patients.dob)).dt.days / 365.25
+    visits["age"] = np.where(years > 89, 90, years)
+    stays = read(root / "ICUSTAYS.csv.gz", "intime", "outtime").rename(columns={"icustay_id": "stay"})
+    codes = read(root / "DIAGNOSES_ICD.csv.gz", icd9_code=str).dropna(subset="icd9_code")
+    pairs = zip(codes.hadm_id, codes.icd9_code, strict=True)
+    return Raw(visits, mimic_stays(stays, admissions), code_sets((v, ("ICD9CM", c)) for v, c in pairs))
+
+
+def raw_mimic4(root: Path) -> Raw:
+    admissions = read(root / "hosp" / "admissions.csv.gz", "admittime", "dischtime", "deathtime")
+    patients = read(root / "hosp" / "patients.csv.gz", "dod").set_index("subject_id")
+    visits = mimic_visits(admissions, patients.dod)
+    age = visits.subject.map(patients.anchor_age) + visits.start.dt.year - visits.subject.map(patients.anchor_year)
+    visits["age"] = np.where((age > 89) | (visits.subject.map(patients.anchor_age) > 89), 90, age)
+    stays = read(root / "icu" / "icustays.csv.gz", "intime", "outtime").rename(columns={"stay_id": "stay"})
+    codes = read(root / "hosp" / "diagnoses_icd.csv.gz", icd_code=str)
+    pairs = zip(codes.hadm_id, codes.icd_version, codes.icd_code.str.strip(), strict=True)
+    return Raw(visits, mimic_stays(stays, admissions), code_sets((v, (f"ICD{n}CM", c)) for v, n, c in pairs))
+
+
+def mimic_visits(admissions: pd.DataFrame, dod: pd.Series) -> pd.DataFrame:
+    visits = admissions.rename(columns={"subject_id": "subject", "hadm_id": "visit"})
+    visits = visits.rename(columns={"admittime": "start", "dischtime": "end"})
+    in_hospital = visits.groupby("subject").deathtime.max()
+    death = visits.subject.map(in_hospital).fillna(
+        visits.subject.map(dod).dt.normalize() + DAY - pd.Timedelta(seconds=1)
+    )
+    planned = visits.admission_type.isin(["ELECTIVE", "SURGICAL SAME DAY ADMISSION"])
+    visits = visits.assign(death=death, planned=planned, known=True, died=visits.hospital_expire_flag == 1)
+    visits = visits[visits.end >= visits.start].sort_values(["subject", "start", "visit"])
+    fatal = visits[visits.died].drop_duplicates("subject").set_index("subject")
+    over = visits.subject.map(fatal.deathtime.clip(upper=fatal.end).fillna(fatal.end))
+    return visits[~(visits.start > over)].reset_index(drop=True)
+
+
+def mimic_stays(stays: pd.DataFrame, admissions: pd.DataFrame) -> pd.DataFrame:
+    stays = stays.rename(columns={"subject_id": "subject", "hadm_id": "visit", "intime": "start", "outtime": "end"})
+    stays = stays.dropna(subset=["start", "end"]).sort_values(["subject", "start", "end", "stay"])
+    deathtime = stays.visit.map(admissions.set_index("hadm_id").deathtime)
+    flag = stays.visit.map(admissions.set_index("hadm_id").hospital_expire_flag) == 1
+    died = flag & (stays.start <= deathtime) & (deathtime <= stays.end)
+    kind = np.where(stays.groupby("visit").cumcount() == 0, "admit", "readmit")
+    died = died.astype(object).mask(flag & deathtime.isna(), None)
+    return stays.assign(died=died, kind=kind).reset_index(drop=True)
+
+
+def raw_eicu(root: Path) -> Raw:
+    table = read(root / "patient.csv.gz").sort_values(["unitvisitnumber", "patientunitstayid"])
+    status = {"Alive": False, "Expired": True}
+    table["died"] = table.hospitaldischargestatus.map(status)
+    table["minutes"] = table.hospitaldischargeoffset - table.hospitaladmitoffset
+    firsts = table.drop_duplicates("patienthealthsystemstayid").copy()
+    rows = []
+    for uniquepid, group in firsts.groupby("uniquepid"):
+        group = group.assign(fatal=group.died.fillna(False).astype(bool))
+        group = group.sort_values(["hospitaldischargeyear", "fatal", "patienthealthsystemstayid"])
+        moment = pd.Timestamp(int(group.hospitaldischargeyear.min()), 1, 1)
+        known = group.hospitaldischargeyear.is_unique
+        for row in group.itertuples():
+            end = moment + pd.Timedelta(minutes=row.minutes)
+            age = 90 if row.age == "> 89" else float(row.age) if isinstance(row.age, str) else np.nan
+            subject = int("1" + uniquepid.replace("-", ""))
+            rows.append((subject, row.patienthealthsystemstayid, moment, end, age, row.died, False, known))
+            moment = max(moment, end)
+    visits = pd.DataFrame(rows, columns=["subject", "visit", "start", "end", "age", "died", "planned", "known"])
+    visits["death"] = visits.subject.map(visits[visits.died == True].groupby("subject").end.max())  # noqa: E712
+    visits = visits[visits.end >= visits.start].sort_values(["subject", "start"], kind="stable").reset_index(drop=True)
+    return Raw(visits, eicu_stays(table, visits), {})
+
+
+def eicu_stays(table: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
+    begun = table.patienthealthsystemstayid.map(visits.set_index("visit").start)
+    start = begun - pd.to_timedelta(table.hospitaladmitoffset, unit="min")
+    stays = pd.DataFrame(
+        {
+            "subject": [int("1" + u.replace("-", "")) for u in table.uniquepid],
+            "visit": table.patienthealthsystemstayid,
+            "stay": table.patientunitstayid,
+            "start": start,
+            "end": start + pd.to_timedelta(table.unitdischargeoffset, unit="min"),
+            "died": table.unitdischargestatus.map({"Alive": False, "Expired": True}),
+            "kind": table.unitstaytype,
+        }
+    )
+    return stays[begun.notna() & (stays.end >= stays.start)].sort_values(["subject", "start", "end", "stay"])
+
+
+def code_sets(pairs) -> dict:
+    found: dict = {}
+    for visit, code in pairs:
+        found.setdefault(visit, set()).add(code)
+    return found
+
+
+READERS = {"mimic3": raw_mimic3, "mimic4": raw_mimic4, "eicu": raw_eicu}
+
+
+# What the tasks' definitions say, row by row
+
+
+def rows_of(raw: Raw, unit: str):
+    """Visits or stays with those of their visit as ``hospital``."""
+    hospital = {v.visit: v for v in raw.visits.itertuples()}
+    if unit == "visit":
+        return [(v, v, None) for v in raw.visits.itertuples()]
+    return [(s, hospital[s.visit], s.stay) for s in raw.stays.itertuples() if s.visit in hospital]
+
+
+def mortality(raw: Raw, hours=48, unit="visit", target="hospital"):
+    for row, visit, stay in rows_of(raw, unit):
+        moment = row.start + pd.Timedelta(hours=hours)
+        died = row.died if target == "stay" else visit.died
+        if visit.end < moment or visit.death < moment or pd.isna(died) or (target == "stay" and row.end < moment):
+            continue
+        yield visit.visit, stay, moment, bool(died)
+
+
+def mortality_next_visit(raw: Raw, keep_unordered=False):
+    for _, group in raw.visits.groupby("subject"):
+        if not group.known.all() and not keep_unordered:
+            continue
+        rows = list(group.itertuples())
+        for this, following in pairwise(rows):
+            if not pd.isna(following.died):
+                yield this.visit, None, this.end, bool(following.died)
+
+
+def readmission(raw: Raw, days=30, min_age=18, unplanned=False, min_gap_hours=0, unit="visit"):
+    if unit == "stay":
+        yield from icu_readmission(raw, min_age)
+        return
+    for _, group in raw.visits.groupby("subject"):
+        rows = list(group.itertuples())
+        for place, row in enumerate(rows):
+            if (min_age is not None and not row.age >= min_age) or pd.isna(row.died) or row.died:
+                continue
+            gaps = [(o.start - row.end, o) for o in rows[place + 1 :]]
+            gaps = [g for g, o in gaps if not (unplanned and o.planned)]
+            gaps = [g for g in gaps if not min_gap_hours or g >= pd.Timedelta(hours=min_gap_hours)]
+            yield row.visit, None, row.end, bool(gaps) and gaps[0] <= days * DAY
+
+
+def icu_readmission(raw: Raw, min_age):
+    ages = raw.visits.set_index("visit").age
+    stays = raw.stays[raw.stays.visit.isin(ages.index) & (raw.stays.kind != "stepdown/other")]
+    for visit, group in stays.groupby("visit"):
+        kinds = group.kind.tolist()
+        for place, row in enumerate(group.itertuples()):
+            if (min_age is not None and not ages[visit] >= min_age) or pd.isna(row.died) or row.died:
+                continue
+            yield visit, row.stay, row.end, "readmit" in kinds[place + 1 :]
+
+
+def los(raw: Raw, target="bins", hours=24, unit="visit"):
+    for row, visit, stay in rows_of(raw, unit):
+        moment = row.start + pd.Timedelta(hours=hours)
+        if row.end < moment:
+            continue
+        days = (row.end - row.start) / DAY
+        whole = int(days)
+        bins = whole if whole < 8 else 8 if days < 14 else 9
+        yield visit.visit, stay, moment, bins if target == "bins" else days
+
+
+def diagnosis(raw: Raw, level="ccs", keep_unordered=False):
+    for _, group in raw.visits.groupby("subject"):
+        for row in list(group.itertuples())[1:]:
+            raised = {AT_LEVEL[level](system, code) for system, code in raw.codes.get(row.visit, ())} - {None}
+            if raised:
+                yield row.visit, None, row.start, sorted(raised)
+
+
+def dotted(system: str, code: str) -> str:
+    stem = 4 if system == "ICD9CM" and code.startswith("E") else 3
+    return f"{system}//{code[:stem]}.{code[stem:]}" if len(code) > stem else f"{system}//{code}"
+
+
+def category(system: str, code: str) -> str:
+    return f"{system}//{code[: 4 if system == 'ICD9CM' and code.startswith('E') else 3]}"
+
+
+def ccs(system: str, code: str) -> str | None:
+    """The single-level CCS category by the tables of AHRQ, read as they are published."""
+    return CCS_TABLES[system]().get(code)
+
+
+def ahrq_icd9() -> dict:
+    if "ICD9CM" not in _TABLES:
+        with gzip.open(SHARED / "knowledge" / "ahrq-icd9" / "X.dxref.2015.csv.gz", "rt", encoding="latin-1") as file:
+            rows = [[cell.strip(" '") for cell in row] for row in csv.reader(file)]
+        _TABLES["ICD9CM"] = {row[0]: f"CCS//{row[1]}" for row in rows if len(row) > 1 and row[1].isdigit()}
+    return _TABLES["ICD9CM"]
+
+
+def hcup_icd10() -> dict:
+    if "ICD10CM" not in _TABLES:
+        path = SHARED / "knowledge" / "hcup-icd10" / "ccs_dx_icd10cm_2019_1.csv.gz"
+        with gzip.open(path, "rt", encoding="latin-1") as file:
+            rows = [[cell.strip(" '") for cell in row] for row in csv.reader(file)]
+        _TABLES["ICD10CM"] = {row[0]: f"CCS//{row[1]}" for row in rows if len(row) > 1 and row[1].isdigit()}
+    return _TABLES["ICD10CM"]
+
+
+_TABLES: dict = {}
+CCS_TABLES = {"ICD9CM": ahrq_icd9, "ICD10CM": hcup_icd10}
+AT_LEVEL = {"code": dotted, "icd3": category, "ccs": ccs}
+DEFINITIONS = {
+    "mortality": mortality,
+    "mortality_next_visit": mortality_next_visit,
+    "readmission": readmission,
+    "los": los,
+    "diagnosis": diagnosis,
+}
+VARIANTS = [
+    ("mortality", {}),
+    ("mortality", {"hours": 24}),
+    ("mortality", {"hours": 0}),
+    ("mortality", {"unit": "stay"}),
+    ("mortality", {"unit": "stay", "target": "stay", "hours": 24}),
+    ("mortality_next_visit", {}),
+    ("readmission", {}),
+    ("readmission", {"days": 365, "min_age": None}),
+    ("readmission", {"days": 90, "unplanned": True, "min_gap_hours": 24}),
+    ("readmission", {"min_age": 65, "days": 180.5}),
+    ("readmission", {"unit": "stay"}),
+    ("los", {}),
+    ("los", {"hours": 0}),
+    ("los", {"target": "days", "hours": 48}),
+    ("los", {"unit": "stay"}),
+    ("los", {"unit": "stay", "target": "days", "hours": 0}),
+    ("diagnosis", {}),
+    ("diagnosis", {"level": "icd3"}),
+    ("diagnosis", {"level": "code"}),
+]
+
+
+# On the open demos
+
+
+@pytest.fixture(scope="module")
+def opened():
+    """Opens a demo and its raw tables, each once."""
+    found: dict = {}
+
+    def open_(name: str):
+        if not ROOTS[name].is_dir():
+            pytest.skip(f"the open demo {ROOTS[name].name} is not there")
+        if name not in found:
+            found[name] = zoo.load_dataset(name, root=ROOTS[name]), READERS[name](ROOTS[name])
+        return found[name]
+
+    return open_
+
+
+def assert_same_samples(data, expected) -> None:
+    found = {
+        (row.visit_id, None if pd.isna(row.stay_id) else row.stay_id): (row.prediction_time, row.label)
+        for row in data.samples.itertuples()
+    }
+    expected = {(visit, stay): (moment, label) for visit, stay, moment, label in expected}
+    assert len(data.samples) == len(found)
+    assert found.keys() == expected.keys()
+    for key, (moment, label) in expected.items():
+        assert found[key][0] == moment, key
+        assert found[key][1] == (pytest.approx(label) if isinstance(label, float) else label), key
+    assert data.attrition.remaining.iloc[-1] == len(expected)
+
+
+def test_every_task_is_compared():
+    assert set(zoo.list_tasks()) <= {task for task, _ in VARIANTS} == set(DEFINITIONS)
+
+
+@pytest.mark.parametrize(("task", "parameters"), VARIANTS, ids=str)
+@pytest.mark.parametrize("name", ["mimic3", "mimic4"])
+def test_samples_of_mimic_are_those_that_pandas_finds(opened, name, task, parameters):
+    dataset, raw = opened(name)
+    expected = list(DEFINITIONS[task](raw, **parameters))
+    assert expected, "the demo has no sample to compare"
+    assert_same_samples(zoo.load(dataset, task, **parameters), expected)
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters"),
+    [v for v in VARIANTS if v[0] in ("mortality", "los", "mortality_next_visit") or v[1].get("unit") == "stay"],
+    ids=str,
+)
+def test_samples_of_eicu_are_those_that_pandas_finds(opened, task, parameters):
+    dataset, raw = opened("eicu")
+    expected = list(DEFINITIONS[task](raw, **parameters))
+    if not expected:
+        with pytest.raises(zoo.UserError, match="no sample"):
+            zoo.load(dataset, task, **parameters)
+        return
+    assert_same_samples(zoo.load(dataset, task, **parameters), expected)
+
+
+def test_eicu_keeps_unordered_visits_on_demand(opened):
+    dataset, raw = opened("eicu")
+    expected = list(mortality_next_visit(raw, keep_unordered=True))
+    assert len(expected) > len(list(mortality_next_visit(raw)))
+    assert_same_samples(zoo.load(dataset, "mortality_next_visit", keep_unordered=True), expected)
+
+
+def test_eicu_has_no_readmission_to_hospital(opened):
+    dataset, _ = opened("eicu")
+    with pytest.raises(zoo.UserError, match="unit='stay'"):
+        zoo.load(dataset, "readmission")
+
+
+# On small tables with the edges in them
+
+
+def source(folder: Path, admissions: list, *, born="2100-01-01", dod=None, stays=(), codes=()):
+    """A MIMIC-III source: admissions are (subject, visit, start, end) and optionally a dict of further columns."""
+    facts = {"deathtime": None, "admission_type": "EMERGENCY", "discharge_location": "HOME", "hospital_expire_flag": 0}
+    rows = []
+    for subject, visit, start, end, *more in admissions:
+        rows.append({"subject_id": subject, "hadm_id": visit, "admittime": start, "dischtime": end, **facts})
+        rows[-1].update(*more)
+    subjects = sorted({r["subject_id"] for r in rows})
+    patients = [{"subject_id": s, "gender": "F", "dob": born, "dod": (dod or {}).get(s)} for s in subjects]
+    pd.DataFrame(rows).to_csv(folder / "ADMISSIONS.csv", index=False)
+    pd.DataFrame(patients).to_csv(folder / "PATIENTS.csv", index=False)
+    columns = ["subject_id", "hadm_id", "icustay_id", "intime", "outtime"]
+    pd.DataFrame(stays, columns=columns).to_csv(folder / "ICUSTAYS.csv", index=False)
+    diagnoses = pd.DataFrame(codes, columns=["subject_id", "hadm_id", "icd9_code"])
+    diagnoses.to_csv(folder / "DIAGNOSES_ICD.csv", index=False)
+    return zoo.load_dataset("mimic3", root=folder)
+
+
+def labels(dataset, task, **parameters) -> dict:
+    """Label by visit_id, or by stay_id where samples are stays."""
+    samples = zoo.load(dataset, task, **parameters).samples
+    return dict(zip(samples.stay_id.fillna(samples.visit_id).astype(int), samples.label, strict=True))
+
+
+def left_out(dataset, task, **parameters) -> dict:
+    table = zoo.load(dataset, task, **parameters).attrition
+    return {step: n for step, n in zip(table.step, table.left_out, strict=True) if n}
+
+
+DIED = {"hospital_expire_flag": 1}
+
+
+def test_readmission_on_the_last_second_counts(tmp_path):
+    dataset = source(
+        tmp_path,
+        [
+            (1, 11, "2150-01-01 00:00:00", "2150-01-05 12:00:00"),
+            (1, 12, "2150-02-04 12:00:00", "2150-02-10 00:00:00"),
+            (2, 21, "2150-01-01 00:00:00", "2150-01-05 12:00:00"),
+            (2, 22, "2150-02-04 12:00:01", "2150-02-10 00:00:00"),
+        ],
+    )
+    assert labels(dataset, "readmission") == {11: True, 12: False, 21: False, 22: False}
+    assert labels(dataset, "readmission", days=29.99) == {11: False, 12: False, 21: False, 22: False}
+    assert labels(dataset, "readmission", days=31) == {11: True, 12: False, 21: True, 22: False}
+
+
+def test_readmission_passes_over_what_does_not_count(tmp_path):
+    elective, same_day = {"admission_type": "ELECTIVE"}, {"admission_type": "SURGICAL SAME DAY ADMISSION"}
+    dataset = source(
+        tmp_path,
+        [
+            (1, 11, "2150-01-01", "2150-01-02"),
+            (1, 12, "2150-01-05", "2150-01-06", elective),
+            (1, 13, "2150-01-09", "2150-01-10", same_day),
+            (1, 14, "2150-01-20", "2150-01-21"),
+            (2, 21, "2150-01-01", "2150-01-02 00:00:00"),
+            (2, 22, "2150-01-02 06:00:00", "2150-01-10"),
+            (3, 31, "2150-01-01", "2150-01-02"),
+            (3, 32, "2150-01-05", "2150-01-06", elective),
+        ],
+    )
+    assert labels(dataset, "readmission", days=10) == {
+        11: True, 12: True, 13: True, 14: False, 21: True, 22: False, 31: True, 32: False
+    }  # fmt: skip
+    unplanned = labels(dataset, "readmission", days=10, unplanned=True)
+    assert unplanned == {11: False, 12: False, 13: True, 14: False, 21: True, 22: False, 31: False, 32: False}
+    assert labels(dataset, "readmission", min_gap_hours=6)[21]
+    assert not labels(dataset, "readmission", min_gap_hours=6.01)[21]
+
+
+def test_readmission_leaves_out_the_dead_the_young_and_the_unknown(tmp_path):
+    dataset = source(
+        tmp_path,
+        [
+            (1, 11, "2120-01-01", "2120-01-02", {"hospital_expire_flag": ""}),
+            (1, 12, "2120-01-05", "2120-01-06", DIED),
+            (2, 21, "2117-12-31", "2118-01-02"),
+            (2, 22, "2118-01-02", "2118-01-02"),
+        ],
+    )
+    assert labels(dataset, "readmission") == {22: False}
+    assert left_out(dataset, "readmission") == {
+        "younger than 18": 1,
+        "death in hospital unknown": 1,
+        "died in hospital": 1,
+    }
+    assert labels(dataset, "readmission", min_age=None) == {21: True, 22: False}
+
+
+def test_the_very_old_are_kept(tmp_path):
+    dataset = source(
+        tmp_path, [(1, 11, "2150-01-01", "2150-01-02"), (1, 12, "2150-01-12", "2150-01-14")], born="1850-01-01"
+    )
+    visits = dataset.read("visits")
+    assert visits.age.tolist() == [90, 90]
+    assert visits.age_capped.all()
+    assert labels(dataset, "readmission", min_age=89) == {11: True, 12: False}
+
+
+def test_readmission_where_visits_overlap(tmp_path):
+    dataset = source(
+        tmp_path,
+        [(1, 11, "2150-01-01", "2150-01-20"), (1, 12, "2150-01-10", "2150-01-12"), (1, 13, "2150-06-01", "2150-06-02")],
+    )
+    assert labels(dataset, "readmission") == {11: True, 12: False, 13: False}
+    assert labels(dataset, "readmission", min_gap_hours=1) == {11: False, 12: False, 13: False}
+
+
+def test_return_to_the_icu(tmp_path):
+    stays = [
+        (1, 11, 111, "2150-01-01", "2150-01-02"),
+        (1, 11, 112, "2150-01-04", "2150-01-05"),
+        (1, 12, 121, "2150-02-01", "2150-02-02"),
+        (2, 21, 211, "2150-01-01", "2150-01-03"),
+        (2, 21, 212, "2150-01-05", "2150-01-06"),
+    ]
+    dead = {**DIED, "deathtime": "2150-01-05 18:00:00"}
+    admissions = [(1, 11, "2150-01-01", "2150-01-09"), (1, 12, "2150-02-01", "2150-02-03")]
+    dataset = source(tmp_path, [*admissions, (2, 21, "2150-01-01", "2150-01-06", dead)], stays=stays)
+    assert labels(dataset, "readmission", unit="stay") == {111: True, 112: False, 121: False, 211: True}
+    assert left_out(dataset, "readmission", unit="stay") == {"died in the unit": 1}
+
+
+def test_mortality_at_the_edge_of_its_hours(tmp_path):
+    dataset = source(
+        tmp_path,
+        [
+            (1, 11, "2150-01-01 10:00:00", "2150-01-03 10:00:00", DIED),
+            (2, 21, "2150-01-01 10:00:00", "2150-01-03 09:59:59", DIED),
+            (3, 31, "2150-01-01 10:00:00", "2150-01-09 10:00:00", {"hospital_expire_flag": ""}),
+            (4, 41, "2150-01-01 10:00:00", "2150-01-09 10:00:00", {**DIED, "deathtime": "2150-01-03 09:00:00"}),
+            (5, 51, "2150-01-01 10:00:00", "2150-01-09 10:00:00", {**DIED, "deathtime": "2150-01-03 10:00:00"}),
+            (6, 61, "2150-01-01 10:00:00", "2150-01-09 10:00:00"),
+            (7, 71, "2150-01-01 10:00:00", "2150-01-09 10:00:00"),
+        ],
+        dod={6: "2150-01-02 00:00:00", 7: "2150-01-03 00:00:00"},
+    )
+    assert labels(dataset, "mortality") == {11: True, 51: True, 71: False}
+    assert left_out(dataset, "mortality") == {
+        "visit ended before hour 48": 1,
+        "died before hour 48": 2,
+        "death in hospital unknown": 1,
+    }
+    assert set(labels(dataset, "mortality", hours=0)) == {11, 21, 41, 51, 61, 71}
+
+
+def test_mortality_of_stays(tmp_path):
+    stays = [
+        (1, 11, 111, "2150-01-01", "2150-01-02"),
+        (1, 11, 112, "2150-01-05", "2150-01-08"),
+        (2, 21, 211, "2150-01-01", "2150-01-04"),
+    ]
+    dead = {**DIED, "deathtime": "2150-01-08"}
+    dataset = source(
+        tmp_path, [(1, 11, "2150-01-01", "2150-01-08", dead), (2, 21, "2150-01-01", "2150-01-04", DIED)], stays=stays
+    )
+    assert labels(dataset, "mortality", unit="stay") == {111: True, 112: True, 211: True}
+    assert labels(dataset, "mortality", unit="stay", target="stay") == {112: True}
+    assert left_out(dataset, "mortality", unit="stay", target="stay") == {
+        "stay ended before hour 48": 1,
+        "death in unit unknown": 1,
+    }
+
+
+def test_death_in_the_unit_needs_stays(tmp_path):
+    with pytest.raises(zoo.UserError, match="unit='stay'"):
+        zoo.load_task("mortality", target="stay")
+    (dataset := source(tmp_path, [(1, 11, "2150-01-01", "2150-01-08")])).root.joinpath("ICUSTAYS.csv").unlink()
+    with pytest.raises(zoo.UserError, match="no stays"):
+        zoo.load(zoo.load_dataset("mimic3", root=tmp_path), "mortality", unit="stay")
+    assert dataset.name == "mimic3"
+
+
+def test_mortality_of_the_next_visit(tmp_path):
+    dataset = source(
+        tmp_path,
+        [
+            (1, 11, "2150-01-01", "2150-01-02"),
+            (1, 12, "2150-03-01", "2150-03-02", {"hospital_expire_flag": ""}),
+            (1, 13, "2150-04-01", "2150-04-02", DIED),
+            (2, 21, "2150-01-01", "2150-01-02", DIED),
+            (3, 31, "2150-01-01", "2150-01-02"),
+            (3, 32, "2149-01-01", "2149-01-02"),
+        ],
+    )
+    assert labels(dataset, "mortality_next_visit") == {12: True, 32: False}
+    assert left_out(dataset, "mortality_next_visit") == {
+        "no next visit": 3,
+        "death in the next visit unknown": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        ("23:59:59", 0),
+        ("1 day", 1),
+        ("1 day 23:59:59", 1),
+        ("2 days", 2),
+        ("7 days 23:59:59", 7),
+        ("8 days", 8),
+        ("13 days 23:59:59", 8),
+        ("14 days", 9),
+        ("400 days", 9),
+    ],
+)
+def test_classes_of_length_begin_at_whole_days(tmp_path, length, expected):
+    end = pd.Timestamp("2150-01-01 08:30:00") + pd.Timedelta(length)
+    dataset = source(tmp_path, [(1, 11, "2150-01-01 08:30:00", end)])
+    assert labels(dataset, "los", hours=0) == {11: expected}
+    assert labels(dataset, "los", hours=0, target="days")[11] == pytest.approx(pd.Timedelta(length) / DAY)
+    assert len(zoo.load_task("los").labels) == 10
+
+
+def test_los_leaves_out_what_is_over(tmp_path):
+    dataset = source(
+        tmp_path,
+        [
+            (1, 11, "2150-01-01", "2150-01-02"),
+            (2, 21, "2150-01-01", "2150-01-01 23:59:59"),
+            (3, 31, "2150-01-01", "2150-01-01"),
+            (4, 41, "2150-01-01", "2150-01-09", {"hospital_expire_flag": ""}),
+        ],
+    )
+    assert labels(dataset, "los") == {11: 1, 41: 8}
+    assert left_out(dataset, "los") == {"visit ended before hour 24": 2}
+    assert labels(dataset, "los", hours=0) == {11: 1, 21: 0, 31: 0, 41: 8}
+
+
+def test_diagnosis_leaves_out_visits_without_a_code(tmp_path):
+    codes = [
+        (1, 11, "4280"),
+        (1, 12, "4280"),
+        (1, 12, "42820"),
+        (1, 12, "4280"),
+        (1, 12, "QQQ99"),
+        (1, 13, "XYZ"),
+        (2, 21, "4280"),
+        (3, 32, "25000"),
+    ]
+    admissions = [(s, 10 * s + n, f"215{n}-01-01", f"215{n}-01-05") for s in (1, 2, 3) for n in (1, 2, 3)]
+    dataset = source(tmp_path, admissions, codes=codes)
+    data = zoo.load(dataset, "diagnosis")
+    found = dict(zip(data.samples.visit_id, data.samples.label, strict=True))
+    assert found == {12: ["CCS//108"], 32: ["CCS//49"]}
+    assert data.samples.prediction_time.tolist() == [pd.Timestamp("2152-01-01")] * 2
+    assert left_out(dataset, "diagnosis") == {"no earlier visit": 3, "no diagnosis code that level 'ccs' knows": 4}
+    assert data.unknown_label_codes == 2
+    exact = zoo.load(dataset, "diagnosis", level="code").samples
+    assert exact.set_index("visit_id").label[12] == ["ICD9CM//428.0", "ICD9CM//428.20", "ICD9CM//QQQ.99"]
+
+
+@pytest.mark.parametrize(
+    ("task", "wrong"),
+    [
+        ("mortality", {"hours": -1}),
+        ("mortality", {"hours": float("inf")}),
+        ("mortality", {"unit": "ward"}),
+        ("mortality", {"target": "home"}),
+        ("readmission", {"days": "30"}),
+        ("readmission", {"min_age": float("nan")}),
+        ("los", {"target": "weeks"}),
+        ("diagnosis", {"level": "ccsr"}),
+    ],
+    ids=str,
+)
+def test_a_wrong_parameter_is_named(task, wrong):
+    with pytest.raises(zoo.UserError, match=next(iter(wrong))):
+        zoo.load_task(task, **wrong)
+
+
+def test_a_task_without_samples_says_what_was_left_out(tmp_path):
+    dataset = source(tmp_path, [(1, 11, "2150-01-01", "2150-01-02")])
+    with pytest.raises(zoo.UserError, match="no next visit: 1 left out"):
+        zoo.load(dataset, "mortality_next_visit")
