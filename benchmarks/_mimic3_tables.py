@@ -221,7 +221,7 @@ def _drugs() -> pa.Table:
     """Drugs with all that is written of them, the same in every run."""
     random = np.random.default_rng(7)
     n = DISTINCT["drug"]
-    parts = ["met", "pro", "sul", "cef", "ami", "lor", "hydro", "chlor", "fen", "tan", "azo", "ven", "olol", "pril", "ine"]
+    parts = ["met", "pro", "sul", "cef", "ami", "lor", "hydro", "chlor", "fen", "tan", "azo", "ven", "olol", "ine"]
     forms = ["", " (Immediate Release)", " Sodium", ", Human", " HCl", " 5% Dextrose", " Oral Suspension"]
     names = [
         "".join(random.choice(parts, 3)).capitalize() + f"{i % 97 or ''}" + forms[i % len(forms)] for i in range(n)

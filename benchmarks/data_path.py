@@ -1,11 +1,11 @@
 """How fast and how small the way of the data is, from CSV to batches, as ratios to what it cannot beat.
 
-    python benchmarks/data_path.py                          # cold, warm, batches and imports
-    python benchmarks/data_path.py cold scaling --repeats 1
-    python benchmarks/data_path.py chart-events --events 20000000
+    python benchmarks/data_path.py                         # cold and warm, scaling, batches, imports
+    python benchmarks/data_path.py --cold --repeats 1      # only what is named
+    python benchmarks/data_path.py --chart-events 20000000
 
 Tables in the shape of MIMIC-III are written to a temporary folder first, outside all timing. Everything that is timed
-runs in a process of its own; a peak is the largest resident memory of that process. See README.md for what was measured.
+runs in a process of its own, and its peak is that process's largest resident memory. README.md has what was measured.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 HERE = Path(__file__).parent
+LARGE = 46_520
+"""Patients of MIMIC-III, for whom the bounds of `cold` hold."""
 CONCEPTS = ("diagnosis", "procedure", "drug")
 ORDER = {
     "PATIENTS": "SUBJECT_ID",
@@ -33,7 +35,7 @@ ORDER = {
     "PROCEDURES_ICD": "SUBJECT_ID",
     "PRESCRIPTIONS": "SUBJECT_ID, STARTDATE",
 }
-SECTIONS = ("cold", "scaling", "batches", "imports", "chart-events")
+SECTIONS = ("cold", "scaling", "batches", "imports", "chart_events")
 
 
 # What runs in a process of its own
@@ -143,9 +145,10 @@ STEPS = {f.__name__: f for f in (write, floor, first_batch, batches)}
 
 @dataclass(frozen=True)
 class Run:
-    """One process: its wall-clock seconds, its peak in bytes, and what it said of itself."""
+    """One process: its seconds by the clock and of CPU time, its peak in bytes, and what it said of itself."""
 
     seconds: float
+    cpu: float
     peak: int
     said: dict
 
@@ -167,7 +170,7 @@ def _measured(command: list[str], environment: dict, said: Callable[[str], dict]
     if process.returncode:
         raise SystemExit(f"{command} ended with exit status {process.returncode}")
     unit = 1 if platform.system() == "Darwin" else 1024
-    return Run(seconds, usage.ru_maxrss * unit, said(out))
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, said(out))
 
 
 def size(folder: Path) -> int:
@@ -179,8 +182,12 @@ def table(title: str, columns: list[str], rows: list[list]) -> None:
     """Print a table in Markdown."""
     print(f"\n### {title}\n\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     for row in rows:
-        print("| " + " | ".join(f"{c:.2f}" if isinstance(c, float) else f"{c:,}" if isinstance(c, int) else str(c) for c in row) + " |")
+        print(f"| {' | '.join(map(_shown, row))} |")
     sys.stdout.flush()
+
+
+def _shown(cell) -> str:
+    return f"{cell:.2f}" if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
 # Sections
@@ -202,6 +209,11 @@ class Bench:
             done.write_text(json.dumps(run("write", str(folder), patients, chart_events, share).said))
         return folder, json.loads(done.read_text())["events"]
 
+    def first_batch(self, tables: Path, cache: str, concepts=CONCEPTS, memory_limit: str | None = None) -> Run:
+        """One whole process, from tables to the first batch."""
+        limit = memory_limit or self.options.memory_limit
+        return run("first_batch", str(tables), self.options.task, concepts, limit, cache=Path(cache))
+
     def cold(self) -> None:
         """The floor, the cold and the warm way of the data, by turns."""
         for patients in self.options.patients:
@@ -211,54 +223,54 @@ class Bench:
                 with TemporaryDirectory(dir=self.folder) as out:
                     floors.append(run("floor", str(folder), out))
                 with TemporaryDirectory(dir=self.folder) as cache:
-                    asked = ("first_batch", str(folder), self.options.task, CONCEPTS, self.options.memory_limit)
-                    colds.append(run(*asked, cache=Path(cache)))
-                    warms.append(run(*asked, cache=Path(cache)))
-            base, cold, warm = (statistics.median(r.seconds for r in runs) for runs in (floors, colds, warms))
-            beyond = statistics.median(r.said["beyond"] for r in warms)
-            large = patients == max(self.options.patients)
-            table(
-                f"{patients:,} patients, {events:,} events, median of {len(colds)}",
-                ["whole process", "seconds", "x floor", "peak GB", "beyond imports, s"],
-                [
-                    ["plain DuckDB to sorted Parquet (floor)", base, 1.0, _gigabytes(floors), ""],
-                    [
-                        f"cold, CSV to first batch{' (at most 2 x, 1.5 GB)' if large else ''}",
-                        cold,
-                        cold / base,
-                        _gigabytes(colds),
-                        statistics.median(r.said["beyond"] for r in colds),
-                    ],
-                    ["warm (under 1 s beyond imports)", warm, warm / base, _gigabytes(warms), beyond],
-                ],
-            )
+                    colds.append(self.first_batch(folder, cache))
+                    warms.append(self.first_batch(folder, cache))
+            bound = " (at most 2 x, 1.5 GB)" if patients >= LARGE else ""
+            rows = [
+                self._row("plain DuckDB to sorted Parquet (floor)", floors, floors),
+                self._row(f"cold, CSV to first batch{bound}", colds, floors),
+                self._row("warm (under 1 s beyond imports)", warms, floors),
+            ]
+            columns = ["whole process", "seconds", "x floor", "CPU s", "x floor", "peak GB", "s beyond imports"]
+            table(f"{patients:,} patients, {events:,} events, median of {len(colds)}", columns, rows)
+
+    @staticmethod
+    def _row(name: str, runs: list[Run], floors: list[Run]) -> list:
+        row = [name]
+        for what in ("seconds", "cpu"):
+            mine, base = (statistics.median(getattr(r, what) for r in some) for some in (runs, floors))
+            row += [mine, mine / base]
+        beyond = [r.said["beyond"] for r in runs if "beyond" in r.said]
+        return [*row, max(r.peak for r in runs) / 1e9, statistics.median(beyond) if beyond else ""]
 
     def scaling(self) -> None:
-        """Seconds, disk and memory against the number of events, and memory against its limit."""
-        rows, first = [], None
+        """Time, disk and memory against the number of events, and memory against its limit.
+
+        Time is that of the CPU, which a busy machine disturbs least. What every start costs is left out: what the
+        larger size costs more is divided by the events that it has more.
+        """
+        rows, first, before = [], None, None
         for patients in self.options.sizes:
             folder, events = self.tables(patients)
             with TemporaryDirectory(dir=self.folder) as cache:
-                asked = ("first_batch", str(folder), self.options.task, CONCEPTS, self.options.memory_limit)
-                done = run(*asked, cache=Path(cache))
-                bytes_ = size(Path(cache))
-            each = (done.said["beyond"] / events * 1e6, bytes_ / events)
-            first = first or each
-            rows.append(
-                [patients, events, done.seconds, *each, *(e / f for e, f in zip(each, first, strict=True)), done.peak / 1e9]
-            )
-        columns = [
-            "patients", "events", "seconds", "s per million events beyond imports", "cache bytes per event",
-            "time per event, x smallest", "disk per event, x smallest", "peak GB",
-        ]  # fmt: skip
-        table("Cost against size", columns, rows)
-        folder, _ = self.tables(max(self.options.sizes))
+                done = self.first_batch(folder, cache)
+                now = (events / 1e6, done.cpu, size(Path(cache)) / 1e6)
+            row = [patients, events, done.seconds, now[1], now[2], done.peak / 1e9]
+            if before:
+                each = [(now[i] - before[i]) / (now[0] - before[0]) for i in (1, 2)]
+                first = first or each
+                row += [*each, each[0] / first[0], each[1] / first[1]]
+            rows.append(row + [""] * (10 - len(row)))
+            before = now
+        columns = ["patients", "events", "seconds", "CPU s", "cache MB", "peak GB"]
+        columns += ["CPU s per further million events", "MB", "time, x first step", "disk, x first step"]
+        table("Cost against size (linear: the last two stay near 1)", columns, rows)
         rows = []
         for limit in self.options.limits:
             with TemporaryDirectory(dir=self.folder) as cache:
-                done = run("first_batch", str(folder), self.options.task, CONCEPTS, limit, cache=Path(cache))
+                done = self.first_batch(folder, cache, memory_limit=limit)
             rows.append([limit, done.seconds, done.peak / 1e9])
-        table(f"Memory limit, {max(self.options.sizes):,} patients", ["memory_limit", "seconds", "peak GB"], rows)
+        table(f"Memory limit, {patients:,} patients", ["memory_limit", "seconds", "peak GB"], rows)
 
     def batches(self) -> None:
         """Samples a second on one core."""
@@ -267,13 +279,17 @@ class Bench:
         with TemporaryDirectory(dir=self.folder) as cache:
             for task in dict.fromkeys([self.options.task, "readmission"]):
                 said = run("batches", str(folder), task, 5.0, cache=Path(cache)).said
-                share = said["batches"] / said["gather"]
-                rows.append([task, said["samples"], said["codes"], round(said["batches"]), round(said["gather"]), share])
-        table(
-            "Batches of 64, shuffled, one core (at least 100,000 samples a second)",
-            ["task", "training samples", "codes a sample", "samples/s", "bare NumPy gather, samples/s", "x gather"],
-            rows,
-        )
+                rates = [round(said["batches"]), round(said["gather"]), said["batches"] / said["gather"]]
+                rows.append([task, said["samples"], said["codes"], *rates])
+        columns = [
+            "task",
+            "training samples",
+            "codes a sample",
+            "samples/s",
+            "bare NumPy gather, samples/s",
+            "x gather",
+        ]
+        table("Batches of 64, shuffled, one core (at least 100,000 samples a second)", columns, rows)
 
     def imports(self) -> None:
         """What it costs to start."""
@@ -289,33 +305,28 @@ class Bench:
 
     def chart_events(self) -> None:
         """Chart events end to end through the ``vital`` concept."""
-        folder, _ = self.tables(max(self.options.patients), self.options.events)
+        events, share = self.options.chart_events, self.options.vital_share
+        folder, _ = self.tables(max(self.options.patients), events)
         rows = []
         with TemporaryDirectory(dir=self.folder) as cache:
             for name in ("cold", "warm"):
-                done = run(
-                    "first_batch", str(folder), self.options.task, ["vital"], self.options.memory_limit, cache=Path(cache)
-                )
+                done = self.first_batch(folder, cache, concepts=["vital"])
                 rows.append([name, done.seconds, done.said["beyond"], done.peak / 1e9])
-        table(
-            f"{self.options.events:,} chart events, {self.options.vital_share:.0%} vital signs, CSV to first batch (peak under 2 GB)",
-            ["", "seconds", "beyond imports, s", "peak GB"],
-            rows,
-        )
-
-
-def _gigabytes(runs: list[Run]) -> float:
-    return max(r.peak for r in runs) / 1e9
+        title = f"{events:,} chart events, {share:.0%} of them vital signs, CSV to first batch (peak under 2 GB)"
+        table(title, ["", "seconds", "s beyond imports", "peak GB"], rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; all but the last two by default")
+    parser.add_argument("--cold", action="store_true", help="floor, cold and warm")
+    parser.add_argument("--scaling", action="store_true", help="cost against size, memory against its limit")
+    parser.add_argument("--batches", action="store_true", help="samples a second")
+    parser.add_argument("--imports", action="store_true", help="seconds to start")
+    parser.add_argument("--chart-events", type=int, default=0, metavar="N", help="so many rows of CHARTEVENTS")
+    parser.add_argument("--vital-share", type=float, default=0.15, help="of these rows, how many are vital signs")
     parser.add_argument("--patients", type=int, nargs="+", default=[5_000, 46_520], help="sizes of `cold`")
     parser.add_argument("--sizes", type=int, nargs="+", default=[5_000, 15_000, 46_520], help="sizes of `scaling`")
-    parser.add_argument("--limits", nargs="+", default=["500MB", "750MB", "1GB"], help="memory limits of `scaling`")
-    parser.add_argument("--events", type=int, default=20_000_000, help="rows of `chart-events`")
-    parser.add_argument("--vital-share", type=float, default=0.15, help="of these rows, how many are vital signs")
+    parser.add_argument("--limits", nargs="+", default=["250MB", "500MB", "1GB"], help="memory limits of `scaling`")
     parser.add_argument("--task", default="mortality_next_visit")
     parser.add_argument("--memory-limit", help="for DuckDB; the library's default if it is not given")
     parser.add_argument("--repeats", type=int, default=3, help="of `cold`")
@@ -326,16 +337,18 @@ def main() -> None:
         name, *arguments = json.loads(options.step)
         print(json.dumps(STEPS[name](*arguments)))
         return
-    wrong = [s for s in options.sections if s not in SECTIONS]
-    if wrong:
-        parser.error(f"unknown section {wrong[0]!r}: choose of {', '.join(SECTIONS)}")
+    sections = [n for n in SECTIONS if getattr(options, n)] or SECTIONS[:-1]
     with TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         bench = Bench(folder, options)
-        print(f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores, {_versions()}")
-        for section in options.sections or ("cold", "batches", "imports"):
-            getattr(bench, section.replace("-", "_"))()
+        print(f"{_cores()} cores, {_versions()}")
+        for section in sections:
+            getattr(bench, section)()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _versions() -> str:

@@ -50,11 +50,25 @@ def zoo_command():
             capture_output=True,
             text=True,
             cwd=cwd,
-            env=os.environ | {n: str(v) for n, v in environment.items()},
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | {n: str(v) for n, v in environment.items()},
             timeout=300,
         )
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user may not mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 class SourceFolder:
@@ -99,7 +113,7 @@ class SourceFolder:
 
 
 def mimic3_tables(patients: int = 60) -> dict[str, pd.DataFrame]:
-    """MIMIC-III-shaped tables: each patient has 1 to 4 admissions, some 20 to 200 days apart; one in five ends in death."""
+    """MIMIC-III-shaped tables: patients have 1 to 4 admissions, 20 to 200 days apart; one patient in five dies."""
     random = np.random.default_rng(7)
     tables: dict[str, list[dict]] = {n: [] for n in ("patients", "admissions", "icustays", *CONCEPT_TABLES)}
     for number in range(patients):

@@ -178,6 +178,7 @@ diagnosisid,patientunitstayid,diagnosisoffset,diagnosisstring,icd9code
 4,2000,40,x,"E980.2, E11.9"
 5,2000,50,x,V43.52XA
 6,7777,50,x,401.9
+7,2000,60,x,31.1
 """,
     "treatment": """
 treatmentid,patientunitstayid,treatmentoffset,treatmentstring
@@ -238,7 +239,9 @@ def frame_of(text: str) -> pd.DataFrame:
     return pd.DataFrame([[cell or None for cell in row] for row in rows], columns=header, dtype=object)
 
 
-def write(tables: dict[str, pd.DataFrame], root: Path, *, form: str = "csv", case=str.lower, typed: bool = False) -> Path:
+def write(
+    tables: dict[str, pd.DataFrame], root: Path, *, form: str = "csv", case=str.lower, typed: bool = False
+) -> Path:
     """Write tables as ``csv``, ``csv.gz`` or ``parquet`` with file and column names in a case, plus a column more.
 
     Args:

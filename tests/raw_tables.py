@@ -48,7 +48,8 @@ def dot(code: str, system: str) -> str:
 def billed(rows: pd.DataFrame, visits: pd.DataFrame, procedures: bool, column: str) -> pd.DataFrame:
     versions = rows["icd_version"] if "icd_version" in rows else pd.Series("9", rows.index)
     rows = rows[rows[column].notna() & versions.notna()]
-    codes = [dot(c.strip().upper(), ICD[v][procedures]) for c, v in zip(rows[column], versions[rows.index])]
+    pairs = zip(rows[column], versions[rows.index], strict=True)
+    codes = [dot(code.strip().upper(), ICD[version][procedures]) for code, version in pairs]
     visit = whole(rows.hadm_id)
     return pd.DataFrame({"visit_id": visit, "time": visit.map(visits.set_index("visit_id").end), "code": codes})
 
@@ -362,6 +363,7 @@ class Eicu:
         code = rows.code.str.strip().str.upper()
         ninth = code.str.match(r"\d|E\d{3}|V\d\d(\.\d{1,2})?$", na=False)
         system = pd.Series("ICD10CM//", rows.index).mask(ninth, "ICD9CM//")
+        system = system.mask(code.str.match(r"\d\d\.\d{1,2}$", na=False), "ICD9PROC//")
         return self.events(rows, time=whole(rows.diagnosisoffset), code=system + code)
 
     def procedure(self) -> pd.DataFrame:
@@ -387,9 +389,10 @@ class Eicu:
         found = [self._wide(t, offset) for t, offset in wide if self.read(t) is not None]
         rows = self.read("nursecharting")
         if rows is not None:
-            label, name = rows.nursingchartcelltypevallabel, rows.nursingchartcelltypevalname
+            name = rows.nursingchartcelltypevalname
+            name = name.where(name != "Value", rows.nursingchartcelltypevallabel)
             chart = (rows.nursingchartoffset, rows.nursingchartentryoffset)
-            found.append(self._long("nursecharting", rows, name.where(name != "Value", label), rows.nursingchartvalue, chart))
+            found.append(self._long("nursecharting", rows, name, rows.nursingchartvalue, chart))
         rows = self.read("respiratorycharting")
         if rows is not None:
             chart = (rows.respchartoffset, rows.respchartentryoffset)

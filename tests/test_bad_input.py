@@ -24,7 +24,7 @@ def kept(cache) -> list[str]:
 
 
 def everything(dataset, *names: str) -> dict[str, pd.DataFrame]:
-    """The named relations and events (all of them by default), in an order that does not depend on how they were read."""
+    """The named relations and events (all by default), in an order that does not depend on how they were read."""
     names = names or ("subjects", "visits", "stays", *dataset.concepts)
     tables = {name: dataset.read(name) for name in names}
     return {n: t.sort_values([*t.columns], ignore_index=True) for n, t in tables.items()}
@@ -140,8 +140,11 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("name", ["admissions", "labevents"])
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
+BY_TABLE = [("labevents", d) for d in DAMAGES]
+BY_TABLE += [("admissions", d) for d in (flip_middle, spoil_checksum, one_field_more, empty)]
+
+
+@pytest.mark.parametrize(("name", "damage"), BY_TABLE, ids=lambda v: v if isinstance(v, str) else v.__name__)
 def test_a_damaged_file_is_named_with_its_line_and_leaves_nothing(name, damage, mimic3, own_cache, clean):
     whole = mimic3.file(name).read_bytes()
     spoilt = damage(mimic3.file(name))
@@ -332,7 +335,7 @@ def test_which_of_two_duplicates_is_kept_does_not_depend_on_their_order(mimic3, 
 
 
 def test_a_task_without_samples(mimic3, own_cache):
-    with pytest.raises(UserError, match="has no sample on mimic3 .*younger than 200"):
+    with pytest.raises(UserError, match=r"has no sample on mimic3 .*younger than 200"):
         zoo.load("mimic3", task="readmission", root=mimic3.root, min_age=200)
 
 
@@ -365,6 +368,14 @@ def test_training_on_one_class(model, mimic3, own_cache, tmp_path):
     assert any("train samples have the label False" in n for n in result.notes)
     assert any(n.startswith("no validation samples") for n in result.notes)
     assert 0 <= result.metrics["accuracy"]["value"] <= 1
+
+
+def test_a_split_file_that_cannot_be_read(mimic3, own_cache, tmp_path):
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    for name in ("empty.csv", "broken.parquet"):
+        with pytest.raises(UserError, match=rf"{name} cannot be read as a split file"):
+            zoo.load("mimic3", task="readmission", root=mimic3.root, split=str(tmp_path / name))
 
 
 def test_an_empty_test_split(mimic3, own_cache, tmp_path):

@@ -88,25 +88,11 @@ def test_a_failure_leaves_nothing(own_cache):
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch, intact_mimic3):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(UserError, match="cannot be written.* set ZOO_CACHE"):
+    with pytest.raises(UserError, match=r"cannot be written.* set ZOO_CACHE"):
         zoo.load_dataset("mimic3", root=intact_mimic3.root).read("visits")
 
 
 # A full disk
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this user may not mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("room", [0, 100_000])
@@ -174,7 +160,9 @@ def test_what_a_kill_left_of_another_entry_is_cleared_away(own_cache):
 
 
 def test_what_another_process_is_building_is_not_cleared_away(own_cache):
-    build = "import time; from zoo import cache; cache.obtain('slow', 1, lambda f: (print(f, flush=True), time.sleep(3)))"
+    build = (
+        "import time; from zoo import cache; cache.obtain('slow', 1, lambda f: (print(f, flush=True), time.sleep(3)))"
+    )
     process = subprocess.Popen([sys.executable, "-c", build], stdout=subprocess.PIPE, text=True)
     building = process.stdout.readline().strip()
     cache.obtain("thing", 3, lambda f: None)

@@ -14,7 +14,7 @@ from zoo.prepare import load_dataset
 DUCKDB_ONLY = ("TRY_CAST", "memtable")
 
 
-@pytest.fixture(params=["postgres", "pyspark", "databricks"])
+@pytest.fixture(params=["postgres", "pyspark"])
 def dialect(request, monkeypatch):
     if request.param == "pyspark":  # options that Ibis registers only where Spark is installed
         monkeypatch.setattr(ibis.config.Options, "pyspark", SimpleNamespace(treat_nan_as_null=False), raising=False)
@@ -61,4 +61,5 @@ def test_concepts_compile_with_their_visits(dataset, dialect):
 def test_values_are_cast_behind_a_guard_where_a_cast_may_fail(dialect):
     rows = Declared(dialect, {"t": ["n", "x", "t"]}).table("t", n="integer", x="number", t="time")
     sql = compiled(rows, dialect)
-    assert sql.count("^-?[0-9]{1,18}") and sql.count("^[0-9]{4}-")
+    assert "^-?[0-9]{1,18}" in sql
+    assert "^[0-9]{4}-" in sql

@@ -56,7 +56,9 @@ def test_entry_points_in_setup_cfg_are_in_step_with_the_decorators(holder):
 
 def test_wrong_parameters():
     class Thing:
-        def __init__(self, spec, dim: int = 3, rate: float | None = 0.1, name: str = "x", flag: bool = False, other=None):
+        def __init__(
+            self, spec, dim: int = 3, rate: float | None = 0.1, name: str = "x", flag: bool = False, other=None
+        ):
             pass
 
     check_parameters("thing", Thing, {"dim": 4, "rate": None, "name": "y", "flag": True, "other": object()})
@@ -102,7 +104,7 @@ def installed(tmp_path, monkeypatch):
             (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
             (facts / "entry_points.txt").write_text("[zoo.models]\n" + "\n".join(points) + "\n")
         monkeypatch.syspath_prepend(str(tmp_path))
-        importlib.metadata.MetadataPathFinder.invalidate_caches()
+        importlib.invalidate_caches()
         return tmp_path
 
     yield install

@@ -57,7 +57,9 @@ def info(name: Annotated[str, typer.Argument(help="a dataset, task or model")], 
         parameters = {n: p.default for n, p in registry.parameters_of(entry.thing).items()}
         said = {k: sorted(v) if isinstance(v, (set, frozenset)) else v for k, v in entry.facts.items()}
         documentation = _clean(entry.thing.__doc__)
-        facts.append({"noun": holder.noun, "name": name, **said, "parameters": parameters, "documentation": documentation})
+        facts.append(
+            {"noun": holder.noun, "name": name, **said, "parameters": parameters, "documentation": documentation}
+        )
     if as_json:
         print(json.dumps(facts if len(facts) > 1 else facts[0], default=str))
         return
@@ -102,6 +104,8 @@ def samples(
     _known(datasets=dataset, tasks=task)
     if out.suffix != ".parquet":
         raise UserError(f"--out {out} must end in .parquet.")
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {out.parent} to write {out.name} to.")
     from zoo.experiment import prepared, shared_out
 
     data = prepared(dataset, task, root, _only(shared_out(_parsed(settings)), "task", "data"))
@@ -221,8 +225,6 @@ def _print_cleaning(cleaning) -> None:
 
 def _write(out: Path, write) -> None:
     """Write a file under a temporary name and rename it."""
-    if not out.parent.is_dir():
-        raise UserError(f"there is no folder {out.parent} to write {out.name} to.")
     unfinished = out.with_name(f".{out.name}.unfinished")
     try:
         write(unfinished)

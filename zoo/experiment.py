@@ -12,7 +12,6 @@ from zoo.registry import UserError, check_parameters, nearest, parameters_of
 
 if TYPE_CHECKING:
     from zoo.data._task_data import TaskData
-    from zoo.datasets._engine import Dataset
     from zoo.result import Result
 
 GROUPS = ("task", "data", "model", "trainer")
@@ -44,6 +43,7 @@ def run(
     groups = shared_out(settings or {})
     check_parameters(f"model {model!r}", registry.models.get(model), groups["model"])
     check_parameters("the trainer", Trainer, groups["trainer"])
+    Trainer(**groups["trainer"])  # looks at the values
     data = prepared(dataset, task, root, groups)
     made = create_model(model, data, seed=seed, **groups["model"])
     return train(made, data, seed=seed, out=out, **groups["trainer"])
@@ -51,18 +51,11 @@ def run(
 
 def prepared(dataset: str, task: str, root: str | Path | None, groups: Mapping[str, dict]) -> TaskData:
     """A task on a dataset with the settings ``task`` and ``data``."""
-    from zoo.prepare import load, load_task
+    from zoo.prepare import load, load_dataset, load_task
 
     made = load_task(task, **groups["task"])
     own, others = _of_dataset(dataset, groups["data"])
-    return load(opened(dataset, root, own), made, **others)
-
-
-def opened(dataset: str, root: str | Path | None, own: Mapping[str, object]) -> Dataset:
-    """A dataset with settings of its own."""
-    from zoo.prepare import load_dataset
-
-    return load_dataset(dataset, root, **own)
+    return load(load_dataset(dataset, root, **own), made, **others)
 
 
 def shared_out(settings: Mapping[str, object]) -> dict[str, dict]:

@@ -76,9 +76,26 @@ def _write_events(connection, tables: list, files: Mapping[str, str], target: Pa
         parts.append(table.filter(table.rejected.isnull()))
     rows = ibis.union(*(_meds_columns(p) for p in parts))
     order = ["subject_id", ibis.asc("time", nulls_first=True), "code", "visit_id", "numeric_value", "text_value"]
-    connection.to_parquet(rows.order_by(order), str(target))
-    written = connection.read_parquet(str(target), table_name="written")
-    return written.group_by("code").agg(count=written.count()).order_by("code").to_pyarrow()
+    plain = target.with_name(f".{target.name}")
+    connection.to_parquet(rows.order_by(order), str(plain))
+    written = connection.read_parquet(str(plain), table_name="written")
+    codes = written.group_by("code").agg(count=written.count()).order_by("code").to_pyarrow()
+    _retype(plain, target)
+    plain.unlink()
+    return codes
+
+
+def _retype(plain: Path, target: Path) -> None:
+    """Write Parquet anew, some rows at a time, with the Arrow types that MEDS wants (long texts)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    source = pq.ParquetFile(plain)
+    place = source.schema_arrow.get_field_index("text_value")
+    schema = source.schema_arrow.set(place, pa.field("text_value", pa.large_string()))
+    with source, pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        for batch in source.iter_batches(262_144):
+            writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
 
 def _milestones(subjects, visits, stays) -> list:

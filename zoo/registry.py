@@ -59,7 +59,9 @@ def check_parameters(what: str, thing: type, parameters: Mapping[str, object]) -
         annotation = known[name].annotation
         if not _fits(value, annotation):
             expected = getattr(annotation, "__name__", None) or annotation
-            raise UserError(f"{what}: {name}={value!r} must be of type {expected}; its default is {known[name].default!r}.")
+            raise UserError(
+                f"{what}: {name}={value!r} must be of type {expected}; its default is {known[name].default!r}."
+            )
 
 
 NUMBERS = {int: numbers.Integral, float: numbers.Real}

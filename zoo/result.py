@@ -18,8 +18,8 @@ class Result:
 
     Attributes:
         dataset, task, model, seed: what was run.
-        metrics: name to ``{"value", "low", "high", "reason"}``, on the test split; a value is None where it is undefined, and
-            then ``reason`` says why. The interval is a 95 % bootstrap over subjects.
+        metrics: name to ``{"value", "low", "high", "reason"}``, on the test split; a value is None where it is
+            undefined, and then ``reason`` says why. The interval is a 95 % bootstrap over subjects.
         attrition: steps with how many candidates were left out and how many remained.
         config: parameters of dataset, task, data, model and trainer.
         versions: of this package, Python and the libraries that numbers depend on.

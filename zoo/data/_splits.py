@@ -95,9 +95,14 @@ def _by_hospital(ids: np.ndarray, visits: pd.DataFrame, split_seed: int) -> np.n
 def _from_file(ids: np.ndarray, path: Path) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"split={str(path)!r} is neither 'temporal' nor 'hospital' nor a file.")
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as a split file: {error}") from error
     if not {"subject_id", "split"} <= set(table.columns):
-        raise UserError(f"{path}: a split file has the columns subject_id and split; it has {', '.join(table.columns)}.")
+        raise UserError(
+            f"{path}: a split file has the columns subject_id and split; it has {', '.join(table.columns)}."
+        )
     unknown = sorted(set(table.split.astype(str)) - set(NAMES))
     if unknown:
         raise UserError(f"{path}: unknown split {unknown[0]!r}; the splits are {', '.join(NAMES)}.")

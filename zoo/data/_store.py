@@ -19,6 +19,8 @@ from zoo import cache
 STORE_VERSION = 1
 SECOND = np.timedelta64(1_000_000, "us")
 TYPES = {"code": np.int32, "time": np.int32, "value": np.float32}
+CHUNK, TEXT_CHUNK = 262_144, 8_192
+"""How many events are read at a time, without and with their texts."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +163,14 @@ def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], out: Path) -
 
 
 def _chunks(events: Path, visits: VisitIndex, codes: dict[str, int], kept: tuple[str, ...]) -> Iterator[dict]:
-    """Events within visits, some hundred thousand at a time, as arrays: visit number, code number, time and so on."""
+    """Events within visits, so many at a time, as arrays: visit number, code number, time and so on."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     columns = ["subject_id", "visit_id", "rejected", *kept]
-    for batch in pq.ParquetFile(events, read_dictionary=["code"]).iter_batches(262_144, columns=columns):
+    rows = TEXT_CHUNK if "text" in kept else CHUNK
+    file = pq.ParquetFile(events, read_dictionary=["code"], pre_buffer=False)  # else all of it is held
+    for batch in file.iter_batches(rows, columns=columns):
         if batch["rejected"].null_count < len(batch):
             batch = batch.filter(pc.is_null(batch["rejected"]))
         if batch["visit_id"].null_count:

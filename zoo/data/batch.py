@@ -76,7 +76,7 @@ class Batch(Mapping):
 
     Attributes:
         concepts: concept to its events.
-        row_offsets: (rows + 1,) int64; row ``r`` has the visits ``row_offsets[r]:row_offsets[r + 1]`` of the batch, oldest
+        row_offsets: (rows + 1,) int64; row ``r`` has the visits ``row_offsets[r]:row_offsets[r + 1]``, oldest
             first.
         visit_start: (visits,) float64, hours since the start of the row's first visit.
         sample_row: (samples,) int64, the row of each sample.

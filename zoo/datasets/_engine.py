@@ -25,6 +25,8 @@ RELATIONS = ("subjects", "visits", "stays")
 ORDER = ("subject_id", "time", "visit_id", "code")
 TIES = {"lab": ("value",), "vital": ("value",), "note": ("text",)}
 """What else events are ordered by, so that reading a source twice gives a model the same."""
+ROW_GROUP = "32MB"
+"""How much DuckDB gathers before it writes; it would count rows, and those with notes do not fit into memory."""
 
 
 class Dataset:
@@ -221,7 +223,8 @@ class Dataset:
                 found = self._relation(concept, source.Files(self.root, connection), visits)
                 parts = [attach_visits(p, visits, segments) for p in (found if isinstance(found, list) else [found])]
                 events = _gathered(parts, connection, folder / "parts")
-                connection.to_parquet(events.order_by([*ORDER, *TIES.get(concept, ())]), str(path))
+                ordered = events.order_by([*ORDER, *TIES.get(concept, ())])
+                connection.to_parquet(ordered, str(path), row_group_size_bytes=ROW_GROUP)
                 shutil.rmtree(folder / "parts", ignore_errors=True)
             if self.events_key(concept) != key:
                 raise UserError(f"the tables in {self.root} changed while they were read: try again.")
@@ -242,7 +245,7 @@ def _gathered(parts: list[ir.Table], connection, folder: Path) -> ir.Table:
         return parts[0]
     folder.mkdir()
     for number, part in enumerate(parts):
-        connection.to_parquet(part, str(folder / f"{number}.parquet"))
+        connection.to_parquet(part, str(folder / f"{number}.parquet"), row_group_size_bytes=ROW_GROUP)
     return connection.read_parquet(str(folder / "*.parquet"), table_name="parts")
 
 
@@ -307,9 +310,7 @@ def _frame(expression: ir.Table | None, name: str, cleaning: canonical.Cleaning)
                 name, f"unparsable {row['unparsed'].split(':')[0]}", 1, [f"{key} {row[key]}, {row['unparsed']}"]
             )
     count = table.num_rows
-    columns = [
-        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(count, f.type) for f in schema
-    ]
+    columns = [table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(count, f.type) for f in schema]
     frame = pa.table(columns, schema=schema).to_pandas()
     for f in schema:  # integers with nulls come as floats; ids must not lose digits on the way
         if pa.types.is_int64(f.type) and table[f.name].null_count if f.name in table.column_names else False:

@@ -320,9 +320,7 @@ def _explain(message: str) -> str:
     file = re.search(r"file = (.+)", message)
     if not line:
         if "No space left" in message or "Could not write" in message or "max_temp_directory_size" in message:
-            return (
-                "the disk of the cache is full: free some room there, or set ZOO_CACHE to a folder on another disk."
-            )
+            return "the disk of the cache is full: free some room there, or set ZOO_CACHE to a folder on another disk."
         if "Out of Memory" in message:
             return "the tables do not fit into memory_limit, not even by spilling to disk: raise memory_limit."
         return f"the tables cannot be read: {message.splitlines()[0]}"

@@ -24,6 +24,7 @@ LATE = 9999
 """Stands for a discharge year that is not told: such a visit comes last."""
 ANY_ICD = "^([0-9]|[A-Z][0-9])"
 ICD9 = "^([0-9]|E[0-9]{3}|V[0-9]{2}([.]?[0-9]{1,2})?$)"
+ICD9_PROCEDURE = "^[0-9]{2}[.][0-9]{1,2}$"
 
 
 @dataclass(frozen=True)
@@ -327,11 +328,13 @@ def icd_of_either_version(code: ir.StringColumn) -> ir.StringColumn:
     """A canonical ICD code of eICU, where versions 9 and 10 stand side by side; null where it is none.
 
     Of ICD-9-CM are codes that start with a digit, with E and three digits, or with V and two digits and have at most
-    two more (``428.0``, ``E878.1``, ``V45.81``), all others of ICD-10-CM (``I50.9``, ``E11.9``, ``V43.52XA``).
+    two more (``428.0``, ``E878.1``, ``V45.81``), all others of ICD-10-CM (``I50.9``, ``E11.9``, ``V43.52XA``). Two
+    digits before the dot are a procedure's: a tracheostomy done is ``31.1`` among eICU's diagnoses.
     """
     code = code.strip().upper()
     version = ibis.cases((code.re_search(ICD9), 9), (code.re_search(ANY_ICD), 10), else_=ibis.null("int8"))
-    return ex.dotted_by_version(code, version, "ICD9CM", "ICD10CM")
+    diagnosis = ex.dotted_by_version(code, version, "ICD9CM", "ICD10CM")
+    return ex.choose(code.re_search(ICD9_PROCEDURE), ex.dotted(code, "ICD9PROC"), diagnosis)
 
 
 def _age(tables, text: ir.StringColumn) -> tuple[ir.FloatingColumn, ir.BooleanColumn, ir.StringColumn | None]:
@@ -388,8 +391,13 @@ def _monitored(tables, table: str, offset: str | None) -> ir.Table:
         **dict.fromkeys(columns, "number"),
         optional=columns,
     )
-    rows = rows.mutate(offset=rows[offset] if offset else ibis.literal(0, "int64"))
+    rows = rows.mutate(offset=rows[offset]) if offset else _at_admission(rows, columns)
     long = ex.melted(rows, columns, ["patientunitstayid", "offset"])
     return long.select(
         "patientunitstayid", "offset", **ex.vital_columns(long.name, long.value, items), unparsed=long.unparsed
     )
+
+
+def _at_admission(rows: ir.Table, columns: list[str]) -> ir.Table:
+    once = ex.first_of_each(rows, "patientunitstayid", columns)
+    return once.mutate(offset=ibis.literal(0, "int64"))

@@ -39,8 +39,8 @@ class Synthetic(Dataset):
         if not isinstance(patients, int) or isinstance(patients, bool) or patients < 1:
             raise UserError(f"patients={patients!r} must be a whole number of at least 1.")
         self.schema, self.patients, self.seed = schema, patients, seed
-        key = {"generator": _generator.VERSION, "schema": schema, "patients": patients, "seed": seed}
-        written = cache.obtain("synthetic", key, self._write)
+        self._generated = {"generator": _generator.VERSION, "schema": schema, "patients": patients, "seed": seed}
+        written = cache.obtain("synthetic", self._generated, self._write)
         self._adapter = datasets.get(schema)(written / "tables", lab_delay=lab_delay, memory_limit=memory_limit)
         for name in ("needs", "optional", "concepts_from", "gaps_known", "version"):
             setattr(self, name, getattr(self._adapter, name))
@@ -48,6 +48,10 @@ class Synthetic(Dataset):
 
     def _write(self, folder) -> None:
         _writers.write_source(self.schema, self.patients, self.seed, folder / "tables", format="parquet")
+
+    def key(self) -> dict:
+        """What identifies the patients; where and when their tables were written does not matter."""
+        return {"dataset": self.name, "version": self._relations_key()["version"], **self._generated}
 
     def subjects(self, tables):
         return self._adapter.subjects(tables)
@@ -66,4 +70,6 @@ class Synthetic(Dataset):
 
         The scores of these probabilities are the best that any model can expect to reach.
         """
-        return _writers.true_probabilities(self.schema, self.patients, self.seed)
+        known = _writers.true_probabilities(self.schema, self.patients, self.seed)
+        subject = self.read("visits").set_index("visit_id").subject_id
+        return {**known, "subject_id": subject[known["visit_id"]].to_numpy()}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
+from zoo.registry import UserError
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,14 @@ class Estimator(Model):
         skops.io.dump(self.fitted, path)
 
     def load(self, path: Path) -> None:
-        """Read what `save` wrote; types that are not known to be harmless are refused."""
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: the file is damaged, or holds types that are not known to be harmless.
+        """
         import skops.io
 
-        self.fitted = skops.io.load(path, trusted=[])
+        try:
+            self.fitted = skops.io.load(path, trusted=[])
+        except Exception as error:  # whatever a file that is not ours makes of the reader
+            raise UserError(f"{path} cannot be read as what a model was fitted to: {error}") from error

@@ -38,8 +38,8 @@ def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters)
         **hyperparameters: the model's own.
 
     Raises:
-        UserError: the name or a hyperparameter is unknown or of the wrong type, the model does not serve the kind of the task, or the data
-            lack a concept that it needs.
+        UserError: the name or a hyperparameter is unknown or of the wrong type, the model does not serve the kind of
+            the task, or the data lack a concept that it needs.
     """
     entry = models.entry(name)
     kinds = entry.facts.get("kinds", ())
@@ -85,13 +85,14 @@ def train(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | N
         model = create_model(model, data, seed=seed)
     loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
     config = _config(model, data, loop)
-    folder, finished = _run_folder(out, model, data, seed, config)
+    identity = _identity(model, data, seed, config)
+    folder, finished = _run_folder(out, identity)
     if finished:
         return finished
     if not data.size("train"):
         raise UserError(f"no sample of task {data.task.name!r} on {data.dataset.name} falls into the training split.")
     folder = _made(folder, new=out is None)
-    write_json(folder / "config.json", {"seed": seed, "data_key": cache.digest(data.key), **config})
+    write_json(folder / "config.json", identity)
 
     times: dict[str, float] = {}
     began = time.perf_counter()
@@ -109,15 +110,10 @@ def train(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | N
     metrics = test_metrics(model, data, loop)
     times["test"] = time.perf_counter() - began
     result = Result(
-        dataset=data.dataset.name,
-        task=data.task.name,
-        model=model.registered_name,
-        seed=seed,
+        **identity,
         metrics=metrics,
         attrition=data.attrition.to_dict("records"),
-        config=config,
         versions={"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
-        data_key=cache.digest(data.key),
         sizes={**{s: data.size(s) for s in NAMES}, "parameters": _parameters(model), **training},
         times={n: round(t, 3) for n, t in times.items()},
         notes=notes(data, model),
@@ -148,7 +144,8 @@ def notes(data: TaskData, model: Model) -> list[str]:
                 found.append(f"all {len(label)} {split} samples have the label {label[0]}")
     if data.dropped_labels:
         occurrences = sum(data.dropped_labels.values())
-        found.append(f"{len(data.dropped_labels)} label codes that training has not seen were dropped ({occurrences} times)")
+        codes = len(data.dropped_labels)
+        found.append(f"{codes} label codes that training has not seen were dropped ({occurrences} times)")
     return found
 
 
@@ -167,25 +164,43 @@ def _config(model: Model, data: TaskData, loop: Trainer) -> dict:
     }
 
 
-def _run_folder(out, model: Model, data: TaskData, seed: int, config: dict) -> tuple[Path, Result | None]:
+def _identity(model: Model, data: TaskData, seed: int, config: dict) -> dict:
+    """What tells one run from another, as it stands in ``config.json`` and ``result.json``."""
+    facts = {
+        "dataset": data.dataset.name,
+        "task": data.task.name,
+        "model": model.registered_name,
+        "seed": seed,
+        "config": config,
+        "data_key": cache.digest(data.key),
+    }
+    return json.loads(json.dumps(facts, default=str))
+
+
+def _run_folder(out: str | Path | None, identity: dict) -> tuple[Path, Result | None]:
+    """Where a run goes, and its result where it is there already."""
     if out is None:
-        base = Path("runs") / f"{data.dataset.name}-{data.task.name}-{model.registered_name}-seed{seed}"
-        return base, None
+        return Path("runs") / "{dataset}-{task}-{model}-seed{seed}".format(**identity), None
     folder = Path(out).expanduser()
     if not (folder / "config.json").exists():
         if folder.exists() and (not folder.is_dir() or any(not is_unfinished(p) for p in folder.iterdir())):
             raise UserError(f"{folder} exists and is no run folder: choose another one.")
         return folder, None
-    wanted = {"seed": seed, "data_key": cache.digest(data.key), **config}
     try:
         held = json.loads((folder / "config.json").read_text())
     except ValueError:
         raise UserError(f"{folder}/config.json is damaged: choose another folder.") from None
-    wanted = json.loads(json.dumps(wanted, default=str))
-    if held != wanted:
-        differ = sorted(k for k in {*held, *wanted} if held.get(k) != wanted.get(k))
-        raise UserError(f"{folder} holds another run (it differs in {', '.join(differ)}): choose another folder.")
+    if held != identity:
+        raise UserError(
+            f"{folder} holds another run (it differs in {_differences(held, identity)}): choose another folder."
+        )
     return folder, Result.read(folder) if (folder / FILE).exists() else None
+
+
+def _differences(held: dict, wanted: dict) -> str:
+    """The names of the facts in which two runs differ, such as ``seed, config.trainer``."""
+    held, wanted = ({**f, **{f"config.{n}": v for n, v in f.pop("config", {}).items()}} for f in ({**held}, {**wanted}))
+    return ", ".join(sorted(n for n in {*held, *wanted} if held.get(n) != wanted.get(n)))
 
 
 def _made(folder: Path, new: bool) -> Path:
@@ -210,9 +225,13 @@ def _save(model: Model, folder: Path) -> None:
     if isinstance(model, Estimator):
         model.save(folder / "model.skops")
         return
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    save_file({n: w.contiguous().cpu() for n, w in model.state_dict().items()}, folder / "model.safetensors")
+    try:
+        save_file({n: w.contiguous().cpu() for n, w in model.state_dict().items()}, folder / "model.safetensors")
+    except SafetensorError as error:
+        raise UserError(f"{folder} cannot be written ({error}): choose a folder on another disk.") from error
 
 
 def _parameters(model: Model) -> int:

@@ -1,0 +1,114 @@
+"""The package as a whole: which room imports which, what no file may hold, and what is shipped."""
+
+import ast
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted((ROOT / "zoo").rglob("*.py"))
+EVERYWHERE = {"registry", "cache", "progress"}
+FRONT = {"prepare", "experiment", "meds", "cli", ""}
+"""The front door may import all; ``""`` is ``zoo/__init__.py``."""
+MAY_IMPORT = {
+    "registry": set(),
+    "cache": set(),
+    "progress": set(),
+    "result": set(),
+    "knowledge": set(),
+    "datasets": {"knowledge"},
+    "tasks": {"knowledge"},
+    "data": {"knowledge"},
+    "layers": set(),
+    "models": {"layers", "data", "knowledge"},
+    "metrics": set(),
+    "training": {"models", "data", "metrics", "result"},
+    "reporting": {"result", "metrics"},
+    "testing": {"knowledge", "datasets", "tasks", "data", "layers", "models", "metrics", "training", "prepare"},
+}
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(ROOT / "zoo").with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of ours that a file imports anywhere, without those for type checkers only."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = node.module or ""
+            if node.level:
+                inside = (*path.relative_to(ROOT).parts[: -node.level], *filter(None, [package]))
+                package = ".".join(inside)
+            found |= {f"{package}.{a.name}" for a in node.names}
+    return {m for m in found if m.split(".")[0] == "zoo"}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    names = {m.split(".")[1] if "." in m else "" for m in imported(path)}
+    there = {room(p) for p in FILES}
+    return {n if n in there else "registry" for n in names}  # `from zoo import register_model` is the registry's
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_room_imports_only_what_it_may(path):
+    own = room(path)
+    if own in FRONT:
+        return
+    assert own in MAY_IMPORT, f"{own} is a room that DESIGN does not name"
+    assert imported_rooms(path) - MAY_IMPORT[own] - EVERYWHERE - {own} == set()
+
+
+def test_training_knows_of_models_only_what_every_model_is():
+    found = {m for p in (ROOT / "zoo" / "training").glob("*.py") for m in imported(p)}
+    assert {m for m in found if m.startswith("zoo.models")} <= {
+        f"zoo.models._model.{n}" for n in ("Model", "Estimator", "Output")
+    }
+
+
+def test_no_file_is_named_for_nothing():
+    assert [p for p in FILES if p.stem.strip("_") in ("utils", "util", "common", "helpers", "misc")] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_that_is_read_can_run_code(path):
+    text = path.read_text()
+    assert not {m.split(".")[0] for m in _all_imports(text)} & {
+        "pickle",
+        "cPickle",
+        "dill",
+        "joblib",
+        "cloudpickle",
+        "shelve",
+    }
+    assert re.findall(r"(?<![\w.])(?:eval|exec)\(|torch\.load\(|read_pickle|allow_pickle=True", text) == []
+
+
+def _all_imports(text: str) -> set[str]:
+    nodes = list(ast.walk(ast.parse(text)))
+    plain = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+    return plain | {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
+
+
+def test_every_library_that_is_imported_is_declared():
+    import sys
+
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    declared = {re.split(r"[\[<>=]", line)[0] for line in setup["options"]["install_requires"].split("\n") if line}
+    names = {"sklearn": "scikit-learn", "ibis": "ibis-framework"}
+    used = (
+        {m.split(".")[0] for p in FILES for m in _all_imports(p.read_text())} - {"zoo"} - set(sys.stdlib_module_names)
+    )
+    used.discard("pytest")
+    assert {names.get(u, u) for u in used} - declared == set()
