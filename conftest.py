@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from zoo.registry import datasets, models, tasks
+
 
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(tmp_path_factory):
@@ -18,7 +20,9 @@ def session_cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def scratch_folder(request, tmp_path, monkeypatch):
-    """Examples write their run folders into a folder of their own."""
+def examples_apart(request, tmp_path, monkeypatch):
+    """Examples write their run folders into a folder of their own, and what they register is forgotten."""
     if isinstance(request.node, pytest.DoctestItem):
         monkeypatch.chdir(tmp_path)
+        for registry in (datasets, tasks, models):
+            monkeypatch.setattr(registry, "_entries", dict(registry._entries))

@@ -275,5 +275,3 @@ def as_typed(frame: pd.DataFrame) -> pd.DataFrame:
 def columns_of(source: str) -> dict[str, list[str]]:
     """The columns of each table of a source, for declarations; names in lower case."""
     return {name.lower(): list(frame.columns) for name, frame in frames(source).items()}
-
-

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset
 
 RELATIONS = ("subjects", "visits", "stays")
+ROWS = 16_384
+"""Rows held at a time: some have whole notes."""
 MEDS_VERSION = "0.4.0"
 MEDS_SPLITS = {"train": "train", "validation": "tuning", "test": "held_out"}
 
@@ -90,11 +92,11 @@ def _retype(plain: Path, target: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    source = pq.ParquetFile(plain)
+    source = pq.ParquetFile(plain, pre_buffer=False)  # else it keeps all that it has read
     place = source.schema_arrow.get_field_index("text_value")
     schema = source.schema_arrow.set(place, pa.field("text_value", pa.large_string()))
     with source, pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in source.iter_batches(262_144):
+        for batch in source.iter_batches(ROWS):
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
 

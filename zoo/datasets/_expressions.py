@@ -115,9 +115,7 @@ def dotted(code: ir.StringColumn, system: str) -> ir.StringColumn:
     return coded(system, ibis.ifelse(plain.length() > stem, with_dot, plain))
 
 
-def dotted_by_version(
-    code: ir.StringColumn, version: ir.IntegerColumn, ninth: str, tenth: str
-) -> ir.StringColumn:
+def dotted_by_version(code: ir.StringColumn, version: ir.IntegerColumn, ninth: str, tenth: str) -> ir.StringColumn:
     """A canonical ICD code where the source says which of two systems; null where it names no version 9 or 10."""
     return ibis.cases((version == 9, dotted(code, ninth)), (version == 10, dotted(code, tenth)), else_=NO_TEXT)
 

@@ -51,9 +51,7 @@ CHARTED = (
         "nursingchartvalue",
         broader="nursingchartcelltypevallabel",
     ),
-    Charted(
-        "respiratorycharting", "respchartoffset", "respchartentryoffset", "respchartvaluelabel", "respchartvalue"
-    ),
+    Charted("respiratorycharting", "respchartoffset", "respchartentryoffset", "respchartvaluelabel", "respchartvalue"),
     Charted("intakeoutput", "intakeoutputoffset", "intakeoutputentryoffset", "celllabel", "cellvaluenumeric"),
 )
 MONITORED = ("vitalperiodic", "vitalaperiodic")
@@ -158,18 +156,14 @@ class EICU(Dataset):
         )
 
     def diagnosis(self, tables, visits):
-        rows = tables.table(
-            "diagnosis", patientunitstayid="integer", diagnosisoffset="integer", icd9code="text"
-        )
+        rows = tables.table("diagnosis", patientunitstayid="integer", diagnosisoffset="integer", icd9code="text")
         # an empty list would drop its row on PostgreSQL, and so what has no code is one blank code
         codes = ibis.ifelse(rows.icd9code.strip() == "", " ", rows.icd9code).fill_null(" ")
         rows = rows.mutate(offset=rows.diagnosisoffset, icd=codes.split(",").unnest())
         return self._events(tables, visits, rows.mutate(code=icd_of_either_version(rows.icd)))
 
     def procedure(self, tables, visits):
-        rows = tables.table(
-            "treatment", patientunitstayid="integer", treatmentoffset="integer", treatmentstring="text"
-        )
+        rows = tables.table("treatment", patientunitstayid="integer", treatmentoffset="integer", treatmentstring="text")
         code = ex.coded("EICUTX", rows.treatmentstring)
         return self._events(tables, visits, rows.mutate(offset=rows.treatmentoffset, code=code))
 

@@ -65,9 +65,9 @@ class MIMIC4(Dataset):
         )
 
     def visits(self, tables):
-        anchors = tables.table(
-            "hosp/patients", subject_id="integer", anchor_age="integer", anchor_year="integer"
-        ).drop("unparsed")
+        anchors = tables.table("hosp/patients", subject_id="integer", anchor_age="integer", anchor_year="integer").drop(
+            "unparsed"
+        )
         anchors = ex.first_of_each(anchors, "subject_id", ["anchor_year", "anchor_age"])
         anchors = anchors.rename(anchored_subject="subject_id")
         visits = self._admissions(tables)

@@ -12,8 +12,8 @@ from zoo.registry import UserError, datasets, nearest, register_dataset
 class Synthetic(Dataset):
     """Generated patients in the tables of MIMIC-III, MIMIC-IV or eICU, so that everything works with no data at hand.
 
-    Latent conditions progress over visits and drive codes, drugs, labs, vital signs, notes, length of stay and death; see
-    `zoo.datasets._generator` for what is planted, and `true_probabilities` for the best score that can be reached.
+    Latent conditions progress over visits and drive codes, drugs, labs, vital signs, notes, length of stay and death;
+    see `zoo.datasets._generator` for what is planted, and `true_probabilities` for the best score that can be reached.
 
     Args:
         schema: ``"mimic3"``, ``"mimic4"`` or ``"eicu"``.

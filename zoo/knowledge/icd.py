@@ -116,7 +116,7 @@ def to_level(codes: Sequence[str | None], level: str) -> np.ndarray:
     ['ICD9CM//428', 'ICD10CM//I50']
     >>> to_level(["ICD9CM//428.0"], "cs")
     Traceback (most recent call last):
-    zoo.registry.UserError: unknown level 'cs': did you mean 'ccs' or 'icd3'? Known: ccs, code, icd3
+    zoo.registry.UserError: unknown level 'cs': did you mean 'ccs'? Known: ccs, code, icd3
     """
     if level not in LEVELS:
         raise UserError(_unknown("level", level, LEVELS))

@@ -17,9 +17,7 @@ class VisitEmbedding(nn.Module):
 
     def __init__(self, sizes: Mapping[str, int], dim: int):
         super().__init__()
-        self.bags = nn.ModuleDict(
-            {c: nn.EmbeddingBag(n, dim, mode="mean", padding_idx=0) for c, n in sizes.items()}
-        )
+        self.bags = nn.ModuleDict({c: nn.EmbeddingBag(n, dim, mode="mean", padding_idx=0) for c, n in sizes.items()})
 
     def forward(self, batch: Mapping) -> Tensor:
         """(visits, dim) for a `zoo.data.Batch`; a visit without codes of a concept gets zeros for it."""

@@ -39,15 +39,13 @@ class GRU(Model):
 
     def forward(self, batch: Batch) -> Output:
         visits = torch.cat([self.dropout(self.embed(batch)), _days(batch)], dim=1)
-        rows = pack_padded_sequence(
-            batch.rows(visits), batch.row_lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
+        rows = pack_padded_sequence(batch.rows(visits), batch.row_lengths.cpu(), batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.recur(rows)[0], batch_first=True)
         return Output(self.head(self.dropout(batch.at_samples(states))))
 
 
 def _days(batch: Batch) -> torch.Tensor:
-    """(visits, 2): log(1 + days) since the visit before, and from the visit's start to the prediction if it is the last."""
+    """(visits, 2): log(1 + days) since the visit before, and from a sample's own visit's start to its prediction."""
     start = batch.visit_start
     since = torch.diff(start, prepend=start[:1]).clamp(min=0)
     since[batch.row_offsets[:-1]] = 0
