@@ -72,11 +72,11 @@ def _write_events(connection, tables: list, files: Mapping[str, str], target: Pa
     """Write all events in order; returns an Arrow table of their codes and how often each occurs."""
     import ibis
 
-    parts = _milestones(*tables)
-    for concept, file in files.items():
-        table = connection.read_parquet(file, table_name=f"events_{concept}")
-        parts.append(table.filter(table.rejected.isnull()))
-    rows = ibis.union(*(_meds_columns(p) for p in parts))
+    milestones = target.with_name(".milestones.parquet")
+    connection.to_parquet(ibis.union(*(_events(m) for m in _milestones(*tables))), str(milestones))
+    # one scan of all files: DuckDB cannot spill a union that it sorts
+    events = connection.read_parquet([str(milestones), *files.values()], table_name="events", union_by_name=True)
+    rows = _meds_columns(events.filter(events.rejected.isnull()))
     order = ["subject_id", ibis.asc("time", nulls_first=True), "code", "visit_id", "numeric_value", "text_value"]
     plain = target.with_name(f".{target.name}")
     connection.to_parquet(rows.order_by(order), str(plain))
@@ -84,6 +84,7 @@ def _write_events(connection, tables: list, files: Mapping[str, str], target: Pa
     codes = written.group_by("code").agg(count=written.count()).order_by("code").to_pyarrow()
     _retype(plain, target)
     plain.unlink()
+    milestones.unlink()
     return codes
 
 
@@ -122,22 +123,28 @@ def _with(code: str, detail):
     return ibis.coalesce(f"{code}//" + detail, code)
 
 
-def _meds_columns(events):
-    """The columns of MEDS, null where a table has none."""
+def _events(milestones):
+    """Milestones with the columns of events, null where they have none."""
     import ibis
 
-    sources = {
-        "subject_id": ("subject_id", "int64"),
-        "time": ("time", "timestamp(6)"),
-        "code": ("code", "string"),
-        "numeric_value": ("value", "float32"),
-        "text_value": ("text", "string"),
-        "visit_id": ("visit_id", "int64"),
-        "stay_id": ("stay_id", "int64"),
-        "unit": ("unit", "string"),
-    }
+    types = {"time": "timestamp(6)", "code": "string", "value": "float64", "text": "string", "unit": "string"}
+    types = {"subject_id": "int64", "visit_id": "int64", "stay_id": "int64", **types, "rejected": "string"}
+    return milestones.select(
+        **{n: milestones[n].cast(t) if n in milestones.columns else ibis.null(t) for n, t in types.items()}
+    )
+
+
+def _meds_columns(events):
+    """The columns of MEDS."""
     return events.select(
-        **{n: events[c].cast(t) if c in events.columns else ibis.null(t) for n, (c, t) in sources.items()}
+        subject_id=events.subject_id,
+        time=events.time.cast("timestamp(6)"),
+        code=events.code,
+        numeric_value=events.value.cast("float32"),
+        text_value=events.text,
+        visit_id=events.visit_id,
+        stay_id=events.stay_id,
+        unit=events.unit,
     )
 
 
