@@ -1,9 +1,9 @@
 """The models, one file per paper.
 
-`Model`, `Estimator` and `Output` are what a model is written with; they load torch when first used.
+`Model`, `Estimator`, `Output` and `Contributions` are what a model is written with; they load torch when first used.
 """
 
-__all__ = ["Estimator", "Model", "Output"]
+__all__ = ["Contributions", "Estimator", "Model", "Output"]
 
 
 def __getattr__(name: str):

@@ -29,6 +29,19 @@ class Output:
     attention: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Contributions:
+    """What each event adds to the logits of the samples of its row; with ``rest`` they add up to them.
+
+    Attributes:
+        events: concept to (events, outputs), in the order of the concept's `Ragged`. Only in batches of one sample a row.
+        rest: (samples, outputs), what no event adds: biases and the like.
+    """
+
+    events: Mapping[str, Tensor]
+    rest: Tensor
+
+
 class Model(nn.Module):
     """A model. A subclass takes a `Spec` and keyword arguments, which are its configuration, and gives `forward`.
 
@@ -63,6 +76,10 @@ class Model(nn.Module):
             return output.logits.sigmoid()
         return output.logits[:, 0] if self.spec.kind == "regression" else output.logits[:, 0].sigmoid()
 
+    def contributions(self, batch: Batch) -> Contributions | None:
+        """What each event adds to the logits; None for a model whose logits are no such sum."""
+        return None
+
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
         """Trainer keywords that the paper sets; those of the user have precedence."""
@@ -72,8 +89,10 @@ class Model(nn.Module):
 class Estimator(Model):
     """A model that is no network: it is fitted once on all batches, and saved with skops.
 
-    A subclass gives `fit` and `scores`; `estimators` names what is saved.
+    A subclass gives `fit`, which sets `fitted` to what is saved, and `forward`.
     """
+
+    fitted: object = None
 
     def fit(self, batches: Iterable[Batch]) -> None:
         raise NotImplementedError

@@ -32,7 +32,6 @@ class LogisticRegression(Estimator):
     def __init__(self, spec: Spec, c: float = 1.0, max_iter: int = 1000):
         super().__init__(spec)
         self.c, self.max_iter = c, max_iter
-        self.fitted: dict = {}
 
     def fit(self, batches: Iterable[Batch]) -> None:
         from scipy import sparse
