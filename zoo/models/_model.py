@@ -34,7 +34,7 @@ class Contributions:
     """What each event adds to the logits of the samples of its row; with ``rest`` they add up to them.
 
     Attributes:
-        events: concept to (events, outputs), in the order of the concept's `Ragged`. Only in batches of one sample a row.
+        events: concept to (events, outputs), in the order of the concept's `Ragged`, in batches of one sample a row.
         rest: (samples, outputs), what no event adds: biases and the like.
     """
 
