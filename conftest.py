@@ -22,7 +22,12 @@ def session_cache(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def examples_apart(request, tmp_path, monkeypatch):
     """Examples write their run folders into a folder of their own, and what they register is forgotten."""
-    if isinstance(request.node, pytest.DoctestItem):
-        monkeypatch.chdir(tmp_path)
-        for registry in (datasets, tasks, models):
-            monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    if not isinstance(request.node, pytest.DoctestItem):
+        yield
+        return
+    monkeypatch.chdir(tmp_path)
+    before = {registry: set(registry._entries) for registry in (datasets, models, tasks)}
+    yield
+    for registry, names in before.items():
+        for name in set(registry._entries) - names - set(registry._modules()):
+            del registry._entries[name]

@@ -25,7 +25,8 @@ def whole(column: pd.Series) -> pd.Series:
 
 
 def time(column: pd.Series) -> pd.Series:
-    return pd.to_datetime(column, errors="coerce", format="ISO8601")
+    """Times in microseconds: in nanoseconds, which older pandas reads, 300 years between two of them overflow."""
+    return pd.to_datetime(column, errors="coerce", format="ISO8601").dt.as_unit("us")
 
 
 def day_end(column: pd.Series) -> pd.Series:
@@ -75,7 +76,7 @@ def in_visits(events: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
 def trusted(visits: pd.DataFrame, death: pd.Series) -> pd.DataFrame:
     """Without visits that end before they start or start after their subject's death in hospital."""
     visits = visits[visits.end >= visits.start]
-    fatal = visits[visits.died.fillna(False).astype(bool)].sort_values("start").drop_duplicates("subject_id")
+    fatal = visits[visits.died.eq(True).fillna(False)].sort_values("start").drop_duplicates("subject_id")
     died = fatal.subject_id.map(death)
     died = died.where((died >= fatal.start) & (died < fatal.end), fatal.end)
     died.index = fatal.subject_id

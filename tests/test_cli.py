@@ -53,7 +53,7 @@ def assert_mistake(done, *words) -> None:
 
 MISTAKES = {
     "list modells": ["unknown noun 'modells'", "'models'"],
-    "info readmision": ["unknown name 'readmision'", "did you mean 'readmission'?"],
+    "info readmision": ["unknown name 'readmision'", "did you mean 'readmission'"],
     "run --dataset mimc3 --task los --model gru": ["unknown dataset 'mimc3'", "'mimic3'"],
     "run --dataset mimic3 --task readmision --model gru": ["unknown task", "'readmission'"],
     "run --dataset mimic3 --task los --model grru": ["unknown model 'grru'", "'gru'"],

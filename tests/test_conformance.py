@@ -300,7 +300,7 @@ class Twice(Changed):
 
 class TooEarly(Changed):
     def change(self, samples, relations):
-        return samples.assign(prediction_time=samples.prediction_time - pd.Timedelta(days=30))
+        return samples.assign(prediction_time=samples.prediction_time - np.timedelta64(30, "D"))
 
 
 class Fewer(Changed):

@@ -38,7 +38,7 @@ def test_a_name_registered_twice_is_an_error():
 
 
 def test_a_name_that_a_package_has_claimed_cannot_be_taken():
-    with pytest.raises(UserError, match=r"'gru' is registered already, by .*gru"):
+    with pytest.raises(UserError, match=r"'gru' is registered already, by zoo\.models\.recurrent"):
         zoo.register_model("gru")(type("Other", (), {}))
 
 
@@ -49,7 +49,7 @@ def test_entry_points_in_setup_cfg_are_in_step_with_the_decorators(holder):
     listed = setup["options.entry_points"][holder.group].strip().splitlines()
     files = {p.stem for p in (ROOT / "zoo" / f"{holder.noun}s").glob("[!_]*.py")}
     declared = dict(line.replace(" ", "").split("=") for line in listed)
-    assert declared == {name: f"{holder.group}.{name}" for name in sorted(files)}
+    assert set(declared.values()) == {f"{holder.group}.{name}" for name in files}
     for name in declared:
         assert holder.get(name).__module__ == declared[name]
 

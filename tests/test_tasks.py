@@ -40,7 +40,7 @@ def read(path: Path, *times: str, **types) -> pd.DataFrame:
     frame = pd.read_csv(path, dtype=types)
     frame.columns = frame.columns.str.lower()
     for column in times:
-        frame[column] = pd.to_datetime(frame[column])
+        frame[column] = pd.to_datetime(frame[column]).dt.as_unit("us")  # nanoseconds hold no 300 years
     return frame
 
 
@@ -102,7 +102,7 @@ def raw_eicu(root: Path) -> Raw:
     firsts = table.drop_duplicates("patienthealthsystemstayid").copy()
     rows = []
     for uniquepid, group in firsts.groupby("uniquepid"):
-        group = group.assign(fatal=group.died.fillna(False).astype(bool))
+        group = group.assign(fatal=group.died == True)  # noqa: E712
         group = group.sort_values(["hospitaldischargeyear", "fatal", "patienthealthsystemstayid"])
         moment = pd.Timestamp(int(group.hospitaldischargeyear.min()), 1, 1)
         known = group.hospitaldischargeyear.is_unique

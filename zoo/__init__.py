@@ -26,6 +26,10 @@ _LATER = {
     "create_model": "zoo.training",
     "train": "zoo.training",
     "run": "zoo.experiment",
+    "evaluate": "zoo.inference",
+    "predict": "zoo.inference",
+    "explain": "zoo.inference",
+    "load_run": "zoo.inference",
     "Trainer": "zoo.training",
     "Result": "zoo.result",
 }

@@ -92,6 +92,77 @@ def run(
     print(result.to_line() if as_json else result)
 
 
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+Other = Annotated[str | None, typer.Option("--dataset", help="Another dataset than the run's own.")]
+Split = Annotated[str | None, typer.Option(help="train, validation, test or all.")]
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    dataset: Other = None,
+    root: Root = None,
+    split: Split = None,
+    by: Annotated[list[str], typer.Option(help="Subgroups too: sex, age or ethnicity; may be repeated.")] = [],  # noqa: B006
+    thresholds: Annotated[str | None, typer.Option(help="tuned: on the run's validation split; else 0.5.")] = None,
+    settings: Settings = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Test a finished run, on its own dataset or on another one."""
+    own = _of_other_dataset(dataset, settings)
+    from zoo.inference import evaluate
+
+    found = evaluate(run, dataset, root, split=split, by=by, thresholds=thresholds, **own)
+    print(found.to_line() if as_json else found)
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    dataset: Other = None,
+    root: Root = None,
+    split: Split = None,
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Write what a finished run predicts for each sample."""
+    _writable(out, ".parquet")
+    own = _of_other_dataset(dataset, settings)
+    from zoo.inference import predict
+
+    found = predict(run, dataset, root, split=split, **own)
+    _write(out, lambda path: found.to_parquet(path, index=False))
+    print(f"{len(found)} predictions lie in {out}")
+    for note in found.attrs["notes"]:
+        print(f"  note: {note}")
+
+
+@app.command()
+def explain(
+    run: RunFolder,
+    sample: Annotated[int, typer.Option(help="The row of the sample in what `zoo predict` writes.")],
+    out: Annotated[Path | None, typer.Option(help="A file .csv or .parquet to write instead of printing.")] = None,
+    dataset: Other = None,
+    root: Root = None,
+    split: Split = None,
+    output: Annotated[str | None, typer.Option(help="The class or label; the most probable one by default.")] = None,
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Tell what a finished run looked at in one sample."""
+    if out is not None:
+        _writable(out, ".csv", ".parquet")
+    own = _of_other_dataset(dataset, settings)
+    from zoo.inference import explain
+
+    found = explain(run, sample, dataset, root, split=split, output=output, **own)
+    if out is None:
+        print(found.to_string(index=False))
+    else:
+        write = found.to_csv if out.suffix == ".csv" else found.to_parquet
+        _write(out, lambda path: write(path, index=False))
+    print("{output}: score {score:.4f}, logit {logit:.4f}, label {label}".format(**found.attrs))
+
+
 @app.command()
 def samples(
     dataset: Dataset,
@@ -102,10 +173,7 @@ def samples(
 ) -> None:
     """Write the cohort, and print its attrition table."""
     _known(datasets=dataset, tasks=task)
-    if out.suffix != ".parquet":
-        raise UserError(f"--out {out} must end in .parquet.")
-    if not out.parent.is_dir():
-        raise UserError(f"there is no folder {out.parent} to write {out.name} to.")
+    _writable(out, ".parquet")
     from zoo.experiment import prepared, shared_out
 
     data = prepared(dataset, task, root, _only(shared_out(_parsed(settings)), "task", "data"))
@@ -161,11 +229,84 @@ def synth(
     print(f"{patients} patients in the tables of {schema} lie in {out}")
 
 
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="A model; see `zoo list models`.")],
+    settings: Settings = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Check a model with the conformance kit; exit 1 with the failed checks by name."""
+    _known(models=model)
+    from zoo.experiment import shared_out
+    from zoo.testing import check_model
+
+    report = check_model(model, **_only(shared_out(_parsed(settings)), "model")["model"])
+    if as_json:
+        facts = {"passed": report.passed, "failures": report.failures, "details": report.details}
+        print(json.dumps({"model": model, "checks": report.checks, **facts}))
+    else:
+        print(report)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def leaderboard(
+    dataset: Dataset,
+    tasks: Annotated[list[str], typer.Option("--tasks", help="Tasks: a,b or several; `all` of them.")],
+    models: Annotated[list[str], typer.Option("--models", help="Models: a,b or several; `all` of them.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; the same command goes on where it was stopped.")],
+    root: Root = None,
+    settings: Settings = [],  # noqa: B006
+    seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, ...")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap behind intervals and tests.")] = 1000,
+    metric: Annotated[str | None, typer.Option(help="What ranks; the first of the task's kind by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train every task with every model, and compare them in tables and on a page."""
+    _known(datasets=dataset)
+    names = {n: _names(n, given) for n, given in (("tasks", tasks), ("models", models))}
+    from zoo import leaderboard as runs
+
+    how = {"seeds": seeds, "jobs": jobs, "resamples": resamples, "metric": metric, "settings": _parsed(settings)}
+    found = runs.leaderboard(
+        dataset, **names, root=root, out=out, **how, report=lambda line: typer.echo(line, err=True)
+    )
+    print(json.dumps(json.loads((out.expanduser() / "leaderboard.json").read_text())) if as_json else found)
+    if not found.finished:
+        raise typer.Exit(1)
+
+
+def _names(noun: str, given: list[str]) -> list[str]:
+    """Names that were given one by one or with commas between them; ``all`` stands for all there are."""
+    found = [n for text in given for n in text.split(",") if n]
+    if found == ["all"]:
+        return NOUNS[noun].names()
+    for name in found:
+        _known(**{noun: name})
+    return found
+
+
+def _spread(arguments: list[str]) -> list[str]:
+    """``--tasks a b`` as ``--tasks a --tasks b``, and so for models."""
+    found: list[str] = []
+    option = None
+    for argument in arguments:
+        if option and not argument.startswith("-"):
+            found += [option, argument]
+            continue
+        option = argument if argument in ("--tasks", "--models") else None
+        found += [] if option else [argument]
+    return found
+
+
 def main() -> None:
     """Run the command; a user's mistake ends with status 2 and a line that tells how to mend it."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    spread = _spread(arguments) if arguments[:1] == ["leaderboard"] else arguments
     try:
-        app(arguments, standalone_mode=True)
+        app(spread, standalone_mode=True)
     except (UserError, OSError) as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
@@ -212,6 +353,23 @@ def _only(groups: dict[str, dict], *wanted: str) -> dict[str, dict]:
             allowed = " or ".join(f"{w}." for w in wanted)
             raise UserError(f"--set {group}.{next(iter(settings))} has no effect here: settings begin with {allowed}")
     return groups
+
+
+def _of_other_dataset(dataset: str | None, settings: list[str]) -> dict[str, object]:
+    """A dataset's own parameters out of the settings ``data``; fails early where its name is unknown."""
+    if dataset is not None:
+        _known(datasets=dataset)
+    from zoo.experiment import shared_out
+
+    return _only(shared_out(_parsed(settings)), "data")["data"]
+
+
+def _writable(out: Path, *endings: str) -> None:
+    """Fail early where a file has another ending, or no folder to lie in."""
+    if out.suffix not in endings:
+        raise UserError(f"--out {out} must end in {' or '.join(endings)}.")
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {out.parent} to write {out.name} to.")
 
 
 def _print_cleaning(cleaning) -> None:

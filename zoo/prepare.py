@@ -14,6 +14,7 @@ from zoo import registry
 from zoo.data._splits import split_is_file, split_subjects
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
+from zoo.data._vocabulary import BY_NAME
 from zoo.datasets._canonical import CONCEPTS
 from zoo.datasets._source import identity
 from zoo.knowledge import icd
@@ -70,7 +71,8 @@ def load(
         root: the folder with the dataset's tables.
         concepts: the concepts that models may get; all that the dataset offers by default. Each is extracted when a
             model first asks for it.
-        levels: the level to raise a concept's codes to, such as ``{"diagnosis": "ccs"}``.
+        levels: the level to raise a concept's codes to, such as ``{"diagnosis": "ccs"}``; for ``drug`` also ``"name"``,
+            the name that most orders of the code have, on which sources with other drug codes meet.
         split: shares of subjects, ``"temporal"``, ``"hospital"`` or a file; 0.8, 0.1, 0.1 by default.
         split_seed: seed of the hash that splits subjects.
         max_visits: the newest so many visits are seen; all by default.
@@ -87,7 +89,14 @@ def load(
         task = load_task(task, **task_own)
     for concept in [*(concepts or ()), *task.needs]:
         dataset.require(concept)
-    key = {
+    how = {"concepts": concepts, "levels": levels, "max_visits": max_visits}
+    key = key_of(dataset, task, split=split, split_seed=split_seed, **how)
+    return prepare(dataset, task, split=split, split_seed=split_seed, key=key, **how)
+
+
+def key_of(dataset: Dataset, task: Task, *, concepts, levels, split, split_seed: int, max_visits) -> dict:
+    """What identifies prepared data: the source, the task, and how they were prepared."""
+    return {
         "dataset": dataset.key(),
         "dataset_parameters": dataset.parameters(),
         "task": task.name,
@@ -99,8 +108,6 @@ def load(
         "split_seed": split_seed,
         "max_visits": max_visits,
     }
-    how = {"concepts": concepts, "levels": levels, "max_visits": max_visits, "key": key}
-    return prepare(dataset, task, split=split, split_seed=split_seed, **how)
 
 
 def prepare(dataset: Dataset, task: Task, *, split=None, split_seed: int = 0, cohort=None, **keywords) -> TaskData:
@@ -166,7 +173,8 @@ def _check_choices(concepts: object, levels: object, max_visits: object) -> None
     for concept, level in (levels or {}).items():
         if concept not in CONCEPTS:
             raise UserError(f"levels: unknown concept {concept!r}: {nearest(concept, CONCEPTS)}.")
-        icd.to_level([], level)
+        if (concept, level) != ("drug", BY_NAME):
+            icd.to_level([], level)
     whole = isinstance(max_visits, int) and not isinstance(max_visits, bool)
     if max_visits is not None and (not whole or max_visits < 1):
         raise UserError(f"max_visits={max_visits!r} must be a whole number of at least 1, or None.")

@@ -20,13 +20,13 @@ def progress(what: str) -> Iterator[Callable]:
     Yields:
         A function that takes the number of the step and a line to show beside it.
     """
-    if not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    outer = _shown.get()
+    outer = _shown.get()  # asked first: what Rich puts in the place of stderr may not say that it is a terminal
     if outer:
         outer(f"{what} ...")
         yield lambda step, line="": outer(f"{what}: {step}  {line}")
+        return
+    if not sys.stderr.isatty():
+        yield lambda *_: None
         return
     from rich.console import Console
     from rich.status import Status

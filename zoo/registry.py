@@ -32,7 +32,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     known = sorted(known)
     by_lower = {k.lower(): k for k in known}
-    close = [by_lower[c] for c in difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.5)]
+    wanted = str(name).lower()
+    alike = {c: difflib.SequenceMatcher(None, c, wanted).ratio() for c in by_lower}
+    best = max(alike.values(), default=0.0)
+    close = [by_lower[c] for c in sorted(alike, key=alike.get, reverse=True) if alike[c] >= max(0.5, best - 0.1)][:3]
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{hint}Known: {', '.join(known) or 'none'}"
 

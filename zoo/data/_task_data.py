@@ -12,7 +12,7 @@ import torch
 
 from zoo.data._splits import NAMES
 from zoo.data._store import Store, VisitIndex
-from zoo.data._vocabulary import SAMPLE, Vocabulary, fit_codes, fit_values
+from zoo.data._vocabulary import BY_NAME, SAMPLE, Vocabulary, fit_codes, fit_values
 from zoo.data._window import Cut, cut, spans
 from zoo.data.batch import Batch, Ragged
 from zoo.data.spec import Spec
@@ -202,6 +202,10 @@ class TaskData:
         for low in range(0, len(order), batch_size):
             yield self._batch(order[low : low + batch_size], features)
 
+    def batch(self, places: np.ndarray, model) -> Batch:
+        """One batch with the samples at these places in `samples`, one row each."""
+        return self._batch(np.asarray(places), {c: self.feature(c) for c in self.concepts_for(model)})
+
     def sample_order(self, split: str, batch_size: int, *, shuffle: bool, seed: int) -> np.ndarray:
         """The places in `samples` that `batches` goes through, in its order."""
         places = np.flatnonzero(self._split == _split_place(split))
@@ -286,7 +290,8 @@ class TaskData:
                 withheld=concept in self.task.label_concepts,
             )
             vocabulary = self._vocabularies.get(concept) or self._fit(concept, store, window)
-            self._features[concept] = Feature(store, window, vocabulary, vocabulary.table(store.codes))
+            place = vocabulary.table(self._source_codes(store, vocabulary.level))
+            self._features[concept] = Feature(store, window, vocabulary, place)
         return self._features[concept]
 
     def _fit(self, concept: str, store: Store, window: Cut) -> Vocabulary:
@@ -296,7 +301,8 @@ class TaskData:
         for b in np.unique(block):  # so many events at a time that memory does not grow with the data
             some = block == b
             counts += np.bincount(store.code[spans(begin[some], length[some])], minlength=len(counts))
-        vocabulary = fit_codes(store.codes, counts, self.levels.get(concept, "code"))
+        level = self.levels.get(concept, "code")
+        vocabulary = fit_codes(self._source_codes(store, level), counts, level)
         if store.value is None:
             return vocabulary
         total = int(length.sum())
@@ -305,6 +311,13 @@ class TaskData:
         visit = np.searchsorted(ends, some, side="right")
         index = begin[visit] + some - (ends[visit] - length[visit])
         return fit_values(vocabulary, vocabulary.table(store.codes)[store.code[index]], store.value[index])
+
+    def _source_codes(self, store: Store, level: str) -> list[str | None]:
+        """The store's codes, as a vocabulary of a level takes them."""
+        if level != BY_NAME:
+            return store.codes
+        names = self.dataset.drug_names()
+        return [names.get(c, c if c.startswith("DRUG//") else None) for c in store.codes]
 
     def _seen_in_training(self, store: Store, window: Cut) -> tuple[np.ndarray, np.ndarray]:
         """Of each visit, the first event and how many events some training sample sees."""

@@ -14,6 +14,8 @@ import numpy as np
 from zoo.knowledge import icd
 
 PADDING, UNKNOWN = 0, 1
+BY_NAME = "name"
+"""The level on which drugs of several sources meet: ``DRUG//name``, whatever the code."""
 BINS = 10
 SAMPLE = 1_000_000
 """How many training events bins and scalers are fitted on at most, evenly spaced over the training split."""
@@ -59,7 +61,7 @@ class Vocabulary:
     def table(self, source_codes: Sequence[str]) -> np.ndarray:
         """(source codes,) int32: the place of each source code in `codes` plus 2, or 1 where it is unknown."""
         place = {c: i + 2 for i, c in enumerate(self.codes)}
-        raised = icd.to_level(list(source_codes), self.level)
+        raised = _raised(source_codes, self.level)
         return np.array([place.get(c, UNKNOWN) for c in raised], np.int32)
 
     def ids(self, place: np.ndarray, value: np.ndarray | None) -> np.ndarray:
@@ -102,12 +104,16 @@ def fit_codes(source_codes: Sequence[str], counts: np.ndarray, level: str) -> Vo
     Args:
         source_codes: the store's codes.
         counts: (source codes,) how often each occurs in the windows of training samples.
-        level: a level that `zoo.knowledge.icd.to_level` knows.
+        level: a level that `zoo.knowledge.icd.to_level` knows, or `BY_NAME`; the codes are names then.
     """
-    raised = icd.to_level(list(source_codes), level)
+    raised = _raised(source_codes, level)
     seen = [c for c, n in zip(raised, counts, strict=True) if n]
     unmapped = int(sum(n for c, n in zip(raised, counts, strict=True) if c is None))
     return Vocabulary(level, sorted({c for c in seen if c is not None}), unmapped=unmapped)
+
+
+def _raised(source_codes: Sequence[str | None], level: str) -> np.ndarray:
+    return icd.to_level(list(source_codes), "code" if level == BY_NAME else level)
 
 
 def fit_values(vocabulary: Vocabulary, place: np.ndarray, value: np.ndarray, bins: int = BINS) -> Vocabulary:

@@ -132,9 +132,14 @@ def _twins_in_order(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     return pd.concat([frame[~twins], frame[twins].sort_values([*frame.columns])]) if twins.any() else frame
 
 
+def known_true(flags: pd.Series) -> pd.Series:
+    """Whether each of a column of true, false and null is true; null counts as not."""
+    return flags.astype("boolean").fillna(False).astype(bool)
+
+
 def _death_in_hospital(visits: pd.DataFrame, subjects: pd.DataFrame) -> pd.Series:
     """When each subject that died in hospital did so: at the death time within that visit, else at its end."""
-    fatal = visits[visits.died.fillna(False).astype(bool)].groupby("subject_id")[["start", "end"]].first()
+    fatal = visits[known_true(visits.died)].groupby("subject_id")[["start", "end"]].first()
     death = subjects.set_index("subject_id").death.reindex(fatal.index)
     inside = (death >= fatal.start) & (death < fatal.end)
     return death.where(inside, fatal.end)

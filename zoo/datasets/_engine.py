@@ -55,11 +55,13 @@ class Dataset:
     """For each concept the tables that it is read from; it is offered where any of them exists."""
     gaps_known: ClassVar[bool] = True
     """Whether the time between two visits is known."""
+    given_root: Path | None = None
+    """The folder that the user named; None for a dataset that writes its own tables."""
 
     def __init__(self, root: str | Path | None = None, *, lab_delay: float = 0.0, memory_limit: str = "750MB"):
         if root is None:
             raise UserError(f"dataset {self.name!r} needs root=, the folder with its tables.")
-        self.root = Path(root).expanduser().absolute()
+        self.root = self.given_root = Path(root).expanduser().absolute()
         if not self.root.is_dir():
             raise UserError(f"root {str(self.root)!r} is no folder: give the folder with the tables of {self.name!r}.")
         self.lab_delay, self.memory_limit = float(lab_delay), str(memory_limit)
@@ -138,6 +140,12 @@ class Dataset:
         path = self.events_folder(relation) / "events.parquet"
         columns = [*canonical.EVENTS.names]
         return pq.read_table(path, columns=columns, filters=_is_event()).to_pandas()
+
+    def drug_names(self) -> dict[str, str]:
+        """``DRUG//name`` of each drug code: the name that most of its events have, of equals the first."""
+        key = self.events_key("drug")
+        folder = cache.obtain(f"{self.name}-drug-names", key, self._write_drug_names)
+        return json.loads((folder / "names.json").read_text())
 
     def report(self, concepts: Iterable[str] = ()) -> canonical.Cleaning:
         """What was left out or nulled in the relations and in the events of the named concepts, with reasons."""
@@ -231,6 +239,19 @@ class Dataset:
             cleaning = _count_events(connection.read_parquet(str(path), table_name="events"), concept)
         _save_cleaning(folder, cleaning)
 
+    def _write_drug_names(self, folder: Path) -> None:
+        from zoo.datasets._expressions import drug_name
+
+        path = self.events_folder("drug") / "events.parquet"
+        with self.connected(folder) as connection:
+            events = connection.read_parquet(str(path), table_name="events")
+            named = events.filter(events.rejected.isnull()).select("code", name=drug_name(events.text))
+            named = named.filter(named.name.notnull())
+            counts = named.group_by("code", "name").agg(n=named.count())
+            rows = counts.order_by([counts.n, counts.name.desc()]).to_pyarrow()
+        names = dict(zip(rows["code"].to_pylist(), rows["name"].to_pylist(), strict=True))  # the last one stays
+        (folder / "names.json").write_text(json.dumps(names))
+
     def _relation(self, name: str, *sources) -> ir.Table | list[ir.Table] | None:
         """An adapter's expression; where a table is missing or damaged, the error also says what needs it."""
         try:
@@ -316,7 +337,7 @@ def _frame(expression: ir.Table | None, name: str, cleaning: canonical.Cleaning)
         if pa.types.is_int64(f.type) and table[f.name].null_count if f.name in table.column_names else False:
             frame[f.name] = table[f.name].cast(pa.int64()).to_pandas(types_mapper={pa.int64(): "Int64"}.get)
     if "order_known" in frame:
-        frame["order_known"] = frame["order_known"].fillna(True).astype(bool)
+        frame["order_known"] = frame["order_known"].astype("boolean").fillna(True).astype(bool)
     return frame
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ibis
 
 from zoo.datasets import _expressions as ex
-from zoo.datasets._engine import Dataset
+from zoo.datasets._mimic import Mimic, billed, charted, measured, prescribed, with_visit_end
 from zoo.knowledge.vitals import vital_items
 from zoo.registry import register_dataset
 
@@ -15,7 +15,7 @@ MOVED_BIRTH = 200
 
 
 @register_dataset("mimic3")
-class MIMIC3(Dataset):
+class MIMIC3(Mimic):
     """MIMIC-III 1.4: 46,520 patients of the critical care units of one hospital in Boston, 2001 to 2012.
 
     A visit is a hospital admission (``hadm_id``), a stay an ICU stay (``icustay_id``). Patients over 89 have a birth
@@ -28,6 +28,8 @@ class MIMIC3(Dataset):
 
     needs = ("patients", "admissions")
     optional = ("icustays",)
+    admissions_table, stays_table = "admissions", "icustays"
+    stay_key, background = "icustay_id", "ethnicity"
     concepts_from = {
         "diagnosis": ("diagnoses_icd",),
         "procedure": ("procedures_icd",),
@@ -39,8 +41,7 @@ class MIMIC3(Dataset):
 
     def subjects(self, tables):
         patients = tables.table("patients", subject_id="integer", gender="text", dob="time", dod="time")
-        known = ex.per_subject(self._admissions(tables), "ethnicity")
-        joined = patients.left_join(known, patients.subject_id == known.known_subject)
+        joined = self.with_admissions(patients, tables)
         moved = ex.years_between(joined.dob, joined.first_admission) > MOVED_BIRTH
         return joined.select(
             joined.subject_id,
@@ -51,64 +52,19 @@ class MIMIC3(Dataset):
             unparsed=joined.unparsed,
         )
 
-    def visits(self, tables):
+    def with_age(self, visits, tables):
         patients = tables.table("patients", subject_id="integer", dob="time").drop("unparsed")
         births = ex.first_of_each(patients, "subject_id", ["dob"]).rename(born_subject="subject_id")
-        visits = self._admissions(tables)
         visits = visits.left_join(births, visits.subject_id == births.born_subject)
-        age, capped = ex.capped_age(ex.years_between(visits.dob, visits.admittime))
-        return visits.select(
-            visits.subject_id,
-            visit_id=visits.hadm_id,
-            start=visits.admittime,
-            end=visits.dischtime,
-            age=age,
-            died=visits.hospital_expire_flag == 1,
-            admission_type=visits.admission_type,
-            discharge_to=visits.discharge_location,
-            age_capped=capped,
-            arrival=visits.edregtime,
-            unparsed=visits.unparsed,
-        )
-
-    def _admissions(self, tables):
-        return tables.table(
-            "admissions",
-            subject_id="integer",
-            hadm_id="integer",
-            admittime="time",
-            dischtime="time",
-            deathtime="time",
-            edregtime="time",
-            hospital_expire_flag="integer",
-            admission_type="text",
-            discharge_location="text",
-            ethnicity="text",
-            optional=["edregtime", "ethnicity", "discharge_location"],
-        )
-
-    def stays(self, tables):
-        if not tables.has("icustays"):
-            return None
-        stays = tables.table(
-            "icustays",
-            subject_id="integer",
-            hadm_id="integer",
-            icustay_id="integer",
-            intime="time",
-            outtime="time",
-            first_careunit="text",
-            optional=["first_careunit"],
-        )
-        return ex.icu_stays(stays, stays.icustay_id, self._admissions(tables))
+        return visits.mutate(age=ex.years_between(visits.dob, visits.admittime))
 
     def diagnosis(self, tables, visits):
         rows = tables.table("diagnoses_icd", subject_id="integer", hadm_id="integer", icd9_code="text")
-        return ex.billed(rows, visits, ex.dotted(rows.icd9_code, "ICD9CM"))
+        return billed(rows, visits, ex.dotted(rows.icd9_code, "ICD9CM"))
 
     def procedure(self, tables, visits):
         rows = tables.table("procedures_icd", subject_id="integer", hadm_id="integer", icd9_code="text")
-        return ex.billed(rows, visits, ex.dotted(rows.icd9_code, "ICD9PROC"))
+        return billed(rows, visits, ex.dotted(rows.icd9_code, "ICD9PROC"))
 
     def drug(self, tables, visits):
         rows = tables.table(
@@ -120,14 +76,7 @@ class MIMIC3(Dataset):
             ndc="text",
             optional=["ndc"],
         )
-        return rows.select(
-            rows.subject_id,
-            visit_id=rows.hadm_id,
-            time=ex.end_of_day(rows.startdate),
-            code=ex.drug_code(rows.ndc, rows.drug),
-            text=rows.drug,
-            unparsed=rows.unparsed,
-        )
+        return prescribed(rows, ex.end_of_day(rows.startdate))
 
     def lab(self, tables, visits):
         rows = tables.table(
@@ -139,15 +88,7 @@ class MIMIC3(Dataset):
             valuenum="number",
             valueuom="text",
         )
-        return rows.select(
-            rows.subject_id,
-            visit_id=rows.hadm_id,
-            time=ex.after_hours(rows.charttime, self.lab_delay),
-            code=ex.coded("LAB", rows.itemid),
-            value=rows.valuenum,
-            unit=rows.valueuom,
-            unparsed=rows.unparsed,
-        )
+        return measured(rows, ex.after_hours(rows.charttime, self.lab_delay))
 
     def vital(self, tables, visits):
         rows = tables.table(
@@ -163,7 +104,7 @@ class MIMIC3(Dataset):
             optional=["error", "storetime"],
         )
         rows = rows.filter(rows.error.isnull() | (rows.error != 1))
-        return ex.charted_vitals(rows, vital_items("mimic3"), rows.icustay_id)
+        return charted(rows, vital_items("mimic3"), rows.icustay_id)
 
     def note(self, tables, visits):
         rows = tables.table(
@@ -180,7 +121,7 @@ class MIMIC3(Dataset):
             optional=["storetime", "description", "iserror"],
         )
         rows = rows.filter(rows.iserror.isnull() | (rows.iserror != 1))
-        ended = ex.visit_ends(rows, visits)
+        ended = with_visit_end(rows, visits)
         summary = ended.category.strip().lower() == "discharge summary"
         addendum = summary & (ended.description.strip().lower() == "addendum")
         charted = ex.latest(ended.charttime.coalesce(ex.end_of_day(ended.chartdate)), ended.storetime)

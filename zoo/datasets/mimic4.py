@@ -5,7 +5,7 @@ from __future__ import annotations
 import ibis
 
 from zoo.datasets import _expressions as ex
-from zoo.datasets._engine import Dataset
+from zoo.datasets._mimic import Mimic, billed, charted, measured, prescribed, with_visit_end
 from zoo.knowledge.vitals import vital_items
 from zoo.registry import register_dataset
 
@@ -13,7 +13,7 @@ SUMMARY, ADDENDUM, RADIOLOGY = "NOTE//discharge_summary", "NOTE//discharge_adden
 
 
 @register_dataset("mimic4")
-class MIMIC4(Dataset):
+class MIMIC4(Mimic):
     """MIMIC-IV 2.x and 3.x: some 300,000 patients of one hospital in Boston, admitted from 2008 to 2022.
 
     A visit is a hospital admission (``hadm_id``), a stay an ICU stay (``stay_id``). ``root`` holds ``hosp/`` and, where
@@ -34,6 +34,8 @@ class MIMIC4(Dataset):
 
     needs = ("hosp/patients", "hosp/admissions")
     optional = ("icu/icustays",)
+    admissions_table, stays_table = "hosp/admissions", "icu/icustays"
+    stay_key, background = "stay_id", "race"
     concepts_from = {
         "diagnosis": ("hosp/diagnoses_icd",),
         "procedure": ("hosp/procedures_icd",),
@@ -52,8 +54,7 @@ class MIMIC4(Dataset):
             dod="time",
             optional=["anchor_year_group", "dod"],
         )
-        known = ex.per_subject(self._admissions(tables), "race")
-        joined = patients.left_join(known, patients.subject_id == known.known_subject)
+        joined = self.with_admissions(patients, tables)
         period, _ = tables.parse(joined.anchor_year_group.substr(0, 4), "integer", "anchor_year_group")
         return joined.select(
             joined.subject_id,
@@ -64,61 +65,16 @@ class MIMIC4(Dataset):
             unparsed=joined.unparsed,
         )
 
-    def visits(self, tables):
+    def with_age(self, visits, tables):
         anchors = tables.table("hosp/patients", subject_id="integer", anchor_age="integer", anchor_year="integer").drop(
             "unparsed"
         )
         anchors = ex.first_of_each(anchors, "subject_id", ["anchor_year", "anchor_age"])
         anchors = anchors.rename(anchored_subject="subject_id")
-        visits = self._admissions(tables)
         visits = visits.left_join(anchors, visits.subject_id == anchors.anchored_subject)
         moved = visits.anchor_age + visits.admittime.year() - visits.anchor_year
         hidden = visits.anchor_age > ex.OLDEST
-        age, capped = ex.capped_age(ex.choose(hidden, visits.anchor_age, moved))
-        return visits.select(
-            visits.subject_id,
-            visit_id=visits.hadm_id,
-            start=visits.admittime,
-            end=visits.dischtime,
-            age=age,
-            died=visits.hospital_expire_flag == 1,
-            admission_type=visits.admission_type,
-            discharge_to=visits.discharge_location,
-            age_capped=capped,
-            arrival=visits.edregtime,
-            unparsed=visits.unparsed,
-        )
-
-    def _admissions(self, tables):
-        return tables.table(
-            "hosp/admissions",
-            subject_id="integer",
-            hadm_id="integer",
-            admittime="time",
-            dischtime="time",
-            deathtime="time",
-            edregtime="time",
-            hospital_expire_flag="integer",
-            admission_type="text",
-            discharge_location="text",
-            race="text",
-            optional=["edregtime", "race", "discharge_location"],
-        )
-
-    def stays(self, tables):
-        if not tables.has("icu/icustays"):
-            return None
-        stays = tables.table(
-            "icu/icustays",
-            subject_id="integer",
-            hadm_id="integer",
-            stay_id="integer",
-            intime="time",
-            outtime="time",
-            first_careunit="text",
-            optional=["first_careunit"],
-        )
-        return ex.icu_stays(stays, stays.stay_id, self._admissions(tables))
+        return visits.mutate(age=ex.choose(hidden, visits.anchor_age, moved))
 
     def diagnosis(self, tables, visits):
         return self._billed(tables.table("hosp/diagnoses_icd", **self._icd), visits, "ICD9CM", "ICD10CM")
@@ -129,7 +85,7 @@ class MIMIC4(Dataset):
     _icd = {"subject_id": "integer", "hadm_id": "integer", "icd_code": "text", "icd_version": "integer"}
 
     def _billed(self, rows, visits, ninth: str, tenth: str):
-        return ex.billed(rows, visits, ex.dotted_by_version(rows.icd_code, rows.icd_version, ninth, tenth))
+        return billed(rows, visits, ex.dotted_by_version(rows.icd_code, rows.icd_version, ninth, tenth))
 
     def drug(self, tables, visits):
         rows = tables.table(
@@ -141,14 +97,7 @@ class MIMIC4(Dataset):
             ndc="text",
             optional=["ndc"],
         )
-        return rows.select(
-            rows.subject_id,
-            visit_id=rows.hadm_id,
-            time=rows.starttime,
-            code=ex.drug_code(rows.ndc, rows.drug),
-            text=rows.drug,
-            unparsed=rows.unparsed,
-        )
+        return prescribed(rows, rows.starttime)
 
     def lab(self, tables, visits):
         rows = tables.table(
@@ -162,15 +111,7 @@ class MIMIC4(Dataset):
             valueuom="text",
             optional=["storetime"],
         )
-        return rows.select(
-            rows.subject_id,
-            visit_id=rows.hadm_id,
-            time=ex.resulted(rows.charttime, rows.storetime, self.lab_delay),
-            code=ex.coded("LAB", rows.itemid),
-            value=rows.valuenum,
-            unit=rows.valueuom,
-            unparsed=rows.unparsed,
-        )
+        return measured(rows, ex.resulted(rows.charttime, rows.storetime, self.lab_delay))
 
     def vital(self, tables, visits):
         rows = tables.table(
@@ -184,14 +125,14 @@ class MIMIC4(Dataset):
             valuenum="number",
             optional=["storetime"],
         )
-        return ex.charted_vitals(rows, vital_items("mimic4"), rows.stay_id)
+        return charted(rows, vital_items("mimic4"), rows.stay_id)
 
     def note(self, tables, visits):
         written = {"note/discharge": self._discharge_notes, "note/radiology": self._radiology_notes}
         return [notes(tables, visits) for table, notes in written.items() if tables.has(table)]
 
     def _discharge_notes(self, tables, visits):
-        notes = ex.visit_ends(self._notes(tables, "note/discharge"), visits)
+        notes = with_visit_end(self._notes(tables, "note/discharge"), visits)
         addendum = notes.note_type.strip().upper() == "AD"
         stored = ex.latest(notes.visit_end, notes.charttime, notes.storetime)
         return notes.select(

@@ -45,6 +45,7 @@ class Synthetic(Dataset):
         for name in ("needs", "optional", "concepts_from", "gaps_known", "version"):
             setattr(self, name, getattr(self._adapter, name))
         super().__init__(written / "tables", lab_delay=lab_delay, memory_limit=memory_limit)
+        self.given_root = None
 
     def _write(self, folder) -> None:
         _writers.write_source(self.schema, self.patients, self.seed, folder / "tables", format="parquet")

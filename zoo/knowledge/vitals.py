@@ -59,7 +59,7 @@ def vital_items(source: str) -> list[VitalItem]:
     ['central_venous_pressure', 'diastolic_bp', 'fio2', 'gcs_eye']
     >>> vital_items("mimic")
     Traceback (most recent call last):
-    zoo.registry.UserError: no vital signs are known for 'mimic': did you mean 'mimic4' or 'mimic3'? ...
+    zoo.registry.UserError: no vital signs are known for 'mimic': did you mean 'mimic3' or 'mimic4'? ...
     """
     items = _items_by_source()
     if source not in items:

@@ -1,5 +1,8 @@
 """Modules that more than one model uses."""
 
+from zoo.layers.multi_hot_embedding import MultiHotEmbedding
+from zoo.layers.sample_history import SampleHistory
 from zoo.layers.visit_embedding import VisitEmbedding
+from zoo.layers.visit_time import log_days_since, log_days_until, sinusoids
 
-__all__ = ["VisitEmbedding"]
+__all__ = ["MultiHotEmbedding", "SampleHistory", "VisitEmbedding", "log_days_since", "log_days_until", "sinusoids"]

@@ -19,7 +19,7 @@ from zoo.metrics.classification import (
 )
 from zoo.metrics.ranking import auprc, auroc
 from zoo.metrics.regression import mae, mape, mse, r2
-from zoo.metrics.suite import Metric, evaluate, higher_is_better, metric_names
+from zoo.metrics.suite import Metric, evaluate, higher_is_better, metric_names, resampled
 from zoo.metrics.threshold import tune_threshold
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "precision_at_k",
     "r2",
     "recall_at_k",
+    "resampled",
     "sensitivity",
     "specificity",
     "tune_threshold",

@@ -15,8 +15,8 @@ BLOCK_WEIGHTS = 2**22  # weights held at a time (32 MB)
 def draws(subjects: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each of `subjects` subjects is drawn, (subjects,) int64, for each resample.
 
-    >>> [count.sum() for count in draws(5, resamples=3, seed=0)]
-    [np.int64(5), np.int64(5), np.int64(5)]
+    >>> [int(count.sum()) for count in draws(5, resamples=3, seed=0)]
+    [5, 5, 5]
     """
     generator = np.random.default_rng(seed)
     for _ in range(resamples):

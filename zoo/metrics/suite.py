@@ -136,6 +136,40 @@ def evaluate(
     return {name: found[name] for name in wanted}
 
 
+def resampled(
+    kind: str,
+    label,
+    score,
+    subject,
+    *,
+    resamples: int = 200,
+    seed: int = 0,
+    threshold: float = 0.5,
+    metrics: Iterable[str] | None = None,
+    ks: Iterable[int] = (5, 10),
+) -> dict[str, np.ndarray]:
+    """Metrics under each resample of a bootstrap over subjects: (resamples,) each, NaN where undefined.
+
+    Parameters are those of `evaluate`. The draws depend on `seed` and the number of subjects alone, so the values of
+    two models on the same samples are paired, resample by resample.
+
+    >>> drawn = resampled("binary", [0, 1, 1], [0.2, 0.7, 0.6], [1, 2, 3], resamples=4, metrics=["accuracy"])
+    >>> drawn["accuracy"]
+    array([1., 1., 1., 1.])
+    """
+    ks = tuple(ks)
+    wanted = _wanted(kind, metrics, ks)
+    label, score = _checked(kind, label, score)
+    subject = _subject(subject, len(label))
+    found: dict[str, np.ndarray] = {}
+    for group in _groups(kind, threshold, ks):
+        if not group.names.keys().isdisjoint(wanted):
+            family = group.make(label, score)
+            blocks = [family(weight) for weight in weights(subject, resamples, seed)]
+            found |= {name: np.concatenate([b[own] for b in blocks]) for name, own in group.names.items()}
+    return {name: found[name] for name in wanted}
+
+
 def _wanted(kind: str, metrics: Iterable[str] | None, ks: tuple[int, ...]) -> tuple[str, ...]:
     """The metrics asked for, in the order of a report."""
     known = metric_names(kind, ks)

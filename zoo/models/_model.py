@@ -90,9 +90,14 @@ class Estimator(Model):
     """A model that is no network: it is fitted once on all batches, and saved with skops.
 
     A subclass gives `fit`, which sets `fitted` to what is saved, and `forward`.
+
+    Attributes:
+        fitted: what is saved: arrays, numbers, texts, and objects that skops holds for harmless, in lists and dicts.
+        seed: of what is drawn at random in `fit`; `zoo.train` sets it to its own.
     """
 
     fitted: object = None
+    seed: int = 0
 
     def fit(self, batches: Iterable[Batch]) -> None:
         raise NotImplementedError

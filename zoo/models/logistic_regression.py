@@ -9,6 +9,7 @@ import torch
 
 from zoo.data import Batch, Spec
 from zoo.models import Estimator, Output
+from zoo.models._counts import code_counts, fitting_data
 from zoo.registry import register_model
 
 
@@ -34,18 +35,14 @@ class LogisticRegression(Estimator):
         self.c, self.max_iter = c, max_iter
 
     def fit(self, batches: Iterable[Batch]) -> None:
-        from scipy import sparse
-
-        pairs = [(self._counts(b), b.label.cpu().numpy()) for b in batches]
-        counts = sparse.vstack([c for c, _ in pairs]).tocsr()
-        label = np.concatenate([y for _, y in pairs])
+        counts, label = fitting_data(batches, self.spec)
         scale = np.maximum(counts.max(axis=0).toarray()[0], 1).astype(np.float64)
         columns = label.T if self.spec.kind == "multilabel" else [label]
         inputs = _scaled(counts, scale)
         self.fitted = {"scale": scale, "estimators": [self._estimator(inputs, y) for y in columns]}
 
     def forward(self, batch: Batch) -> Output:
-        inputs = _scaled(self._counts(batch), self.fitted["scale"])
+        inputs = _scaled(code_counts(batch, self.spec), self.fitted["scale"])
         scores = [self._score(e, inputs) for e in self.fitted["estimators"]]
         logits = scores[0] if self.spec.kind == "multiclass" else np.stack(scores, axis=1)
         return Output(torch.from_numpy(logits))
@@ -75,24 +72,6 @@ class LogisticRegression(Estimator):
         if isinstance(estimator, float):
             return np.full(samples, 30.0 if estimator else -30.0)
         return estimator.decision_function(inputs)
-
-    def _counts(self, batch: Batch):
-        """(samples, ids of all concepts) sparse counts over the visits that each sample sees."""
-        from scipy import sparse
-
-        rows = len(batch.row_lengths)
-        row = np.repeat(np.arange(rows), batch.row_lengths.cpu().numpy())
-        place = np.arange(len(row)) - batch.row_offsets.cpu().numpy()[row]
-        blocks = []
-        for concept in self.spec.concepts:
-            events = batch[concept]
-            visit = events.visit.cpu().numpy()
-            seen = place[visit] <= batch.sample_visit.cpu().numpy()[row[visit]]
-            ids = events.ids.cpu().numpy()[seen]
-            ones = np.ones(len(ids), np.float32)
-            shape = (rows, self.spec.size(concept))
-            blocks.append(sparse.coo_array((ones, (row[visit][seen], ids)), shape).tocsr())
-        return sparse.hstack(blocks).tocsr()
 
 
 def _scaled(counts, scale: np.ndarray):

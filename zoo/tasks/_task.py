@@ -105,7 +105,7 @@ class Candidates:
 
     def leave_out(self, mask: pd.Series | np.ndarray, reason: str) -> None:
         """Leave out the candidates for which the mask holds; null counts as not."""
-        mask = pd.Series(mask, index=self.frame.index).fillna(False).astype(bool)
+        mask = pd.Series(mask, index=self.frame.index).astype("boolean").fillna(False).astype(bool)
         self.frame = self.frame[~mask]
         self.attrition.add(reason, mask.sum(), len(self.frame))
 

@@ -1,4 +1,4 @@
-"""The conformance kit: checks that a dataset or a task of your own must pass, without pytest.
+"""The conformance kit: checks that a dataset, a task or a model of your own must pass, without pytest.
 
 >>> from zoo.testing import check_task
 >>> report = check_task("readmission", "synthetic", patients=200, subjects=10)
@@ -7,7 +7,8 @@
 """
 
 from zoo.testing._dataset import check_dataset
+from zoo.testing._model import check_model
 from zoo.testing._report import Report
 from zoo.testing._task import check_task
 
-__all__ = ["Report", "check_dataset", "check_task"]
+__all__ = ["Report", "check_dataset", "check_model", "check_task"]

@@ -126,12 +126,12 @@ def _times(findings: Findings, relations: Relations) -> None:
         findings.expect("times", ~(frame.end < frame.start), f"{name} that end before they start")
     visits = relations.visits
     death = visits.subject_id.map(relations.subjects.drop_duplicates("subject_id").set_index("subject_id").death)
-    died = visits.died.fillna(False).astype(bool)
+    died = canonical.known_true(visits.died)
     findings.expect("times", ~(died & (death < visits.start)), "visits that end in death start after it")
 
 
 def _ages(findings: Findings, relations: Relations) -> None:
-    age, capped = relations.visits.age, relations.visits.age_capped.fillna(False).astype(bool)
+    age, capped = relations.visits.age, canonical.known_true(relations.visits.age_capped)
     findings.expect("ages", age.isna() | age.between(0, CAPPED), "age is not between 0 and 90")
     findings.expect("ages", (age == CAPPED) | ~capped, "age_capped, but the age is not 90")
     findings.expect("ages", capped | ~(age > OLDEST), "an age over 89 without age_capped")

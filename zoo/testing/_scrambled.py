@@ -139,7 +139,7 @@ def _elsewhere(free, events, samples, visits, given: bool, withheld: bool, rando
         moment = np.where(_equal(visit, own), time + days, moment)
     return free.assign(
         visit_id=visit,
-        stay_id=pd.NA,
+        stay_id=pd.Series(pd.NA, free.index, "Int64"),
         time=moment,
         code=drawn.code.to_numpy(),
         value=drawn.value.to_numpy() * random.uniform(0.5, 2, len(free)),

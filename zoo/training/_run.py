@@ -8,7 +8,7 @@ import itertools
 import json
 import platform
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,9 +23,13 @@ from zoo.models._model import Estimator, Model
 from zoo.progress import progress
 from zoo.registry import UserError, check_parameters, models
 from zoo.result import FILE, Result, is_unfinished, write_json
+from zoo.training._checkpoint import BEST, remove_all, write_tensors
+from zoo.training._processes import Processes
 from zoo.training._trainer import Trainer
 
-LIBRARIES = ("ehr-zoo", "torch", "numpy", "pandas", "scikit-learn", "duckdb", "ibis-framework", "pyarrow")
+SOURCE = "source.json"
+"""Where the tables were: nothing that tells one run from another, but a run that is tested again looks there."""
+LIBRARIES = ("ehr-zoo", "torch", "numpy", "pandas", "scikit-learn", "lightgbm", "duckdb", "ibis-framework", "pyarrow")
 
 
 def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters) -> Model:
@@ -68,12 +72,15 @@ def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters)
 def train(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | None = None, **trainer) -> Result:
     """Train a model, test it, and write the run.
 
+    The same call goes on where it was killed. Processes that ``accelerate launch`` or ``torchrun`` started train
+    together, each with batches of ``batch_size``; one of them writes.
+
     Args:
         model: a registered name, or what `create_model` made.
         data: what `zoo.load` returned.
         seed: of first weights (where a name is given), order of batches and dropout.
         out: the run folder; a new one below ``runs`` by default. A finished run of the same configuration there is
-            reported, not run again.
+            reported, not run again, and an unfinished one goes on from its last checkpoint.
         **trainer: keywords of `Trainer`.
 
     Raises:
@@ -84,28 +91,40 @@ def train(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | N
     if isinstance(model, str):
         model = create_model(model, data, seed=seed)
     loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
+    loop.check(data.task.kind)
     config = _config(model, data, loop)
     identity = _identity(model, data, seed, config)
+    processes = Processes(loop.resolved_device())
+    if processes.count > 1 and out is None:
+        raise UserError("several processes train into one folder: give it as out.")
     folder, finished = _run_folder(out, identity)
+    processes.wait()
     if finished:
         return finished
     if not data.size("train"):
         raise UserError(f"no sample of task {data.task.name!r} on {data.dataset.name} falls into the training split.")
-    folder = _made(folder, new=out is None)
-    write_json(folder / "config.json", identity)
+    if processes.main:
+        folder = _made(folder, new=out is None)
+        write_json(folder / "config.json", identity)
+        write_json(folder / SOURCE, {"root": data.dataset.given_root})
+    processes.wait()
 
     times: dict[str, float] = {}
     began = time.perf_counter()
-    with progress(f"training {model.registered_name}") as report:
+    with progress(f"training {model.registered_name}") if processes.main else nullcontext(_silent) as report:
         if isinstance(model, Estimator):
+            model.seed = seed
             model.fit(data.batches("train", model, loop.batch_size))
             training: dict = {}
         else:
-            fit = loop.fit(model, data, seed, report)
+            fit = loop.fit(model, data, seed, report, folder)
             training = {"best_epoch": fit.best_epoch, "epochs": len(fit.train_loss)}
-            write_json(folder / "losses.json", _finite({"train": fit.train_loss, "validation": fit.validation_loss}))
+            losses = _finite({"train": fit.train_loss, "validation": fit.validation_loss})
+            if processes.main:
+                write_json(folder / "losses.json", losses)
     times["train"] = time.perf_counter() - began
-    _save(model, folder)
+    if processes.main:
+        _save(model, folder)
     began = time.perf_counter()
     metrics = test_metrics(model, data, loop)
     times["test"] = time.perf_counter() - began
@@ -118,8 +137,15 @@ def train(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | N
         times={n: round(t, 3) for n, t in times.items()},
         notes=notes(data, model),
     )
-    result.write(folder)
+    if processes.main:
+        result.write(folder)
+        remove_all(folder, BEST.format("*"))  # the model's own file has these weights now
+    result.folder = folder
     return result
+
+
+def _silent(*_) -> None:
+    """Report nothing."""
 
 
 def test_metrics(model: Model, data: TaskData, loop: Trainer) -> dict[str, dict]:
@@ -225,13 +251,7 @@ def _save(model: Model, folder: Path) -> None:
     if isinstance(model, Estimator):
         model.save(folder / "model.skops")
         return
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    try:
-        save_file({n: w.contiguous().cpu() for n, w in model.state_dict().items()}, folder / "model.safetensors")
-    except SafetensorError as error:
-        raise UserError(f"{folder} cannot be written ({error}): choose a folder on another disk.") from error
+    write_tensors(folder / "model.safetensors", model.state_dict())
 
 
 def _parameters(model: Model) -> int:

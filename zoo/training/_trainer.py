@@ -1,27 +1,46 @@
-"""One loop for every network: seeded, with early stopping on the validation split."""
+"""How a network is trained, and how its scores are read."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from zoo.data._task_data import TaskData
+from zoo.metrics import metric_names
 from zoo.models._model import Model
-from zoo.registry import UserError
+from zoo.registry import UserError, nearest
+from zoo.training._log import LOGS, check_log
+from zoo.training._loop import Loop
+from zoo.training._optimizer import OPTIMIZERS
+from zoo.training._processes import Processes, launched
+from zoo.training._schedule import SCHEDULES
+from zoo.training._scores import scores_of
+
+PRECISIONS = ("fp32", "bf16")
+LACK = re.compile("out of memory|not enough memory|can't allocate memory")
+"""What torch says when memory does not suffice; on a CPU it has no exception of its own for it."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a training went: the loss of each epoch on train and validation, the best epoch, and seconds."""
+    """How a training went.
+
+    Attributes:
+        train_loss, validation_loss: of each epoch; NaN where there are no validation samples.
+        best_epoch: the epoch, from 1, whose weights the model was left with.
+        epochs: what the log says of each epoch: losses, validation metrics, learning rate and seconds.
+    """
 
     train_loss: list[float]
     validation_loss: list[float]
     best_epoch: int
-    seconds: float
+    epochs: list[dict]
 
 
 @dataclass(frozen=True)
@@ -30,24 +49,43 @@ class Trainer:
 
     Args:
         max_epochs: passes over the training split at most.
-        patience: epochs without a better validation loss after which to stop.
-        batch_size: rows a batch.
-        lr: the rate of Adam.
-        weight_decay: its decoupled weight decay.
+        patience: epochs without a better `monitor` after which to stop.
+        monitor: what is watched on the validation split, and decides which epoch is the best: ``"loss"``, or a metric
+            of the task's kind such as ``"auroc"``.
+        batch_size: rows a batch, in each process.
+        accumulate: batches a step; 2 batches of 32 make the same step as one of 64, in less memory.
+        optimizer: ``"adamw"``, ``"adam"``, ``"adadelta"``, ``"adagrad"``, ``"rmsprop"`` or ``"sgd"``.
+        lr: the learning rate.
+        weight_decay: as the optimiser has it (decoupled in AdamW).
+        schedule: of the learning rate after warm-up: ``"constant"``, or to 0 at the end of the last possible epoch,
+            ``"linear"`` or ``"cosine"``.
+        warmup: steps over which the learning rate rises, or below 1 their share of all.
         clip: the largest norm of the gradient; None does not clip.
+        precision: ``"fp32"``, or ``"bf16"`` for the forward pass in training (weights, losses and scores stay fp32).
         device: ``"auto"`` takes a GPU where there is one, else ``"cpu"`` or a name that torch knows.
+        checkpoint_every: steps, or seconds such as ``"300s"``, after which what is needed to go on is written within an
+            epoch; at the end of an epoch it always is.
+        log: ``"csv"`` writes ``log.csv``; ``"tensorboard"`` TensorBoard's files as well.
     """
 
     max_epochs: int = 50
     patience: int = 5
+    monitor: str = "loss"
     batch_size: int = 64
+    accumulate: int = 1
+    optimizer: str = "adamw"
     lr: float = 1e-3
     weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup: float = 0
     clip: float | None = 1.0
+    precision: str = "fp32"
     device: str = "auto"
+    checkpoint_every: int | str = "300s"
+    log: str = "csv"
 
     def __post_init__(self):
-        for name in ("max_epochs", "patience", "batch_size"):
+        for name in ("max_epochs", "patience", "batch_size", "accumulate"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UserError(f"trainer {name}={value!r} must be a whole number of at least 1.")
@@ -55,9 +93,45 @@ class Trainer:
             value = getattr(self, name)
             if not (name == "clip" and value is None) and not 0 < value < float("inf"):
                 raise UserError(f"trainer {name}={value!r} must be a number above 0.")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise UserError(f"trainer weight_decay={self.weight_decay!r} must be a number of at least 0.")
+        for name in ("weight_decay", "warmup"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(f"trainer {name}={getattr(self, name)!r} must be a number of at least 0.")
+        for name, known in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+            ("log", LOGS),
+        ):
+            if getattr(self, name) not in known:
+                raise UserError(
+                    f"trainer {name}={getattr(self, name)!r} is unknown: {nearest(getattr(self, name), known)}."
+                )
+        self.checkpoint_interval()
         self.resolved_device()
+
+    def checkpoint_interval(self) -> tuple[int | None, float]:
+        """Steps between checkpoints, or None and seconds.
+
+        Raises:
+            UserError: ``checkpoint_every`` is neither.
+        """
+        every = self.checkpoint_every
+        if isinstance(every, int) and not isinstance(every, bool) and every > 0:
+            return every, 0.0
+        if isinstance(every, str) and re.fullmatch(r"\d+(\.\d+)?s", every):
+            return None, float(every[:-1])
+        raise UserError(f"trainer checkpoint_every={every!r} must be a number of steps, or seconds such as '300s'.")
+
+    def check(self, kind: str) -> None:
+        """Look whether a task of a kind can be trained on, before anything is written.
+
+        Raises:
+            UserError: the kind has no such metric to monitor, or the package of a log is missing.
+        """
+        known = ("loss", *metric_names(kind))
+        if self.monitor not in known:
+            raise UserError(f"trainer monitor={self.monitor!r} is no metric of {kind}: {nearest(self.monitor, known)}.")
+        check_log(self.log)
 
     def resolved_device(self) -> torch.device:
         """The device that is trained on.
@@ -75,7 +149,14 @@ class Trainer:
             raise UserError(f"trainer device={self.device!r} cannot be used ({why}): try 'auto' or 'cpu'.") from error
         return device
 
-    def fit(self, model: Model, data: TaskData, seed: int, report: Callable[[int, str], None] = lambda *_: None) -> Fit:
+    def fit(
+        self,
+        model: Model,
+        data: TaskData,
+        seed: int,
+        report: Callable[[int, str], None] = lambda *_: None,
+        folder: Path | None = None,
+    ) -> Fit:
         """Train a network and leave it with the weights of its best epoch.
 
         Args:
@@ -84,67 +165,38 @@ class Trainer:
                 epochs are trained and the last weights stay.
             seed: of the order of batches and of dropout.
             report: is told the epoch and a line about it.
+            folder: where checkpoints and logs go; training goes on from the last checkpoint in it. All processes must
+                see it. None writes nothing.
 
         Raises:
-            UserError: the loss is not finite; the epoch is named.
+            UserError: a loss is not finite (epoch, step and visits are named; the last good checkpoint stays), memory
+                does not suffice, or the checkpoint is damaged, or of another version, model or number of processes.
         """
-        torch.manual_seed(seed)
+        self.check(data.task.kind)
         device = self.resolved_device()
-        model.to(device)
-        optimiser = torch.optim.AdamW(model.parameters(), self.lr, weight_decay=self.weight_decay)
-        began = time.perf_counter()
-        losses: list[float] = []
-        checks: list[float] = []
-        best, best_weights = 0, None
-        for epoch in range(self.max_epochs):
-            losses.append(self._epoch(model, data, optimiser, device, seed, epoch))
-            checks.append(self._validation_loss(model, data, device))
-            report(epoch + 1, f"loss {losses[-1]:.4f}, validation {checks[-1]:.4f}")
-            if np.isnan(checks[-1]) or checks[-1] < checks[best] or epoch == 0:
-                best = epoch
-                best_weights = {n: w.detach().clone() for n, w in model.state_dict().items()}
-            elif epoch - best >= self.patience:
-                break
-        model.load_state_dict(best_weights)
-        return Fit(losses, checks, best + 1, time.perf_counter() - began)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), self._enough_memory():
+            model.to(device)
+            place = Loop(self, model, data, seed, report, folder).run()
+        losses = {n: [row[n] for row in place.epochs] for n in ("train_loss", "validation_loss")}
+        validation = [float("nan") if v is None else v for v in losses["validation_loss"]]
+        return Fit(losses["train_loss"], validation, place.best_epoch, place.epochs)
 
     def scores(self, model: Model, data: TaskData, split: str) -> np.ndarray:
         """What the model predicts for a split, in the order of its samples."""
         device = self.resolved_device()
-        model.eval()
-        with torch.no_grad():
-            found = [
-                model.predict(model(b.to(device))).float().cpu().numpy()
-                for b in data.batches(split, model, self.batch_size)
-            ]
-        return np.concatenate(found)
+        processes = Processes(device) if launched() else None
+        with self._enough_memory():
+            return scores_of(model, data, split, self.batch_size, device, processes)[0]
 
-    def _epoch(self, model, data, optimiser, device, seed: int, epoch: int) -> float:
-        model.train()
-        total, samples = torch.zeros((), device=device), 0
-        order = seed * 1_000_003 + epoch
-        for batch in data.batches("train", model, self.batch_size, shuffle=True, seed=order):
-            batch = batch.to(device)
-            output = model(batch)
-            main = model.loss(output, batch)
-            optimiser.zero_grad(set_to_none=True)
-            (main + sum(output.losses.values())).backward()
-            if self.clip is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip)
-            optimiser.step()
-            total += main.detach() * batch.samples
-            samples += batch.samples
-        loss = float(total) / samples
-        if not np.isfinite(loss):
-            raise UserError(f"the training loss is {loss} in epoch {epoch + 1}: lower lr, or look for values that are.")
-        return loss
-
-    def _validation_loss(self, model, data, device) -> float:
-        model.eval()
-        total, samples = torch.zeros((), device=device), 0
-        with torch.no_grad():
-            for batch in data.batches("validation", model, self.batch_size):
-                batch = batch.to(device)
-                total += model.loss(model(batch), batch) * batch.samples
-                samples += batch.samples
-        return float(total) / samples if samples else float("nan")
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) and not LACK.search(str(error)):
+                raise
+            half = max(self.batch_size // 2, 1)
+            raise UserError(
+                f"out of memory with batch_size={self.batch_size}: try batch_size={half} "
+                f"(with accumulate={2 * self.accumulate} the steps stay the same), or a smaller model."
+            ) from error

@@ -1,0 +1,1 @@
+"""A model for zoo in a package of its own."""

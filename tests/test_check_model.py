@@ -1,0 +1,246 @@
+"""The conformance kit for models: everything registered passes it, and whatever is broken is named."""
+
+import json
+
+import broken_models as broken
+import pytest
+import torch
+
+import zoo
+from zoo import cli
+from zoo.registry import UserError, models, parameters_of
+from zoo.testing import Report, check_model
+from zoo.testing._model import CHECKS, NEVER_WAIVED
+from zoo.testing._patients import CODES, FabricatedTask, patients
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_every_registered_model_passes(name):
+    report = check_model(name)
+    assert report.passed, str(report)
+
+
+def test_every_model_that_can_read_a_grid_passes_with_it():
+    reading = [n for n in zoo.list_models() if "grid" in parameters_of(models.get(n))]
+    assert reading
+    for name in reading:
+        report = check_model(name, grid=True)
+        assert report.passed, str(report)
+
+
+BROKEN = {
+    "batch_independence": [broken.PaddingLeak, broken.BatchStatistics, broken.Neighbour],
+    "uses_inputs": [broken.IgnoredInput, broken.Presence],
+    "gradients": [broken.UnusedParameter, broken.Detached],
+    "seed": [broken.Nondeterministic, broken.FitsByChance],
+    "state": [broken.StateKept, broken.Remembers],
+    "label": [broken.LooksAtLabel, broken.LooksAtSubject],
+    "future": [broken.LooksAhead, broken.LooksAheadByTime],
+    "save_load": [broken.LosesWeights, broken.NotPersistent, broken.ForgetsItsFit],
+    "empty_history": [broken.EmptyHistory],
+    "missing_concept": [broken.MissingConcept, broken.AllAbsent],
+    "single_sample": [broken.SingleSample],
+    "code_order": [broken.CodeOrder],
+    "bf16": [broken.OverflowsInHalf],
+    "overfits": [broken.CannotFit],
+    "output_shape": [broken.OneLogitTooMany],
+    "loss_finite": [broken.LossPerSample],
+    "hyperparameters": [broken.NoDefault, broken.AnyHyperparameter],
+}
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Registers a model for this test alone, and gives its name."""
+    monkeypatch.setattr(models, "_entries", dict(models._entries))
+
+    def register(thing, **facts):
+        return models.register("checked here", **{**broken.FACTS, **facts})(thing).registered_name
+
+    return register
+
+
+@pytest.mark.parametrize(
+    ("check", "thing"),
+    [(c, t) for c, things in BROKEN.items() for t in things],
+    ids=lambda x: getattr(x, "__name__", x),
+)
+def test_a_broken_model_is_named_for_its_fault_alone(registered, check, thing):
+    report = check_model(registered(thing))
+    assert report.failures == [check], str(report)
+    assert report.details[check]
+
+
+def test_noise_in_evaluation_is_named(registered):
+    report = check_model(registered(broken.NoiseInEvaluation))
+    assert set(report.failures) == {"batch_independence", "state"}, str(report)
+
+
+@pytest.mark.parametrize("thing", [broken.Sound, broken.SoundEstimator])
+def test_a_sound_model_passes(registered, thing):
+    report = check_model(registered(thing))
+    assert report.passed, str(report)
+    assert isinstance(report, Report)
+
+
+def test_every_check_has_a_broken_model():
+    assert set(BROKEN) - {"hyperparameters"} == set(CHECKS)
+
+
+def test_a_sound_model_passes_for_every_kind(registered):
+    kinds = {"binary", "multiclass", "multilabel", "regression"}
+    report = check_model(registered(broken.Sound, kinds=kinds, uses=set(CODES)))
+    assert report.passed, str(report)
+
+
+def test_the_kind_that_fails_is_named(registered):
+    class OnlyBinary(broken.Sound):
+        def outputs(self, spec):
+            return 1
+
+    report = check_model(registered(OnlyBinary, kinds={"binary", "multiclass"}))
+    assert "multiclass: " in str(report)
+    assert "binary: " not in str(report)
+
+
+# Waivers
+
+
+def test_a_check_can_be_waived_with_a_reason_that_the_report_says(registered):
+    reason = "positions are part of the input"
+    report = check_model(registered(broken.CodeOrder, waives={"code_order": reason}))
+    assert report.passed, str(report)
+    assert f"code_order: waived: {reason}" in str(report)
+
+
+@pytest.mark.parametrize("check", NEVER_WAIVED)
+def test_what_a_result_rests_on_cannot_be_waived(registered, check):
+    report = check_model(registered(broken.LooksAhead, waives={check: "we would rather not"}))
+    assert report.failures == ["declaration"]
+    assert f"{check} cannot be waived" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("waives", "said"),
+    [
+        ({"gradient": "a typing error"}, "none of"),
+        ({"code_order": " "}, "no reason"),
+        ({"code_order": None}, "no reason"),
+    ],
+)
+def test_a_waiver_that_makes_no_sense_is_named(registered, waives, said):
+    report = check_model(registered(broken.Sound, waives=waives))
+    assert report.failures == ["declaration"]
+    assert said in report.details["declaration"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"kinds": set()}, "kinds are not registered"),
+        ({"kinds": {"boolean"}}, "'boolean' is none of"),
+        ({"uses": {"genome"}}, "'genome', which is none of"),
+        ({"needs": {"gene"}}, "'gene', which is none of"),
+    ],
+)
+def test_a_declaration_that_makes_no_sense_is_named(registered, facts, said):
+    report = check_model(registered(broken.Sound, **facts))
+    assert report.failures == ["declaration"]
+    assert said in report.details["declaration"]
+
+
+# The patients
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression"])
+def test_fabricated_patients_have_something_of_everything(kind):
+    task = FabricatedTask(kind, tuple(CODES))
+    batch = task.batch(task.rows(0, 96))
+    assert batch.samples == 96
+    for concept in CODES:
+        events = batch[concept]
+        assert (events.lengths == 0).any()
+        assert (events.lengths > 1).any()
+        assert int(events.ids.max()) < task.spec.size(concept)
+        assert (events.ids == 1).any()
+        assert int(events.offsets[-1]) == len(events.ids)
+    assert {len(p.visits) for p in patients()} == {1, 2, 3, 4}
+    label = batch.label.double()
+    assert (label.std(dim=0) > 0.3).all()
+
+
+def test_a_label_concept_of_the_target_visit_is_withheld():
+    task = FabricatedTask("multilabel", tuple(CODES))
+    batch = task.batch(task.rows(0, 64))
+    own = batch.row_offsets[1:] - 1
+    assert task.spec.label_concepts == {"drug"}
+    assert not batch["drug"].lengths[own].any()
+    assert batch["diagnosis"].lengths[own].any()
+
+
+# From the command line
+
+
+def test_the_command_checks_a_model_in_a_process_of_its_own(zoo_command, tmp_path):
+    done = zoo_command("check", "mlp", "--set", "model.dim=8", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout.splitlines()[-1])
+    assert facts["passed"] is True
+    assert facts["failures"] == []
+    assert set(CHECKS) <= set(facts["checks"])
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs ``zoo check`` in this process; gives exit status, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["zoo", "check", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_the_command_says_that_all_is_well(command, registered):
+    status, out, _ = command(registered(broken.Sound))
+    assert not status
+    assert "model 'checked here': all checks passed" in out
+
+
+def test_a_model_that_fails_ends_with_status_1_and_the_names(command, registered):
+    status, out, _ = command(registered(broken.LooksAtLabel))
+    assert status == 1
+    assert "FAILED label" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["gruu"], "did you mean 'gru'"),
+        (["gru", "--set", "model.dimm=8"], "no parameter 'dimm'"),
+        (["gru", "--set", "task.days=8"], "has no effect here"),
+    ],
+)
+def test_a_mistake_ends_with_status_2(command, arguments, said):
+    status, _, error = command(*arguments)
+    assert status == 2
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_an_unknown_name_and_hyperparameter_are_errors():
+    with pytest.raises(UserError, match="did you mean"):
+        check_model("gruu")
+    with pytest.raises(UserError, match="no parameter 'dimm'"):
+        check_model("gru", dimm=8)
+
+
+def test_a_check_leaves_random_numbers_and_threads_alone(registered):
+    torch.manual_seed(5)
+    expected, threads = torch.rand(3), torch.get_num_threads()
+    torch.manual_seed(5)
+    check_model(registered(broken.CannotFit))
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads

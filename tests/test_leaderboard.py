@@ -1,0 +1,433 @@
+"""The leaderboard, as a person uses it: runs in processes of their own, tables, tests, and the page in a browser."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from filelock import FileLock
+
+from zoo.leaderboard import leaderboard
+from zoo.metrics import auprc, evaluate
+from zoo.registry import UserError
+from zoo.reporting import _board, _board_tables, _charts, _page
+
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "leaderboard.py"
+SMALL = ("--set", "data.patients=100", "--set", "trainer.max_epochs=2", "--set", "model.dim=8")
+CRASHING = '''
+import os, signal, torch
+from zoo import register_model
+from zoo.models import Model
+
+@register_model("crashing", paper="", uses={"diagnosis"}, kinds={"binary"})
+class Crashing(Model):
+    """Ends its process."""
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+    def forward(self, batch):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+@register_model("raising", paper="", uses={"diagnosis"}, kinds={"binary"})
+class Raising(Crashing):
+    """Cannot be trained."""
+    def forward(self, batch):
+        raise RuntimeError("no <b>forward</b> | here")
+'''
+POINTS = "[zoo.models]\ncrashing = crashing_models\nraising = crashing_models\n"
+
+
+@pytest.fixture(scope="module")
+def crashing(tmp_path_factory) -> Path:
+    """A folder with an installed package whose models fail."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "crashing_models.py").write_text(CRASHING)
+    facts = folder / "crashing_models-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: crashing-models\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(POINTS)
+    return folder
+
+
+def run_script(out, *arguments, path="", script=(str(SCRIPT),)):
+    return subprocess.run(
+        [sys.executable, *script, *arguments, "--dataset", "synthetic", "--out", str(out), *SMALL],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(path)},
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, crashing):
+    """A leaderboard of two models that work and two that do not; gives its folder and what the process printed."""
+    out = tmp_path_factory.mktemp("board") / "out"
+    models = ("raising", "crashing", "logistic_regression", "gru")
+    done = run_script(out, "--tasks", "readmission", "--models", *models, "--seeds", "1", "--jobs", "2", path=crashing)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_a_failed_run_is_recorded_with_its_reason_and_takes_no_other_with_it(made):
+    out, done = made
+    task = json.loads((out / "leaderboard.json").read_text())["tasks"][0]
+    assert {e["model"]: e["seeds"] for e in task["entries"]} == {"gru": [0], "logistic_regression": [0]}
+    reasons = {f["model"]: f["reason"] for f in task["failed"]}
+    assert reasons["raising"] == "RuntimeError: no <b>forward</b> | here"
+    assert "SIGKILL" in reasons["crashing"]
+    assert "&lt;b>forward" in done.stdout
+    table = pd.read_csv(out / "leaderboard.csv")
+    assert set(table.model[table.reason.fillna("").str.contains("SIGKILL")]) == {"crashing"}
+
+
+def test_values_are_those_of_the_runs_and_intervals_those_of_their_test_predictions(made):
+    out, _ = made
+    for entry in json.loads((out / "leaderboard.json").read_text())["tasks"][0]["entries"]:
+        folder = out / entry["folders"][0]
+        result = json.loads((folder / "result.json").read_text())
+        table = pd.read_parquet(folder / "predictions.parquet")
+        assert len(table) == result["sizes"]["test"]
+        own = evaluate("binary", table.label, table.score, table.subject_id, resamples=1000)
+        for name, found in entry["metrics"].items():
+            assert found["value"] == pytest.approx(result["metrics"][name]["value"], abs=1e-6)
+            assert (found["low"], found["high"]) == pytest.approx((own[name].low, own[name].high))
+
+
+def test_it_goes_on_where_it_was_stopped(made, crashing):
+    out, _ = made
+    kept, killed = (out / "runs" / "readmission" / m / "seed0" for m in ("gru", "logistic_regression"))
+    before = {p: p.stat().st_mtime_ns for p in kept.iterdir()}
+    (killed / "predictions.parquet").unlink()
+    (killed / "result.json").unlink()
+    models = "logistic_regression,gru"
+    done = run_script(
+        out, "leaderboard", "--tasks", "readmission", "--models", models, "--seeds", "1", script=("-m", "zoo.cli")
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == ["readmission logistic_regression seed 0: done"]
+    assert {p: p.stat().st_mtime_ns for p in kept.iterdir()} == before
+    assert (killed / "result.json").exists()
+
+
+def test_a_leaderboard_that_is_killed_leaves_no_process_and_loses_nothing(tmp_path):
+    out = tmp_path / "out"
+    arguments = [
+        "--tasks",
+        "readmission",
+        "--models",
+        "gru",
+        "--seeds",
+        "1",
+        "--dataset",
+        "synthetic",
+        "--out",
+        str(out),
+    ]
+    slow = ["--set", "trainer.max_epochs=5000", "--set", "trainer.patience=5000", "--set", "data.patients=100"]
+    parent = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments, *slow], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    config = out / "runs" / "readmission" / "gru" / "seed0" / "config.json"
+    assert within(120, config.exists)
+    [child] = children(parent.pid)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert within(30, lambda: not alive(child))
+    assert not (config.parent / "result.json").exists()
+
+
+def within(seconds: float, holds) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task")
+    if not tasks.is_dir():
+        pytest.skip("this system has no /proc to find child processes in")
+    return [int(c) for t in tasks.iterdir() for c in (t / "children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_another_leaderboard_in_the_same_folder_is_an_error(made):
+    with pytest.raises(UserError, match=r"differs in settings"):
+        leaderboard("synthetic", ["readmission"], ["gru"], out=made[0], settings={"data.patients": 120})
+
+
+def test_two_leaderboards_do_not_work_in_one_folder_at_a_time(tmp_path):
+    with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="another leaderboard is at work"):
+        leaderboard("synthetic", ["readmission"], ["gru"], out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"tasks": ["readmision"]}, "did you mean 'readmission'"),
+        ({"models": ["grru"]}, "did you mean 'gru'"),
+        ({"models": []}, "name at least one of the models"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"settings": {"task.dayz": 3}}, "did you mean 'days'"),
+        ({"metric": "auroc_macro"}, "metric 'auroc_macro' is none"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_run(arguments, words, tmp_path):
+    usual = {"dataset": "synthetic", "tasks": ["readmission"], "models": ["gru"], "out": tmp_path / "out"}
+    with pytest.raises(UserError, match=words):
+        leaderboard(**{**usual, **arguments})
+    assert not (tmp_path / "out").exists()
+
+
+# Statistics
+
+
+def outcomes(folder: Path, scores: dict[str, list[np.ndarray]], label: np.ndarray, subject: np.ndarray) -> list[dict]:
+    """Finished runs of models with these scores, one array a seed."""
+    found = []
+    for model, seeds in scores.items():
+        for seed, score in enumerate(seeds):
+            place = folder / model / f"seed{seed}"
+            place.mkdir(parents=True)
+            facts = {"dataset": "d", "task": "t", "model": model, "seed": seed, "metrics": {"auroc": {}, "auprc": {}}}
+            facts |= {
+                "attrition": [],
+                "config": {},
+                "versions": {},
+                "data_key": "",
+                "sizes": {},
+                "times": {"train": 1.0},
+            }
+            (place / "result.json").write_text(json.dumps(facts))
+            table = pd.DataFrame(
+                {"subject_id": subject, "visit_id": np.arange(len(label)), "label": label, "score": score}
+            )
+            table["prediction_time"] = pd.Timestamp("2100-01-01")
+            table.to_parquet(place / "predictions.parquet")
+            found.append({"task": "t", "kind": "binary", "model": model, "seed": seed, "folder": place, "reason": None})
+            found[-1]["predictions"] = place / "predictions.parquet"
+    return found
+
+
+@pytest.fixture
+def simulated(tmp_path):
+    """A good, a bad, and an equal-to-good model on 400 samples of 150 subjects, under three seeds."""
+    random = np.random.default_rng(1)
+    subject = np.sort(random.integers(0, 150, 400))
+    label = random.random(400) < 0.4
+    noise = [random.normal(size=400) for _ in range(6)]
+
+    def scores(strength, noises):
+        return [1 / (1 + np.exp(-(strength * label + n))) for n in noises]
+
+    models = {"bad": scores(0.2, noise[:3]), "good": scores(2, noise[3:]), "same": scores(2, noise[3:])}
+    return outcomes(tmp_path, models, label, subject)
+
+
+def test_ranks_and_tests_against_the_best(simulated):
+    [task] = _board.board("d", simulated, {}, 3, 500, None).tasks
+    assert [(e.model, e.rank) for e in task.entries] == [("good", 1), ("same", 1), ("bad", 3)]
+    best, same, bad = task.entries
+    assert best.difference is None
+    assert same.difference["value"] == 0
+    assert same.difference["p_holm"] > 0.3
+    assert bad.difference["p"] == pytest.approx(2 / 501)
+    assert bad.difference["p_holm"] == pytest.approx(2 * bad.difference["p"])
+    assert 0 < bad.difference["low"] < bad.difference["value"] < bad.difference["high"]
+
+
+def test_the_interval_is_over_seeds_as_well_as_subjects(simulated):
+    [task] = _board.board("d", simulated, {}, 3, 500, None).tasks
+    [one] = _board.board("d", [o for o in simulated if o["seed"] == 0], {}, 1, 500, None).tasks
+    three, alone = (next(e for e in t.entries if e.model == "bad").metrics["auroc"] for t in (task, one))
+    assert alone["sd"] is None
+    assert three["sd"] > 0
+    points = [evaluate_auroc(o) for o in simulated if o["model"] == "bad"]
+    assert three["value"] == pytest.approx(np.mean(points))
+    assert three["low"] < min(points) or three["high"] > max(points)
+
+
+def evaluate_auroc(outcome: dict) -> float:
+    table = pd.read_parquet(outcome["predictions"])
+    return evaluate("binary", table.label, table.score, table.subject_id, resamples=0)["auroc"].value
+
+
+def test_a_run_on_other_samples_is_not_compared(simulated):
+    path = simulated[-1]["predictions"]
+    pd.read_parquet(path).assign(visit_id=7).to_parquet(path)
+    [task] = _board.board("d", simulated, {}, 3, 50, None).tasks
+    [failed] = task.failed
+    assert "other samples" in failed["reason"]
+    assert {e.model: len(e.seeds) for e in task.entries} == {"good": 3, "same": 2, "bad": 3}
+
+
+def test_p_has_the_level_it_claims_where_models_do_not_differ():
+    random = np.random.default_rng(0)
+    # The bootstrap distribution of a mean difference of 0 around its estimate.
+    p = [_board.p_value(random.normal(random.normal(), 1, 400)) for _ in range(400)]
+    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.03)
+
+
+def test_holm_never_lowers_p_and_keeps_its_order():
+    p = np.random.default_rng(0).random(8)
+    corrected = np.array(_board.holm(p))
+    assert (corrected >= p).all()
+    assert (np.diff(corrected[np.argsort(p)]) >= 0).all()
+
+
+def test_mean_rank_is_over_models_that_are_in_every_task():
+    def task(name, order):
+        entries = [_board.Entry(m, [0], {}, [], rank=i + 1) for i, m in enumerate(order)]
+        return _board.TaskBoard(name, "binary", "auroc", 1, 1, {}, entries, [])
+
+    found = _board._overall([task("a", ["x", "y", "z"]), task("b", ["z", "x"])])
+    assert found == [{"model": "x", "mean_rank": 1.5}, {"model": "z", "mean_rank": 1.5}]
+
+
+def test_markdown_cannot_be_broken_by_a_name():
+    failed = [{"model": "a|b", "seed": 0, "reason": "<script>\n| x"}]
+    board = _board.Board("d", 1, 10, {}, [_board.TaskBoard("t", "binary", None, 0, 0, {}, [], failed)])
+    assert "| a\\|b | 0 | &lt;script> \\| x |" in _board_tables.markdown(board)
+
+
+# The page
+
+HOSTILE = "<script>document.title = 'taken'</script><b>bold</b>"
+PROBE = """
+const page = document.querySelector("iframe").contentDocument;
+const view = page.defaultView;
+const table = page.querySelectorAll("table.sortable")[0];
+const press = (text) => [...table.tHead.querySelectorAll("button")].find((b) => b.textContent === text).click();
+const column = (number) => [...table.tBodies[0].rows].map((row) => row.cells[number].firstChild?.data ?? "");
+const found = { orders: [column(1)] };
+for (const text of ["auroc", "auroc", "model"]) { press(text); found.orders.push(column(1)); }
+found.sorted = table.tHead.querySelectorAll("[aria-sort]").length;
+found.width = page.documentElement.scrollWidth;
+found.loaded = view.performance.getEntriesByType("resource").length;
+found.scripts = page.querySelectorAll("script").length;
+found.bold = page.querySelectorAll("b").length;
+found.charts = page.querySelectorAll("svg[role=img]").length;
+found.flat = [...page.querySelectorAll("svg[role=img]")].filter((s) => s.getBoundingClientRect().height < 50).length;
+found.colours = ["color", "backgroundColor"].map((n) => view.getComputedStyle(page.body)[n]);
+document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
+"""
+
+
+def in_browser(page: str, tmp_path: Path, *options: str) -> dict:
+    """What a browser of the width of a phone makes of a page: the probe's findings."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no Chromium to open the page with: install the package chromium")
+    frame = f'<iframe style="border:0;width:390px;height:800px" srcdoc="{escape(page)}"></iframe>'
+    host = f'<meta charset="utf-8"><body>{frame}<script>window.onload = () => {{{PROBE}}}</script>'
+    (tmp_path / "host.html").write_text(host, encoding="utf-8")
+    quiet = ["gpu", "quic", "background-networking", "component-update", "sync"]
+    done = subprocess.run(
+        [
+            *(browser, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{q}" for q in quiet), *options),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+            (tmp_path / "host.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    told = re.search("FOUND(.*)END", done.stdout)
+    assert told, done.stderr[-2000:]
+    return json.loads(told[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+
+@pytest.fixture
+def page(simulated) -> str:
+    failed = {"task": "t", "kind": "binary", "model": HOSTILE, "seed": 0, "folder": None, "reason": HOSTILE}
+    (Path(simulated[0]["folder"]) / "losses.json").write_text('{"train": [1.0, 0.5], "validation": [1.1, null]}')
+    return _page.page(_board.board("d", [*simulated, failed], {"model.dim": HOSTILE}, 3, 50, None))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_works_in_a_browser(page, scheme, tmp_path):
+    option = f"--blink-settings=preferredColorScheme={('dark', 'light').index(scheme)}"
+    found = in_browser(page, tmp_path, option)
+    as_ranked, best_first, worst_first, by_name = found["orders"]
+    assert as_ranked == best_first == ["good", "same", "bad"]
+    assert worst_first[0] == "bad"
+    assert by_name == ["bad", "good", "same"]
+    assert found["sorted"] == 1
+    assert found["width"] <= 390
+    assert found["loaded"] == 0
+    assert (found["scripts"], found["bold"]) == (1, 0)
+    assert (found["charts"], found["flat"]) == (4, 0)
+    ink, ground = (luminance(c) for c in found["colours"])
+    assert (ink > ground) == (scheme == "dark")
+    assert (max(ink, ground) + 0.05) / (min(ink, ground) + 0.05) > 7  # WCAG 2.1, enhanced contrast
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of a CSS colour (WCAG 2.1)."""
+    parts = np.array([int(n) for n in re.findall(r"\d+", colour)[:3]]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_the_page_needs_nothing_else_and_shows_text_as_text(page):
+    assert re.findall(r"(?:src|href)=|url\(|@import|https?:", page) == []
+    assert HOSTILE not in page
+    assert page.count(escape(HOSTILE)) >= 3
+
+
+def test_the_steps_of_the_curve_have_the_area_that_the_table_says():
+    random = np.random.default_rng(3)
+    label, score = random.random(90) < 0.3, np.round(random.random(90), 1)
+    recall, precision = _page.precision_recall(label, score)
+    assert np.diff(recall) @ precision[1:] == pytest.approx(auprc(label, score))
+    long_label, long_score = random.random(9000) < 0.3, random.random(9000)
+    assert len(_page.precision_recall(long_label, long_score)[0]) <= _page.POINTS + 1
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.9), (-3, 4000), (0.5, 0.5), (0.81231, 0.81239)])
+def test_an_axis_holds_its_values_with_a_few_round_ticks(low, high):
+    first, last, ticks = _charts._scale(low, high)
+    assert first <= low <= high <= last
+    assert 2 <= len(ticks) <= 8
+
+
+def board_of(parameters: dict, task: str = "mortality") -> _board.TaskBoard:
+    return _board.TaskBoard(task, "binary", "auroc", 1, 1, parameters, [], [])
+
+
+def test_published_results_are_shown_only_for_the_same_question():
+    ours = {"hours": 24.0, "unit": "stay", "target": "stay"}
+    shown = _page.published("mimic4", board_of(ours))
+    assert {r["model"] for r in shown} >= {"LGBM", "GRU"}
+    assert all(r["source"] and r["protocol"] and r["data"] for r in shown)
+    assert all(0 < float(r["value"]) < 1 for r in shown)
+    assert _page.published("synthetic", board_of(ours)) == []
+    assert _page.published("mimic4", board_of({**ours, "hours": 48})) == []
+
+
+def test_published_results_are_in_no_table_with_ranks():
+    parts = list(
+        _page._context(_page.published("mimic3", board_of({"days": 30, "unit": "visit"}, "readmission")), board_of({}))
+    )
+    assert "Context only" in parts[1]
+    assert "rank</button>" not in "".join(parts)

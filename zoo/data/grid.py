@@ -1,0 +1,259 @@
+"""Labs and vitals on a regular grid: one row of steps a sample, with what was last known of each variable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from zoo.data.batch import Batch
+from zoo.data.spec import Spec
+from zoo.registry import UserError
+
+CONCEPTS = ("lab", "vital")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Steps of equal length, for each sample the oldest first and its prediction time at the end of the last one.
+
+    Attributes:
+        value: (samples, steps, variables) float32, the last standardised value so far; 0, which is the mean in
+            training, before the first one.
+        observed: (samples, steps, variables) bool, whether the step itself has a value.
+        since: (samples, steps, variables) float32, hours from the last value to the step's end; where there has been
+            none, from the start of the first visit that is looked at.
+        mask: (samples, steps) bool, which steps are real; each sample has at least one, and padding comes after them.
+        until: (samples, steps) float32, hours from the step's end to the prediction time; 0 at the last real step.
+
+    All but ``mask`` are 0 in padding.
+    """
+
+    value: Tensor
+    observed: Tensor
+    since: Tensor
+    mask: Tensor
+    until: Tensor
+
+    @property
+    def variables(self) -> int:
+        """How many variables there are."""
+        return self.value.shape[2]
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """(samples,) how many real steps each sample has."""
+        return self.mask.sum(dim=1)
+
+    @cached_property
+    def interval(self) -> Tensor:
+        """(samples, steps) float32, hours from the end of the step before; 0 at the first step and in padding."""
+        interval = torch.zeros_like(self.until)
+        interval[:, 1:] = (self.until[:, :-1] - self.until[:, 1:]).clamp(min=0) * self.mask[:, 1:]
+        return interval
+
+    def features(self) -> Tensor:
+        """(samples, steps, variables, 3) float32: value, whether observed, and log(1 + hours since the last value)."""
+        return torch.stack([self.value, self.observed.to(self.value.dtype), torch.log1p(self.since)], dim=-1)
+
+    def at_last(self, states: Tensor) -> Tensor:
+        """Pick (samples, ...) out of (samples, steps, ...): each sample at its last real step."""
+        return states[torch.arange(len(states), device=states.device), self.lengths - 1]
+
+
+def grid_variables(spec: Spec) -> dict[str, int]:
+    """How many variables each concept with values brings, in the order in which `make_grid` lays them out."""
+    return {c: len(spec.vocabularies[c].codes) for c in CONCEPTS if c in spec.vocabularies}
+
+
+def make_grid(
+    batch: Batch,
+    variables: Mapping[str, int],
+    *,
+    step_hours: float = 1.0,
+    max_steps: int | None = None,
+    history: bool = False,
+    only_observed: bool = False,
+) -> Grid:
+    """Lay the labs and vitals of a batch out on a regular grid.
+
+    Step ``k`` of a visit holds what became known from ``k * step_hours`` hours after the visit's start on, and before
+    the next step. What was known before the start (in an emergency department) is in the first step, what became known
+    at the prediction time in the last, and nothing later than it is in any (to the precision of float32). Of several
+    values in a step the latest counts, and of several at one moment the greatest, so that their order does not matter.
+    Events without a value, and variables that training has not seen, are left out.
+
+    Args:
+        batch: with the concepts of ``variables``.
+        variables: concept to how many variables it has; see `grid_variables`. They follow one another; without any
+            there is one that is never observed.
+        step_hours: the length of a step.
+        max_steps: keep the newest so many steps of a sample; None keeps all. What was last known before them is still
+            filled in.
+        history: steps of the earlier visits come before those of the sample's own, without steps for the time between
+            visits; an earlier visit ends with the step of its last value. Otherwise the own visit alone is looked at.
+        only_observed: leave out steps without any value, but for the last one; the intervals between the steps are
+            then those between observations.
+
+    Raises:
+        UserError: ``step_hours`` or ``max_steps`` is not above 0.
+    """
+    if not 0 < step_hours < float("inf"):
+        raise UserError(f"step_hours={step_hours!r} must be a number above 0.")
+    if max_steps is not None and max_steps < 1:
+        raise UserError(f"max_steps={max_steps!r} must be at least 1.")
+    pairs = _Pairs.of(batch, history)
+    events = _Events.of(batch, variables, pairs, step_hours)
+    steps = _Steps.of(batch, pairs, events, step_hours, only_observed, max_steps)
+    return _fill(batch, pairs, events, steps, max(sum(variables.values()), 1))
+
+
+def _spans(start: Tensor, length: Tensor) -> Tensor:
+    """The places ``start[i], ..., start[i] + length[i] - 1`` of all spans, one after the other."""
+    shift = start - length.cumsum(0) + length
+    return torch.repeat_interleave(shift, length) + torch.arange(int(length.sum()), device=start.device)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Samples with the visits that each looks at, the own one last."""
+
+    sample: Tensor  # (pairs,)
+    visit: Tensor  # (pairs,)
+    own: Tensor  # (samples,) the pair of each sample's own visit
+    hours: Tensor  # (pairs,) float64, from the visit's start to the prediction time
+
+    @classmethod
+    def of(cls, batch: Batch, history: bool) -> _Pairs:
+        first = batch.row_offsets[batch.sample_row]
+        own = first + batch.sample_visit
+        count = batch.sample_visit + 1 if history else torch.ones_like(own)
+        sample = torch.repeat_interleave(count)
+        visit = _spans(own + 1 - count, count)
+        hours = batch.sample_time[sample] - batch.visit_start[visit]
+        return cls(sample, visit, count.cumsum(0) - 1, hours)
+
+
+@dataclass(frozen=True)
+class _Events:
+    """Values that the samples may see, those of all concepts one after the other."""
+
+    pair: Tensor  # (events,)
+    variable: Tensor  # (events,) from 0, over all concepts
+    value: Tensor  # (events,)
+    time: Tensor  # (events,) float64, hours since the start of the event's visit
+    step: Tensor  # (events,) in which step of the visit
+
+    @classmethod
+    def of(cls, batch: Batch, variables: Mapping[str, int], pairs: _Pairs, step_hours: float) -> _Events:
+        # one float32 more than the limit, since time was rounded on another way
+        limit = torch.nextafter(pairs.hours.float(), torch.full_like(pairs.hours, torch.inf, dtype=torch.float32))
+        empty = pairs.visit[:0]
+        parts = [(empty, empty, limit[:0], limit[:0])]
+        before = 0
+        for concept, size in variables.items():
+            events = batch[concept]
+            length = events.lengths[pairs.visit]
+            pair = torch.repeat_interleave(length)
+            place = _spans(events.offsets[pairs.visit], length)
+            variable, value, time = (getattr(events, n)[place] for n in ("variable", "value", "time"))
+            seen = (variable >= 2) & (variable < 2 + size) & ~value.isnan() & (time <= limit[pair])
+            parts.append((pair[seen], variable[seen] - 2 + before, value[seen], time[seen]))
+            before += size
+        pair, variable, value, time = (torch.cat(p) for p in zip(*parts, strict=True))
+        time = torch.minimum(time.double(), pairs.hours[pair])
+        step = torch.div(time, step_hours, rounding_mode="floor").clamp(min=0).long()
+        last_of_own = (_steps_until(pairs.hours, step_hours) - 1)[pair]
+        return cls(pair, variable, value, time, torch.minimum(step, last_of_own))
+
+
+def _steps_until(hours: Tensor, step_hours: float) -> Tensor:
+    # a difference of two moments that is meant to be 48 hours may be a little more
+    return (hours / step_hours - 1e-6).ceil().clamp(min=1).long()
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The steps that are kept: where each is laid, and when it ends."""
+
+    sample: Tensor  # (kept,)
+    position: Tensor  # (kept,) from 1; 0 is for what was known before
+    until: Tensor  # (kept,) float64, hours from its end to the prediction time
+    of_event: Tensor  # (events,) the position of each event's step
+    number: Tensor  # (events,) the number of each event's step among all, kept or not
+    longest: int
+
+    @classmethod
+    def of(
+        cls,
+        batch: Batch,
+        pairs: _Pairs,
+        events: _Events,
+        step_hours: float,
+        only_observed: bool,
+        max_steps: int | None,
+    ) -> _Steps:
+        count = torch.zeros_like(pairs.visit).scatter_reduce(0, events.pair, events.step + 1, "amax")
+        count[pairs.own] = _steps_until(pairs.hours[pairs.own], step_hours)
+        behind = count.cumsum(0)
+        before = behind - count
+        pair = torch.repeat_interleave(count)
+        number = torch.arange(len(pair), device=pair.device) - before[pair]
+        flat = before[events.pair] + events.step
+        kept = torch.ones_like(pair, dtype=torch.bool)
+        if only_observed:
+            kept = torch.zeros_like(kept)
+            kept[flat] = True
+            kept[behind[pairs.own] - 1] = True
+        rank = kept.long().cumsum(0)  # from 1, over all samples
+        last = rank[behind[pairs.own] - 1]
+        sizes = torch.diff(last, prepend=last.new_zeros(1))
+        dropped = (sizes - max_steps).clamp(min=0) if max_steps is not None else torch.zeros_like(sizes)
+        sample = pairs.sample[pair]
+        position = (rank - (last - sizes + dropped)[sample]).clamp(min=0)
+        kept &= position > 0
+        until = (pairs.hours[pair] - (number + 1) * step_hours).clamp(min=0)
+        longest = int((sizes - dropped).max()) if len(sizes) else 0
+        return cls(sample[kept], position[kept], until[kept], position[flat], flat, longest)
+
+
+def _fill(batch: Batch, pairs: _Pairs, events: _Events, steps: _Steps, variables: int) -> Grid:
+    samples, columns = batch.samples, steps.longest + 1
+    device = batch.sample_row.device
+    mask = torch.zeros(samples, columns, dtype=torch.bool, device=device)
+    mask[steps.sample, steps.position] = True
+    until = torch.zeros(samples, columns, dtype=torch.float64, device=device)
+    until[steps.sample, steps.position] = steps.until
+
+    cell = (pairs.sample[events.pair] * columns + steps.of_event) * variables + events.variable
+    cells = samples * columns * variables
+    # of the values in a cell the one of the last step (several steps share the place for what was known before), in it
+    # the latest, and among those the greatest
+    number = torch.full((cells,), -1, device=device).scatter_reduce(0, cell, steps.number, "amax")
+    last = steps.number == number[cell]
+    cell, value, ago = cell[last], events.value[last], (pairs.hours[events.pair] - events.time)[last]
+    nearest = torch.full((cells,), torch.inf, dtype=torch.float64, device=device)
+    nearest = nearest.scatter_reduce(0, cell, ago, "amin")
+    latest = ago == nearest[cell]
+    value = torch.full((cells,), -torch.inf, device=device).scatter_reduce(0, cell[latest], value[latest], "amax")
+
+    shape = (samples, columns, variables)
+    nearest, value = nearest.view(shape), value.view(shape)
+    observed = nearest.isfinite()
+    place = torch.arange(columns, device=device)[:, None]
+    source = torch.where(observed, place, -1).cummax(dim=1).values
+    known = (source >= 0) & mask[:, :, None]
+    source = source.clamp(min=0)
+    value = torch.where(known, value.gather(1, source), 0.0)
+    longest_ago = pairs.hours[_first_pairs(pairs)].clamp(min=0)
+    ago = torch.where(known, nearest.gather(1, source), longest_ago[:, None, None])
+    since = (ago - until[:, :, None]).clamp(min=0) * mask[:, :, None]
+    return Grid(value[:, 1:], (observed & known)[:, 1:], since[:, 1:].float(), mask[:, 1:], until[:, 1:].float())
+
+
+def _first_pairs(pairs: _Pairs) -> Tensor:
+    """(samples,) the pair of the first visit that each sample looks at."""
+    return torch.cat([pairs.own.new_zeros(1), pairs.own[:-1] + 1])[: len(pairs.own)]

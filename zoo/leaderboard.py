@@ -1,0 +1,307 @@
+"""Train every task with every model under several seeds, each run in a process of its own, and report what they found.
+
+The folder of a leaderboard holds ``plan.json`` (what must not change when it is continued), ``runs``, and the tables
+and the page. ``runs/TASK/MODEL/seed0`` is a run folder with, besides what `zoo.train` writes, the test predictions
+(``predictions.parquet``); beside it lie ``seed0.log``, what the process printed, and ``seed0.failed.json`` if it
+failed. A run counts as finished when ``result.json`` and the predictions are there, and is never run again; all others
+are run, those that were killed or have failed among them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo import registry
+from zoo.registry import UserError, check_parameters, nearest, parameters_of
+from zoo.result import FILE, write_json
+
+if TYPE_CHECKING:
+    from zoo.reporting._board import Board
+
+PLAN, PREDICTIONS = "plan.json", "predictions.parquet"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One run of a leaderboard.
+
+    Attributes:
+        task, model, seed: what is run.
+        folder: the run folder.
+        settings: dotted settings, those of other tasks and models left out.
+    """
+
+    task: str
+    model: str
+    seed: int
+    folder: Path
+    settings: Mapping[str, object]
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def failure(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.failed.json")
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / FILE).exists() and (self.folder / PREDICTIONS).exists()
+
+
+def leaderboard(
+    dataset: str,
+    tasks: Sequence[str],
+    models: Sequence[str],
+    root: str | Path | None = None,
+    *,
+    seeds: int = 3,
+    out: str | Path,
+    jobs: int = 1,
+    settings: Mapping[str, object] | None = None,
+    resamples: int = 1000,
+    metric: str | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Board:
+    """Run what is missing of a leaderboard, and write its tables and its page.
+
+    Args:
+        dataset, tasks, models: registered names.
+        root: the folder with the dataset's tables.
+        seeds: how many: 0, 1, ... of training; the split stays.
+        out: the folder of the leaderboard; the same call goes on where it was stopped.
+        jobs: runs at a time.
+        settings: as of `zoo.run`; one of ``task.`` or ``model.`` goes to those that have such a parameter.
+        resamples: of the bootstrap behind intervals and tests.
+        metric: what ranks; the first of the kind by default (see `zoo.reporting._board`).
+        report: is told a line about each run.
+
+    Raises:
+        UserError: for whatever is unknown, and where the folder holds another leaderboard. A run that fails is recorded
+            with its reason and keeps no other from running.
+    """
+    from filelock import FileLock, Timeout
+
+    from zoo.reporting import _board
+
+    for name, value in (("seeds", seeds), ("jobs", jobs), ("resamples", resamples)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UserError(f"{name}={value!r} must be a whole number of at least 1.")
+    tasks, models = _distinct("tasks", tasks, registry.tasks), _distinct("models", models, registry.models)
+    registry.datasets.get(dataset)
+    settings = dict(settings or {})
+    out = Path(out).expanduser()
+    pairs = _pairs(tasks, models, seeds, out, settings)
+    kinds = {t: _kind(t, settings) for t in tasks}
+    _board.check_metric(metric, list(kinds.values()))
+    root = None if root is None else str(Path(root).expanduser().resolve())
+    _hold_to_plan(out, {"dataset": dataset, "root": root, "settings": settings})
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another leaderboard is at work in {out}: wait for it, or choose another folder.") from None
+    with lock:
+        _run_all([p for p in pairs if not p.finished], dataset, root, jobs, report)
+        found = _board.board(dataset, [_outcome(p, kinds[p.task]) for p in pairs], settings, seeds, resamples, metric)
+        _board.write(found, out)
+    return found
+
+
+def _distinct(what: str, names: Sequence[str], holder: registry.Registry) -> list[str]:
+    names = list(dict.fromkeys(names))
+    if not names:
+        raise UserError(f"name at least one of the {what}: {', '.join(holder.names())}.")
+    for name in names:
+        holder.entry(name)
+    return names
+
+
+def _pairs(tasks: list[str], models: list[str], seeds: int, out: Path, settings: Mapping[str, object]) -> list[Pair]:
+    """All runs: seed by seed, so that a leaderboard that is stopped has something of every model."""
+    from zoo.experiment import shared_out
+    from zoo.training import Trainer
+
+    groups = shared_out(settings)
+    _check_someone_has("task", groups["task"], [registry.tasks.get(t) for t in tasks])
+    _check_someone_has("model", groups["model"], [registry.models.get(m) for m in models])
+    check_parameters("the trainer", Trainer, groups["trainer"])
+    Trainer(**groups["trainer"])  # looks at the values
+
+    def own(task: str, model: str) -> dict[str, object]:
+        known = {"task": parameters_of(registry.tasks.get(task)), "model": parameters_of(registry.models.get(model))}
+        found = {}
+        for name, value in settings.items():
+            group, _, key = name.partition(".")
+            if key in known.get(group, {key}):
+                found[name] = value
+        return found
+
+    def place(task: str, model: str, seed: int) -> Path:
+        return out / "runs" / task / model / f"seed{seed}"
+
+    return [Pair(t, m, s, place(t, m, s), own(t, m)) for s in range(seeds) for t in tasks for m in models]
+
+
+def _check_someone_has(group: str, settings: Mapping[str, object], things: list[type]) -> None:
+    known = {n for thing in things for n in parameters_of(thing)}
+    for name, value in settings.items():
+        if name not in known:
+            raise UserError(f"none of the {group}s has a parameter {name!r}: {nearest(name, known)}.")
+        for thing in things:
+            if name in parameters_of(thing):
+                check_parameters(f"{group} {thing.registered_name!r}", thing, {name: value})
+
+
+def _kind(task: str, settings: Mapping[str, object]) -> str:
+    thing = registry.tasks.get(task)
+    known = parameters_of(thing)
+    parts = {n.removeprefix("task."): v for n, v in settings.items() if n.startswith("task.")}
+    return thing(**{n: v for n, v in parts.items() if n in known}).kind
+
+
+def _hold_to_plan(out: Path, plan: dict) -> None:
+    """Write the plan, or raise a `UserError` where the folder holds another one."""
+    plan = json.loads(json.dumps(plan, default=str))
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: choose another folder.")
+    if not (out / PLAN).exists():
+        if out.is_dir() and any(p.name != ".lock" for p in out.iterdir()):
+            raise UserError(f"{out} exists and is no folder of a leaderboard: choose another one.")
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / PLAN, plan)
+        return
+    try:
+        held = json.loads((out / PLAN).read_text())
+    except ValueError:
+        raise UserError(f"{out / PLAN} is damaged: choose another folder.") from None
+    if held != plan:
+        differs = ", ".join(sorted(n for n in {*held, *plan} if held.get(n) != plan.get(n)))
+        raise UserError(f"{out} holds another leaderboard (it differs in {differs}): choose another folder.")
+
+
+# Running
+
+
+def _run_all(pairs: list[Pair], dataset: str, root: str | None, jobs: int, report: Callable[[str], None]) -> None:
+    """Run each in a process of its own, so many at a time; all are ended if this one is interrupted."""
+    running: set[subprocess.Popen] = set()
+    guard, stopped = threading.Lock(), threading.Event()
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+
+    def run(pair: Pair) -> None:
+        if stopped.is_set():
+            return
+        reason = _run_one(pair, dataset, root, threads, running, guard)
+        if not stopped.is_set():
+            report(f"{pair.task} {pair.model} seed {pair.seed}: {f'failed: {reason}' if reason else 'done'}")
+
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for done in [pool.submit(run, p) for p in pairs]:
+                done.result()
+        except BaseException:
+            stopped.set()
+            with guard:
+                for process in running:
+                    process.terminate()
+            raise
+
+
+def _run_one(pair: Pair, dataset: str, root: str | None, threads: int, running: set, guard) -> str | None:
+    """Run one; gives the reason where it failed, and leaves it beside the run folder."""
+    pair.folder.parent.mkdir(parents=True, exist_ok=True)
+    pair.failure.unlink(missing_ok=True)
+    request = {
+        "dataset": dataset,
+        "root": root,
+        "task": pair.task,
+        "model": pair.model,
+        "seed": pair.seed,
+        "out": str(pair.folder),
+        "settings": dict(pair.settings),
+    }
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    with pair.log.open("wb") as log:
+        with guard:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "zoo.leaderboard", json.dumps(request)],
+                stdin=subprocess.PIPE,  # closed by the system when this process ends, however it does
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+            running.add(process)
+        status = process.wait()
+        process.stdin.close()
+        running.discard(process)
+    if pair.finished:
+        return None
+    reason = _reason(status, pair.log)
+    write_json(pair.failure, {"reason": reason, "status": status})
+    return reason
+
+
+def _reason(status: int, log: Path) -> str:
+    if status < 0:
+        return f"the process was ended by {signal.Signals(-status).name}"
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:500] if lines else f"the process ended with status {status} and printed nothing"
+
+
+def _outcome(pair: Pair, kind: str) -> dict:
+    """What there is of a run, as the tables need it."""
+    facts = {"task": pair.task, "kind": kind, "model": pair.model, "seed": pair.seed, "folder": pair.folder}
+    if pair.finished:
+        return {**facts, "reason": None, "predictions": pair.folder / PREDICTIONS}
+    try:
+        reason = json.loads(pair.failure.read_text())["reason"]
+    except (OSError, ValueError, KeyError):
+        reason = "it was not run to its end"
+    return {**facts, "reason": reason, "log": pair.log}
+
+
+def _child(request: dict) -> None:
+    """Run one, and write its test predictions."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from zoo.experiment import prepared, run, shared_out
+    from zoo.inference import predict
+
+    dataset, task, root, folder = request["dataset"], request["task"], request["root"], Path(request["out"])
+    run(dataset, task, request["model"], root, seed=request["seed"], out=folder, settings=request["settings"])
+    data = prepared(dataset, task, root, shared_out(request["settings"]))
+    found = predict(folder, data, split="test")
+    found.attrs = {}  # notes are in the result
+    unfinished = folder / f".{PREDICTIONS}"
+    found.to_parquet(unfinished, index=False)
+    unfinished.replace(folder / PREDICTIONS)
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):  # not through sys.stdin, whose lock would be held when this process ends
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    """A run's own process: a user's mistake becomes one line, anything else a traceback in the log."""
+    try:
+        _child(json.loads(sys.argv[1]))
+    except (UserError, OSError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Fitted decision trees as plain arrays, so that reading them from a file runs no foreign code.
+
+Both scikit-learn's trees and LightGBM's model text are followed by native code that does not check where their indices
+lead; here NumPy does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from zoo.registry import UserError
+
+Trees = dict[str, object]
+"""``feature``, ``threshold``, ``left``, ``right``: (nodes,), a leaf leads to itself; ``value``: (nodes, outputs);
+``root``: (trees,); ``depth``: the longest way from a root to a leaf."""
+
+
+def leaf_sums(trees: Trees, inputs: np.ndarray) -> np.ndarray:
+    """(samples, outputs): the values of the leaves that samples fall into, added over trees.
+
+    Args:
+        trees: what `arrays_of_forest` or `arrays_of_booster` made.
+        inputs: (samples, features), dense. A sample goes left where its feature is at most the threshold.
+    """
+    sample = np.arange(len(inputs))[:, None]
+    node = np.broadcast_to(trees["root"], (len(inputs), len(trees["root"])))
+    for _ in range(trees["depth"]):
+        leftwards = inputs[sample, trees["feature"][node]] <= trees["threshold"][node]
+        node = np.where(leftwards, trees["left"][node], trees["right"][node])
+    return trees["value"][node].sum(axis=1)
+
+
+def check_at_least(model: str, least: float, **settings: float) -> None:
+    """Raise a `UserError` for the first of a model's settings that is below the least that it can be."""
+    for name, value in settings.items():
+        if not value >= least:
+            raise UserError(f"{model}: {name}={value!r} must be at least {least}.")
+
+
+def check_share(model: str, **settings: float) -> None:
+    """Raise a `UserError` for the first of a model's settings that is not above 0 and at most 1."""
+    for name, value in settings.items():
+        if not 0 < value <= 1:
+            raise UserError(f"{model}: {name}={value!r} must be above 0 and at most 1.")
+
+
+def arrays_of_forest(estimators: Sequence, classes: Sequence[int], outputs: int) -> Trees:
+    """The trees of a scikit-learn forest; their values are divided by the number of trees.
+
+    Args:
+        estimators: fitted decision trees.
+        classes: the output that each column of a tree's values belongs to; other outputs get 0.
+        outputs: how many there are.
+    """
+    parts = [e.tree_ for e in estimators]
+    sizes = np.array([p.node_count for p in parts])
+    root = np.cumsum(sizes) - sizes
+    shift = np.repeat(root, sizes)
+    found = {n: np.concatenate([getattr(p, n) for p in parts]) for n in ("children_left", "children_right", "feature")}
+    leaf = found["children_left"] < 0
+    node = np.arange(len(leaf))
+    value = np.zeros((len(leaf), outputs))
+    value[:, classes] = np.concatenate([p.value[:, 0] for p in parts]) / len(parts)
+    return {
+        "feature": np.where(leaf, 0, found["feature"]).astype(np.int32),
+        "threshold": np.concatenate([p.threshold for p in parts]),
+        "left": np.where(leaf, node, found["children_left"] + shift).astype(np.int32),
+        "right": np.where(leaf, node, found["children_right"] + shift).astype(np.int32),
+        "value": value,
+        "root": root.astype(np.int32),
+        "depth": int(max(p.max_depth for p in parts)),
+    }
+
+
+def arrays_of_booster(booster, outputs: int) -> Trees:
+    """The trees of a LightGBM booster, which are those of its outputs in turn."""
+    nodes = booster.trees_to_dataframe()
+    leaf = nodes.left_child.isna().to_numpy()
+    node = np.arange(len(nodes))
+    place = {name: i for i, name in enumerate(nodes.node_index)}
+    column = {name: i for i, name in enumerate(booster.feature_name())}
+    value = np.zeros((len(nodes), outputs))
+    value[node, nodes.tree_index.to_numpy() % outputs] = np.where(leaf, nodes.value, 0)
+    return {
+        "feature": nodes.split_feature.map(column).fillna(0).to_numpy(np.int32),
+        "threshold": np.where(leaf, 0, nodes.threshold.to_numpy(np.float64)),
+        "left": np.where(leaf, node, nodes.left_child.map(place)).astype(np.int32),
+        "right": np.where(leaf, node, nodes.right_child.map(place)).astype(np.int32),
+        "value": value,
+        "root": np.flatnonzero(np.diff(nodes.tree_index, prepend=-1)).astype(np.int32),
+        "depth": int(nodes.node_depth.max()) - 1,
+    }

@@ -1,0 +1,39 @@
+"""The same answer for everyone: what a model must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from zoo.data import Batch
+from zoo.models import Estimator, Output
+from zoo.models._probabilities import logits_of
+from zoo.registry import register_model
+
+
+@register_model(
+    "majority",
+    uses=set(),
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+    waives={"overfits": "it looks at no patient, so that it cannot tell eight of them apart"},
+)
+class Majority(Estimator):
+    """The frequency of each class or label in training, or the mean of a number, whoever the patient is.
+
+    It looks at no concept. Frequencies below 1e-6 and above 1 - 1e-6 are taken as that.
+    """
+
+    def fit(self, batches: Iterable[Batch]) -> None:
+        label = np.concatenate([b.label.cpu().numpy() for b in batches])
+        if self.spec.kind == "multiclass":
+            prior = np.bincount(label, minlength=self.spec.outputs) / len(label)
+        else:
+            prior = label.reshape(len(label), -1).mean(axis=0, dtype=np.float64)
+        self.fitted = {"prior": prior}
+
+    def forward(self, batch: Batch) -> Output:
+        prior = self.fitted["prior"]
+        logits = prior if self.spec.kind == "regression" else logits_of(prior, self.spec.kind)
+        return Output(torch.from_numpy(np.tile(logits, (batch.samples, 1))))

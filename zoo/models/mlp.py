@@ -1,0 +1,55 @@
+"""A multi-layer perceptron on the mean visit (Rumelhart et al., Nature 1986)."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from zoo.data import Batch, Spec
+from zoo.layers import VisitEmbedding
+from zoo.models import Model, Output
+from zoo.registry import register_model
+
+
+@register_model(
+    "mlp",
+    paper="Rumelhart et al., Nature 323, 1986, doi:10.1038/323533a0",
+    uses={"diagnosis", "procedure", "drug", "lab", "vital"},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+)
+class MLP(Model):
+    """A multi-layer perceptron on the mean of a patient's visit vectors, which tells neither order nor time.
+
+    A visit's vector is the sum over concepts of the mean embedding of its codes. With v_1, ..., v_t the vectors of the
+    visits up to the sample's own, (dim,) each, and L layers:
+
+        h_0 = (v_1 + ... + v_t) / t         (dim,)
+        h_l = relu(W_l h_(l-1) + b_l)       (dim,), l = 1, ..., L
+        logits = W h_L + b                  (outputs,)
+
+    Rectifiers stand for the paper's logistic units.
+
+    Args:
+        dim: width of embeddings and hidden layers.
+        layers: hidden layers.
+        dropout: on the mean visit and on each hidden layer.
+    """
+
+    def __init__(self, spec: Spec, dim: int = 128, layers: int = 2, dropout: float = 0.2):
+        super().__init__(spec)
+        self.embed = VisitEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
+        self.dropout = nn.Dropout(dropout)
+        hidden = ((nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout)) for _ in range(layers))
+        self.head = nn.Sequential(*itertools.chain.from_iterable(hidden), nn.Linear(dim, spec.outputs))
+
+    def forward(self, batch: Batch) -> Output:
+        means = batch.at_samples(_means_so_far(batch.rows(self.embed(batch))))
+        return Output(self.head(self.dropout(means)))
+
+
+def _means_so_far(visits: Tensor) -> Tensor:
+    """(rows, longest, dim): at each visit the mean of those up to it; padding is behind all visits of its row."""
+    count = torch.arange(1, visits.shape[1] + 1, device=visits.device)
+    return visits.cumsum(1) / count[:, None]

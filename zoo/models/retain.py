@@ -1,0 +1,104 @@
+"""RETAIN, reverse time attention (Choi et al., NeurIPS 2016, arXiv:1608.05745).
+
+For a sample at its visit i, with r codes in the vocabulary, width m of visits, and p, q of the two recurrent states:
+
+1. v_j = W_emb x_j, with x_j in {0, 1}^r (which codes visit j has) and W_emb in R^(m x r).
+2. g_i, g_(i-1), ..., g_1 = GRU_alpha(v_i, v_(i-1), ..., v_1), in reverse time, with g_j in R^p;
+   e_j = w_alpha^T g_j; alpha_1, ..., alpha_i = softmax(e_1, ..., e_i).
+3. h_i, h_(i-1), ..., h_1 = GRU_beta(v_i, v_(i-1), ..., v_1), in reverse time, with h_j in R^q;
+   beta_j = tanh(W_beta h_j + b_beta), in R^m.
+4. c_i = sum_j alpha_j beta_j * v_j, in R^m, product by element.
+5. logits = W c_i + b.
+
+The paper adds b_alpha to e_j; it cancels out of the softmax, and is left out.
+
+So code k of visit j adds alpha_j W (beta_j * W_emb[:, k]) to the logits, which is the paper's contribution of a code;
+the attention depends on all codes, and is held at what it is.
+
+Where published code and paper part (the paper is followed):
+
+- PyHealth reverses the visits for the recurrences, and then multiplies attention in reverse time with visits in order
+  of time. Here both are in reverse time.
+- The authors' Theano code multiplies both recurrent states with 0.5 before the attention, when training too. Here they
+  are taken as they are.
+- Ports let padding into the softmax over visits. Here a row is reversed within its own length and padding has weight 0.
+- The authors' code has dropout on visits and on the context, scaled by 0.5 in prediction whatever the rate. Here
+  dropout is scaled by its rate. Their time input, log(1 + days), enters the recurrences only; so does ``use_time``.
+- The authors train with Adadelta in batches of 100, with a squared penalty on W_emb, w_alpha, W_beta and W. Here the
+  trainer's optimiser is used.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from zoo.data import Batch, Spec
+from zoo.layers import MultiHotEmbedding, SampleHistory, log_days_since
+from zoo.layers.multi_hot_embedding import share_of_code
+from zoo.models import Contributions, Model, Output
+from zoo.registry import register_model
+
+
+@register_model(
+    "retain",
+    paper="Choi et al., NeurIPS 2016, arXiv:1608.05745",
+    uses={"diagnosis", "procedure", "drug", "lab", "vital"},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+)
+class RETAIN(Model):
+    """Reverse time attention: two recurrences, from the newest visit back, weigh visits and their elements.
+
+    Args:
+        dim: width m of visits, and p and q of both recurrent states.
+        dropout: on visits and on the context.
+        use_time: give the recurrences the logarithm of one plus the days since the visit before, as the authors' code
+            can.
+    """
+
+    def __init__(self, spec: Spec, dim: int = 128, dropout: float = 0.5, use_time: bool = False):
+        super().__init__(spec)
+        self.use_time = use_time
+        self.embed = MultiHotEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
+        self.recur_alpha = nn.GRU(dim + use_time, dim, batch_first=True)
+        self.recur_beta = nn.GRU(dim + use_time, dim, batch_first=True)
+        self.alpha = nn.Linear(dim, 1, bias=False)
+        self.beta = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(dim, spec.outputs)
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits, with attention ``alpha`` (samples, visits) and ``beta`` (samples, visits, dim), oldest first."""
+        history = SampleHistory(batch)
+        visits = self.dropout(self.embed(batch))
+        alpha, beta = self._attention(history, batch, visits)
+        context = (alpha[..., None] * beta * history.rows(visits)).sum(1)
+        logits = self.head(self.dropout(context))
+        return Output(logits, attention={"alpha": alpha.detach(), "beta": beta.detach()})
+
+    @torch.no_grad()
+    def contributions(self, batch: Batch) -> Contributions:
+        """What each code adds to the logits in eval mode; a code that a visit has n times gets 1 / n of it each time.
+
+        Visits after a sample's own add nothing; ``rest`` is the bias.
+        """
+        history = SampleHistory(batch)
+        alpha, beta = self._attention(history, batch, self.embed(batch))
+        weight = beta.new_zeros(len(batch.visit_start), beta.shape[-1])
+        weight[history.visit[history.mask]] = (alpha[..., None] * beta)[history.mask]
+        events = {c: self._of_concept(bag, batch[c], weight) for c, bag in self.embed.bags.items()}
+        return Contributions(events, self.head.bias.detach().expand(batch.samples, -1))
+
+    def _attention(self, history: SampleHistory, batch: Batch, visits: Tensor) -> tuple[Tensor, Tensor]:
+        """(samples, longest) alpha and (samples, longest, dim) beta, oldest visit first, 0 in padding."""
+        inputs = torch.cat([visits, log_days_since(batch)[:, None].to(visits)], dim=1) if self.use_time else visits
+        newest_first = history.turned(history.rows(inputs))
+        # padding comes after the oldest visit, where neither recurrence can bring it back
+        g = history.turned(self.recur_alpha(newest_first)[0])
+        h = history.turned(self.recur_beta(newest_first)[0])
+        beta = torch.tanh(self.beta(h)).masked_fill(~history.mask[..., None], 0)
+        return history.softmax(self.alpha(g)[..., 0]), beta
+
+    def _of_concept(self, bag: nn.EmbeddingBag, events, weight: Tensor) -> Tensor:
+        share = share_of_code(events, bag.num_embeddings).to(weight)
+        return (share[:, None] * weight[events.visit] * bag.weight[events.ids]) @ self.head.weight.T

@@ -1,0 +1,150 @@
+"""A Transformer encoder over visits (Vaswani et al., NeurIPS 2017)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.data import Batch, Spec
+from zoo.data.grid import grid_variables, make_grid
+from zoo.layers import VisitEmbedding, log_days_until, sinusoids
+from zoo.models import Model, Output
+from zoo.registry import UserError, register_model
+
+
+@register_model(
+    "transformer",
+    paper="Vaswani et al., NeurIPS 2017, arXiv:1706.03762",
+    uses={"diagnosis", "procedure", "drug", "lab", "vital"},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+)
+class Transformer(Model):
+    """A Transformer encoder over the visits of a patient.
+
+    A visit's vector is the sum over concepts of the mean embedding of its codes, plus the paper's sines and cosines
+    twice: of its place in the history, and of the days since the first visit, so that the network can tell gaps of
+    days from gaps of years. Embeddings have unit variance and are not scaled by sqrt(dim). Then come layers of the
+    paper's encoder, X of (visits, dim):
+
+        A = X + attention(X)
+        X' = norm(A);  X'' = norm(X' + W_2 relu(W_1 X' + b_1) + b_2)
+
+    A visit attends to itself and to earlier ones, so that neither later visits nor padding reach it. The vector of the
+    sample's own visit, followed by log(1 + days) from its start to the prediction, gives the logits.
+
+    With ``grid``, labs and vitals are no part of a visit's vector. An encoder of their own reads them on a regular
+    grid: a step's (3 * variables,) numbers (value, whether observed, log(1 + hours since observed)) go through a linear
+    map to (dim,), the encodings are of its place and of the hours since the first step, and its last vector stands
+    beside the one over visits; without other concepts it stands alone.
+
+    The paper's base model has 6 layers of 512, a feed-forward network of 2048, 8 heads, and a rate that warms up, for
+    millions of sentence pairs. Heads, dropout and the fourfold feed-forward network are kept.
+
+    Args:
+        dim: width of visit vectors, a multiple of ``2 * heads``.
+        layers: of the encoder.
+        heads: of attention.
+        feedforward: width of the hidden layer of the feed-forward network; None: four times ``dim``.
+        dropout: on the sum of embedding and encodings, on attention weights, and on what each sub-layer adds.
+        grid: read labs and vitals on a regular grid.
+        step_hours: length of a step of the grid.
+        max_steps: the newest so many steps are read, those of earlier visits among them.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        dim: int = 128,
+        layers: int = 2,
+        heads: int = 8,
+        feedforward: int | None = None,
+        dropout: float = 0.1,
+        grid: bool = False,
+        step_hours: float = 1.0,
+        max_steps: int = 200,
+    ):
+        super().__init__(spec)
+        if heads < 1 or dim < 1 or dim % (2 * heads):
+            raise UserError(f"transformer: dim={dim} must be a multiple of 2 * heads={2 * heads}.")
+        self.variables = grid_variables(spec) if grid else {}
+        self.view = {"step_hours": step_hours, "max_steps": max_steps, "history": True}
+        of_visits = {c: spec.size(c) for c in spec.concepts if c not in self.variables}
+        if of_visits:
+            self.embed = VisitEmbedding(of_visits, dim)
+            self.encode = _Encoder(dim, layers, heads, feedforward or 4 * dim, dropout)
+        if self.variables:
+            self.embed_grid = nn.Linear(3 * max(sum(self.variables.values()), 1), dim)
+            self.encode_grid = _Encoder(dim, layers, heads, feedforward or 4 * dim, dropout)
+        self.has_visits = bool(of_visits)
+        self.head = nn.Linear(dim * (self.has_visits + bool(self.variables)) + 1, spec.outputs)
+
+    def forward(self, batch: Batch) -> Output:
+        states = [self._of_visits(batch)] if self.has_visits else []
+        if self.variables:
+            states.append(self._of_grid(batch))
+        return Output(self.head(torch.cat([*states, log_days_until(batch)[:, None]], dim=1)))
+
+    def _of_visits(self, batch: Batch) -> Tensor:
+        """(samples, dim): the sample's own visit, encoded."""
+        return batch.at_samples(self.encode(batch.rows(self.embed(batch)), batch.rows(batch.visit_start) / 24))
+
+    def _of_grid(self, batch: Batch) -> Tensor:
+        """(samples, dim): the step that ends at the prediction time, encoded."""
+        grid = make_grid(batch, self.variables, **self.view)
+        steps = self.embed_grid(grid.features().flatten(2))
+        return grid.at_last(self.encode_grid(steps, grid.until[:, :1] - grid.until))
+
+
+class _Encoder(nn.Module):
+    """Encodings of place and time, and layers of self-attention."""
+
+    def __init__(self, dim: int, layers: int, heads: int, feedforward: int, dropout: float):
+        super().__init__()
+        self.layers = nn.ModuleList(_Layer(dim, heads, feedforward, dropout) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, rows: Tensor, time: Tensor) -> Tensor:
+        """(rows, longest, dim) from the same, and the (rows, longest) time of each place since the first."""
+        place = torch.arange(rows.shape[1], device=rows.device)
+        rows = self.dropout(rows + sinusoids(place, rows.shape[2]) + sinusoids(time, rows.shape[2]))
+        for layer in self.layers:
+            rows = layer(rows)
+        return rows
+
+
+class _Layer(nn.Module):
+    """Self-attention and a feed-forward network, each added to its input and normalised."""
+
+    def __init__(self, dim: int, heads: int, feedforward: int, dropout: float):
+        super().__init__()
+        self.attend = CausalSelfAttention(dim, heads, dropout)
+        self.transform = nn.Sequential(nn.Linear(dim, feedforward), nn.ReLU(), nn.Linear(feedforward, dim))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        rows = self.norms[0](rows + self.dropout(self.attend(rows)))
+        return self.norms[1](rows + self.dropout(self.transform(rows)))
+
+
+class CausalSelfAttention(nn.Module):
+    """Scaled dot-product attention of each visit over itself and the earlier visits of its row.
+
+    For each of the heads, with d = dim / heads and X of (visits, dim), softmax(X W_q (X W_k)^T / sqrt(d)) X W_v, the
+    softmax over visits up to the row's own; the heads' (visits, d) stand side by side and go through W_o, (dim, dim).
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(rows, longest, dim) from the same; places of padding behind a row's visits hold numbers of no meaning."""
+        parts = self.query_key_value(rows).unflatten(-1, (3, self.heads, -1))
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (rows, heads, longest, d)
+        dropout = self.dropout if self.training else 0.0
+        found = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
+        return self.out(found.transpose(1, 2).flatten(-2))

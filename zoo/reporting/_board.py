@@ -1,0 +1,346 @@
+"""What a leaderboard says: values with intervals, ranks and tests, from the test predictions of its runs.
+
+**Value.** The mean over seeds of a metric's point values on the whole test split.
+
+**Interval.** 95 %, percentile, over subjects and seeds together: each resample draws the test subjects with
+replacement (whole subjects with all their samples, the same draws for all models and seeds), and of each model as many
+of its seeds with replacement as it has; its value is the mean over the drawn seeds. With one seed the interval is over
+subjects alone. Seeds drawn from few vary less than seeds do: with three, the part of the seeds in the variance is two
+thirds of what it should be.
+
+**Rank.** Within a task, by the value of one metric (`RANKED_BY` unless another is asked for); over tasks the mean of
+ranks, among models that have a rank in every task.
+
+**Test.** Within a task the best model against each other one: the difference of their values under the same resamples
+of subjects, seeds drawn for each model apart. The two-sided p is twice the smaller share of resamples on either side of
+zero, with one added to both counts, so that it is never 0 (Davison and Hinkley 1997, section 4.2). Holm's correction
+(Scand. J. Stat. 1979) is over the comparisons of a task. The best model is chosen on the same samples, which favours
+it: a p near the level is weak evidence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from zoo.metrics import evaluate, higher_is_better, metric_names, resampled
+from zoo.metrics.bootstrap import interval
+from zoo.registry import UserError, nearest
+from zoo.result import Result, write_json
+
+RANKED_BY = {"binary": "auroc", "multiclass": "auroc_macro", "multilabel": "auprc_samples", "regression": "mae"}
+HOW = (
+    "Value: mean over seeds of the point values on the test split. Interval: 95 % percentile bootstrap that draws test "
+    "subjects (the same draws for all models) and, of each model, its seeds. Difference and p: the best model of the "
+    "task less this one under the same draws of subjects, two-sided, Holm-corrected within the task; the best was "
+    "chosen on the same samples, which favours it."
+)
+
+
+@dataclass
+class Entry:
+    """A model on a task.
+
+    Attributes:
+        seeds: those that finished.
+        rank: 1 is best; None where the ranking metric is undefined.
+        metrics: name to ``{"value", "low", "high", "sd", "reason"}``; ``sd`` over seeds, None for one seed.
+        difference: of the best model less this one, in the ranking metric: ``{"value", "low", "high", "p", "p_holm"}``;
+            None for the best.
+        folders: of the runs.
+        parameters: how many the model has.
+        seconds: of training, mean over seeds.
+    """
+
+    model: str
+    seeds: list[int]
+    metrics: dict[str, dict]
+    folders: list[str]
+    parameters: int | None = None
+    seconds: float | None = None
+    rank: int | None = None
+    difference: dict | None = None
+
+
+@dataclass
+class TaskBoard:
+    """A task's part: models in the order of their rank, and failed runs with ``model``, ``seed``, ``reason``."""
+
+    task: str
+    kind: str
+    metric: str | None
+    samples: int
+    subjects: int
+    parameters: dict
+    entries: list[Entry]
+    failed: list[dict]
+
+
+@dataclass
+class Board:
+    """A leaderboard; ``overall`` has ``{"model", "mean_rank"}`` where there are several tasks."""
+
+    dataset: str
+    seeds: int
+    resamples: int
+    settings: dict
+    tasks: list[TaskBoard]
+    overall: list[dict] = field(default_factory=list)
+    how: str = HOW
+    version: str = ""
+
+    @property
+    def finished(self) -> int:
+        """How many runs finished."""
+        return sum(len(e.seeds) for t in self.tasks for e in t.entries)
+
+    def __str__(self) -> str:
+        from zoo.reporting._board_tables import markdown
+
+        return markdown(self)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Test predictions of a run, as `zoo.metrics.evaluate` takes them."""
+
+    kind: str
+    samples: tuple[np.ndarray, np.ndarray]
+    label: np.ndarray
+    score: np.ndarray
+    subject: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path, kind: str) -> Predictions:
+        table = pd.read_parquet(path)
+        names = [n for n in table.columns if n.startswith("score_")]
+        score = table[names or "score"].to_numpy(np.float64)
+        label = table.label
+        if kind == "multilabel":
+            place = {n.removeprefix("score_"): i for i, n in enumerate(names)}
+            sets = [[place[c] for c in codes if c in place] for codes in label]
+            label = np.zeros(score.shape, bool)
+            rows = np.repeat(np.arange(len(sets)), [len(s) for s in sets])
+            label[rows, [i for s in sets for i in s]] = True
+        times = table.prediction_time.to_numpy("datetime64[us]").astype(np.int64)
+        key = (table.visit_id.to_numpy(), times)
+        return cls(kind, key, np.asarray(label), score, table.subject_id.to_numpy())
+
+    def same_samples(self, other: Predictions) -> bool:
+        """Whether another run was tested on the very same samples with the same labels."""
+        mine, others = (*self.samples, self.label), (*other.samples, other.label)
+        return all(np.array_equal(a, b) for a, b in zip(mine, others, strict=True))
+
+
+def check_metric(metric: str | None, kinds: Sequence[str]) -> None:
+    """Raise a `UserError` where no kind of task has a metric."""
+    known = {n for kind in kinds for n in metric_names(kind)}
+    if metric is not None and metric not in known:
+        raise UserError(f"metric {metric!r} is none of these tasks': {nearest(metric, known)}.")
+
+
+def board(
+    dataset: str, outcomes: list[dict], settings: Mapping, seeds: int, resamples: int, metric: str | None
+) -> Board:
+    """A leaderboard of runs.
+
+    Args:
+        dataset: its name.
+        outcomes: for each run ``task``, its ``kind``, ``model``, ``seed``, ``folder``, and ``predictions`` (a file),
+            or the ``reason`` why it failed.
+        settings, seeds, resamples, metric: as of `zoo.leaderboard.leaderboard`.
+    """
+    names = list(dict.fromkeys(o["task"] for o in outcomes))
+    tasks = [_task_board(n, [o for o in outcomes if o["task"] == n], resamples, metric) for n in names]
+    return Board(dataset, seeds, resamples, dict(settings), tasks, _overall(tasks), version=version("ehr-zoo"))
+
+
+def _task_board(task: str, outcomes: list[dict], resamples: int, metric: str | None) -> TaskBoard:
+    runs, failed = _read(outcomes)
+    kind = outcomes[0]["kind"]
+    if not runs:
+        return TaskBoard(task, kind, None, 0, 0, {}, [], failed)
+    first_result, first = runs[0][1:]
+    ranked_by = metric if metric in metric_names(kind) else RANKED_BY[kind]
+    models = list(dict.fromkeys(o["model"] for o in outcomes))
+    drawn: dict[str, dict[str, np.ndarray]] = {}
+    entries = []
+    for place, model in enumerate(models):
+        own = [(o, r, p) for o, r, p in runs if o["model"] == model]
+        if own:
+            points, draws = _measured([p for _, _, p in own], resamples)
+            drawn[model] = _over_seeds(draws, place)
+            entries.append(_entry(model, own, points, drawn[model]))
+    ordered = _ranked(entries, ranked_by)
+    _compare(ordered, ranked_by, drawn)
+    subjects = len(np.unique(first.subject))
+    return TaskBoard(
+        task, kind, ranked_by, len(first.label), subjects, first_result.config.get("task", {}), ordered, failed
+    )
+
+
+def _read(outcomes: list[dict]) -> tuple[list[tuple[dict, Result, Predictions]], list[dict]]:
+    """Finished runs with their predictions, and failures; a run on other samples than the first one is among these."""
+    runs, failed = [], []
+    for outcome in outcomes:
+        reason = outcome["reason"]
+        if reason is None:
+            result = Result.read(outcome["folder"])
+            try:
+                found = Predictions.read(outcome["predictions"], outcome["kind"])
+            except (OSError, ValueError, KeyError, AttributeError) as error:
+                reason = f"its predictions cannot be read: {error}"
+            else:
+                if not runs or found.same_samples(runs[0][2]):
+                    runs.append((outcome, result, found))
+                    continue
+                reason = "it was tested on other samples than the first run: the data changed; remove its folder"
+        failed.append({"model": outcome["model"], "seed": outcome["seed"], "reason": reason})
+    return runs, failed
+
+
+def _measured(runs: list[Predictions], resamples: int) -> tuple[list[dict], dict[str, np.ndarray]]:
+    """Point values of each seed, and values of each metric under each resample, (seeds, resamples)."""
+    points, draws, known = [], [], []
+    for run in runs:
+        same = next((i for i, other in enumerate(known) if np.array_equal(other.score, run.score)), None)
+        if same is None:  # a model without randomness predicts the same under every seed
+            points.append(evaluate(run.kind, run.label, run.score, run.subject, resamples=0))
+            draws.append(resampled(run.kind, run.label, run.score, run.subject, resamples=resamples))
+        else:
+            points.append(points[same])
+            draws.append(draws[same])
+        known.append(run)
+    return points, {n: np.stack([d[n] for d in draws]) for n in draws[0]}
+
+
+def _over_seeds(draws: dict[str, np.ndarray], place: int) -> dict[str, np.ndarray]:
+    """The mean over seeds drawn with replacement, (resamples,) for each metric."""
+    seeds, resamples = next(iter(draws.values())).shape
+    chosen = np.random.default_rng([place, seeds]).integers(seeds, size=(seeds, resamples))
+    return {n: np.take_along_axis(values, chosen, axis=0).mean(axis=0) for n, values in draws.items()}
+
+
+def _entry(model: str, own: list, points: list[dict], drawn: dict[str, np.ndarray]) -> Entry:
+    metrics = {}
+    for name in points[0]:
+        values = [p[name].value for p in points]
+        reasons = [p[name].reason for p in points if p[name].reason]
+        if None in values:
+            metrics[name] = {"value": None, "low": None, "high": None, "sd": None, "reason": reasons[0]}
+            continue
+        low, high, remark = interval(drawn[name])
+        metrics[name] = {
+            "value": float(np.mean(values)),
+            "low": low,
+            "high": high,
+            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "reason": "; ".join(filter(None, [*reasons[:1], remark])) or None,
+        }
+    results = [r for _, r, _ in own]
+    seconds = [r.times["train"] for r in results if "train" in r.times]
+    return Entry(
+        model,
+        [o["seed"] for o, _, _ in own],
+        metrics,
+        [str(o["folder"]) for o, _, _ in own],
+        results[0].sizes.get("parameters"),
+        float(np.mean(seconds)) if seconds else None,
+    )
+
+
+def _ranked(entries: list[Entry], metric: str) -> list[Entry]:
+    """Best first, those without a value last; equal values share a rank."""
+    sign = -1 if higher_is_better(metric) else 1
+    known = [e for e in entries if e.metrics[metric]["value"] is not None]
+    known.sort(key=lambda e: sign * e.metrics[metric]["value"])
+    for place, entry in enumerate(known):
+        before = known[place - 1] if place else None
+        equal = before is not None and before.metrics[metric]["value"] == entry.metrics[metric]["value"]
+        entry.rank = before.rank if equal else place + 1
+    return known + [e for e in entries if e.metrics[metric]["value"] is None]
+
+
+def _compare(entries: list[Entry], metric: str, drawn: dict[str, dict[str, np.ndarray]]) -> None:
+    """Test the first against all others that have a value."""
+    others = [e for e in entries[1:] if e.rank is not None]
+    if not others or entries[0].rank is None:
+        return
+    best = entries[0]
+    for entry in others:
+        difference = drawn[best.model][metric] - drawn[entry.model][metric]
+        low, high, _ = interval(difference)
+        value = best.metrics[metric]["value"] - entry.metrics[metric]["value"]
+        entry.difference = {"value": value, "low": low, "high": high, "p": p_value(difference), "p_holm": None}
+    known = [e.difference for e in others if e.difference["p"] is not None]
+    for difference, corrected in zip(known, holm([d["p"] for d in known]), strict=True):
+        difference["p_holm"] = corrected
+
+
+def p_value(difference: np.ndarray) -> float | None:
+    """Two-sided p of resampled differences (resamples,) against zero; None where fewer than half are defined.
+
+    >>> p_value(np.ones(99)), p_value(np.array([-1.0, 1.0, np.nan]))
+    (0.02, 1.0)
+    """
+    defined = difference[~np.isnan(difference)]
+    if 2 * len(defined) < len(difference) or not len(defined):
+        return None
+    tail = min((defined <= 0).sum(), (defined >= 0).sum()) + 1
+    return float(min(1.0, 2 * tail / (len(defined) + 1)))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down correction.
+
+    >>> holm([0.25, 0.125, 0.5])
+    [0.5, 0.375, 0.5]
+    """
+    order = np.argsort(p, kind="stable")
+    stepped = np.asarray(p, dtype=np.float64)[order] * np.arange(len(p), 0, -1)
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(stepped)) if len(p) else []
+    return corrected.tolist()
+
+
+def _overall(tasks: list[TaskBoard]) -> list[dict]:
+    """Models by the mean of their ranks, among those that have a rank in every task."""
+    if len(tasks) < 2:
+        return []
+    ranks = [{e.model: e.rank for e in t.entries if e.rank is not None} for t in tasks]
+    models = [m for m in ranks[0] if all(m in r for r in ranks)]
+    # Ranks count again among these models alone: others were not in every task.
+    among = [{m: 1 + sum(r[o] < r[m] for o in models) for m in models} for r in ranks]
+    found = [{"model": m, "mean_rank": float(np.mean([r[m] for r in among]))} for m in models]
+    return sorted(found, key=lambda f: f["mean_rank"])
+
+
+def write(found: Board, out: Path) -> None:
+    """Write ``leaderboard.md``, ``.csv``, ``.json`` and ``.html`` into a folder."""
+    from zoo.reporting import _board_tables, _page
+
+    _write_text(out / "leaderboard.md", _board_tables.markdown(found))
+    _write_text(out / "leaderboard.csv", _board_tables.long_table(found).to_csv(index=False, lineterminator="\n"))
+    write_json(out / "leaderboard.json", to_dict(found, out))
+    _write_text(out / "leaderboard.html", _page.page(found))
+
+
+def to_dict(found: Board, out: Path) -> dict:
+    """JSON-serialisable, with run folders relative to that of the leaderboard."""
+    facts = json.loads(json.dumps(asdict(found), default=str))
+    for task in facts["tasks"]:
+        for entry in task["entries"]:
+            entry["folders"] = [Path(f).relative_to(out).as_posix() for f in entry["folders"]]
+    return facts
+
+
+def _write_text(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

@@ -1,0 +1,253 @@
+"""Patients held in memory, and batches made of them, so that a model can be checked on any history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from zoo.data import Batch, Spec
+from zoo.data._vocabulary import UNKNOWN, Vocabulary
+from zoo.data.batch import Ragged
+
+NAMES = {
+    "diagnosis": ("ICD9CM", "250.00 272.4 276.2 401.9 414.01 427.31 428.0 496 518.81 584.9 599.0 038.9"),
+    "procedure": ("ICD9PROC", "33.24 36.15 38.91 38.93 39.61 39.95 96.04 96.6 96.71 99.04"),
+    "drug": ("DRUG", "acetaminophen aspirin furosemide heparin insulin metoprolol morphine warfarin"),
+    "lab": ("LAB", "bicarbonate creatinine glucose lactate potassium sodium"),
+    "vital": ("VITAL", "diastolic_bp heart_rate oxygen_saturation respiratory_rate"),
+    "note": ("NOTE", "discharge_summary nursing physician radiology"),
+}
+CODES = {concept: [f"{system}//{name}" for name in names.split()] for concept, (system, names) in NAMES.items()}
+VALUED = ("lab", "vital")
+EDGES = np.linspace(-1.2, 1.2, 9, dtype=np.float32)
+OUTPUTS = {"binary": 1, "multiclass": 3, "multilabel": 6, "regression": 1}
+GIVEN, WITHHELD = ("diagnosis", "procedure"), ("drug",)
+"""Of the target visit, in the multilabel task."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """The events of one concept in one visit, in the order of time.
+
+    Attributes:
+        place: (events,) int64, the place of each code in its vocabulary plus 2; 1 is unknown.
+        time: (events,) float32, hours since the visit's start.
+        value: (events,) float32, NaN where there is none; None for a concept without values.
+    """
+
+    place: np.ndarray
+    time: np.ndarray
+    value: np.ndarray | None
+
+    def chosen(self, index: np.ndarray) -> Events:
+        """The events at these places, in this order."""
+        return Events(self.place[index], self.time[index], None if self.value is None else self.value[index])
+
+    @property
+    def none(self) -> Events:
+        """No events."""
+        return self.chosen(np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A visit: its start in hours since the patient's first, its length in hours, and its events by concept."""
+
+    start: float
+    length: float
+    events: Mapping[str, Events]
+
+    def changed(self, change: Callable[[str, Events], Events]) -> Visit:
+        """The visit with the events of each concept changed."""
+        return replace(self, events={c: change(c, e) for c, e in self.events.items()})
+
+
+@dataclass(frozen=True)
+class Patient:
+    """The visits that a row holds, oldest first, and what its labels are drawn from: a sign for each concept."""
+
+    number: int
+    visits: tuple[Visit, ...]
+    sign: Mapping[str, float]
+
+    def changed(self, change: Callable[[str, Events], Events], since: int = 0) -> Patient:
+        """The patient with the events of each visit from ``since`` on changed."""
+        visits = [v.changed(change) if n >= since else v for n, v in enumerate(self.visits)]
+        return replace(self, visits=tuple(visits))
+
+
+@lru_cache(maxsize=1)
+def patients() -> tuple[Patient, ...]:
+    """The fabricated patients, the same in every process: 256 with one to four visits."""
+    random = np.random.default_rng(20_160_805)
+    return tuple(_patient(number, int(random.integers(1, 5)), random) for number in range(256))
+
+
+@lru_cache(maxsize=1)
+def long_patient() -> Patient:
+    """A patient with more and fuller visits than all others, next to whom all others are padded."""
+    return _patient(10_000, 12, np.random.default_rng(1), fullness=6)
+
+
+def _patient(number: int, visits: int, random: np.random.Generator, fullness: int = 1) -> Patient:
+    sign = {c: float(random.choice([-1, 1])) for c in CODES}
+    made, start = [], 0.0
+    for place in range(visits):
+        length = float(random.integers(20, 31))
+        present = {c: not place or random.random() < 0.85 for c in CODES}
+        events = {c: _events(c, length, sign[c], present[c], fullness, random) for c in CODES}
+        made.append(Visit(start, length, events))
+        start += length + float(random.integers(100, 3000))
+    return Patient(number, tuple(made), sign)
+
+
+def _events(concept: str, length: float, sign: float, present: bool, fullness: int, random) -> Events:
+    """Events whose codes and values lean to the side of the sign; at no time a code occurs twice."""
+    n, some = len(CODES[concept]), np.zeros(0, np.int64)
+    often = {"drug": 2, "lab": 3, "vital": 3}.get(concept, 1) * fullness
+    times = np.sort(random.choice(np.arange(1, 20), often, replace=False)) if present else some
+    times = times if often > 1 else np.full(len(times), length)
+    place, time = [some], [some]
+    for hour in times:
+        likely = np.where((np.arange(n) < n // 2) == (sign < 0), 0.9, 0.1)
+        codes = random.choice(n, random.integers(1, min(4, n)), replace=False, p=likely / likely.sum()) + 2
+        place.append(np.where(random.random(len(codes)) < 0.04, UNKNOWN, codes))
+        time.append(np.full(len(codes), hour))
+    place, time = np.concatenate(place), np.concatenate(time).astype(np.float32)
+    if concept not in VALUED:
+        return Events(place, time, None)
+    value = random.normal(sign, 1, len(place)).astype(np.float32)
+    value[random.random(len(place)) < 0.05] = np.nan
+    return Events(place, time, value)
+
+
+@dataclass(frozen=True)
+class FabricatedTask:
+    """A task of a kind on the fabricated patients, for a model that gets these concepts.
+
+    It predicts at the end of a patient's last visit. The multilabel task withholds the drugs of that visit, and its
+    patients have two visits at least.
+    """
+
+    kind: str
+    concepts: tuple[str, ...]
+
+    @property
+    def spec(self) -> Spec:
+        """What the model is built from."""
+        multilabel = self.kind == "multilabel"
+        return Spec(
+            self.kind,
+            tuple(f"{self.kind}-{n}" for n in range(OUTPUTS[self.kind])),
+            {c: vocabulary(c) for c in self.concepts},
+            frozenset(GIVEN if multilabel else ()),
+            frozenset(WITHHELD if multilabel else ()),
+        )
+
+    def row(self, patient: Patient) -> Patient:
+        """What a sample of the patient sees."""
+        if self.kind != "multilabel":
+            return patient
+        visits = patient.visits if len(patient.visits) > 1 else patient.visits * 2
+        last = replace(visits[-1], start=visits[-2].start + 1000.0)
+        own = last.changed(lambda concept, events: events.none if concept in WITHHELD else events)
+        return replace(patient, visits=(*visits[:-1], own))
+
+    def rows(self, low: int, high: int) -> list[Patient]:
+        """What the samples of some patients see."""
+        return [self.row(p) for p in patients()[low:high]]
+
+    def batch(self, rows: Sequence[Patient], own: Sequence[Sequence[int]] | None = None) -> Batch:
+        """A batch of rows.
+
+        Args:
+            rows: one a row.
+            own: of each row the visits that its samples are of; the last one by default.
+        """
+        own = [[len(row.visits) - 1] for row in rows] if own is None else own
+        visits = [v for row in rows for v in row.visits]
+        sample_row = [r for r, places in enumerate(own) for _ in places]
+        sample_visit = [p for places in own for p in places]
+        target = [rows[r].visits[p] for r, p in zip(sample_row, sample_visit, strict=True)]
+        return Batch(
+            {c: _ragged(c, [v.events[c] for v in visits]) for c in self.concepts},
+            torch.tensor(np.r_[0, np.cumsum([len(row.visits) for row in rows])].astype(np.int64)),
+            torch.tensor([v.start for v in visits], dtype=torch.float64),
+            torch.tensor(sample_row),
+            torch.tensor(sample_visit),
+            torch.tensor([v.start + v.length for v in target], dtype=torch.float64),
+            self.labels([rows[r] for r in sample_row]),
+            torch.tensor([rows[r].number for r in sample_row]),
+        )
+
+    def batches(self, rows: Sequence[Patient], size: int = 16) -> list[Batch]:
+        """Batches of so many rows each."""
+        return [self.batch(rows[low : low + size]) for low in range(0, len(rows), size)]
+
+    def labels(self, rows: Sequence[Patient]) -> torch.Tensor:
+        """Labels of the kind, which follow the signs of the concepts that the model gets."""
+        noise = np.array([np.random.default_rng(row.number).uniform(-1, 1, OUTPUTS["multilabel"]) for row in rows])
+        signs = np.array([[row.sign[c] for c in self.concepts] for row in rows]).reshape(len(rows), -1)
+        score = signs.sum(axis=1) + noise[:, 0]
+        if self.kind == "binary":
+            return torch.from_numpy(score > 0)
+        if self.kind == "multiclass":
+            return torch.from_numpy(np.digitize(score, [-0.8, 0.8]))
+        if self.kind == "regression":
+            return torch.from_numpy((1 + score / 2).astype(np.float32))
+        columns = [signs[:, n % len(self.concepts)] if self.concepts else 0 for n in range(OUTPUTS["multilabel"])]
+        return torch.from_numpy(np.stack([c + 1.5 * noise[:, n] for n, c in enumerate(columns)], axis=1) > 0)
+
+
+@lru_cache(maxsize=len(CODES))
+def vocabulary(concept: str) -> Vocabulary:
+    """What the ids of a concept mean."""
+    codes = CODES[concept]
+    if concept not in VALUED:
+        return Vocabulary("code", codes)
+    ones = np.ones(len(codes), np.float32)
+    return Vocabulary("code", codes, edges=np.tile(EDGES, (len(codes), 1)), mean=0 * ones, scale=ones)
+
+
+def _ragged(concept: str, visits: Sequence[Events]) -> Ragged:
+    place = np.concatenate([e.place for e in visits]).astype(np.int64)
+    time = torch.from_numpy(np.concatenate([e.time for e in visits]).astype(np.float32))
+    offsets = torch.from_numpy(np.r_[0, np.cumsum([len(e.place) for e in visits])].astype(np.int64))
+    if concept not in VALUED:
+        return Ragged(torch.from_numpy(place), offsets, time)
+    value = np.concatenate([e.value for e in visits]).astype(np.float32)
+    known = vocabulary(concept)
+    ids, scaled = known.ids(place, value).astype(np.int64), known.standardised(place, value).astype(np.float32)
+    return Ragged(torch.from_numpy(ids), offsets, time, torch.from_numpy(place), torch.from_numpy(scaled))
+
+
+def shuffled(random: np.random.Generator) -> Callable[[str, Events], Events]:
+    """Another order of the events at equal times."""
+    return lambda _, events: events.chosen(np.lexsort((random.random(len(events.time)), events.time)))
+
+
+def without(concept: str) -> Callable[[str, Events], Events]:
+    """No event of a concept."""
+    return lambda c, events: events.none if c == concept else events
+
+
+def empty(_: str, events: Events) -> Events:
+    """No event at all."""
+    return events.none
+
+
+def other(*concepts: str) -> Callable[[str, Events], Events]:
+    """As many events at the same times, with other codes and values, of these concepts (of all by default)."""
+
+    def change(concept: str, events: Events) -> Events:
+        if concepts and concept not in concepts:
+            return events
+        n = len(CODES[concept])
+        place = (events.place - 2 + n // 2) % n + 2
+        return Events(place, events.time, None if events.value is None else -1.5 - events.value)
+
+    return change
