@@ -31,7 +31,7 @@ from zoo.metrics import tune_threshold
 from zoo.models._model import Estimator, Model
 from zoo.prepare import key_of, load_dataset, load_task, prepare
 from zoo.registry import UserError, check_parameters, nearest, parameters_of
-from zoo.result import FILE, Result, write_json
+from zoo.result import FILE, Result, value_with_interval, write_json
 from zoo.training import Trainer
 from zoo.training._checkpoint import check_fit, read_tensors
 from zoo.training._run import SOURCE
@@ -105,15 +105,8 @@ class Evaluation(Result):
         for by, groups in self.subgroups.items():
             for group, found in groups.items():
                 lines.append(f"  {by} {group}: {found['samples']} samples of {found['subjects']} subjects")
-                lines += [f"    {n:<18} {_shown(m)}" for n, m in found["metrics"].items()]
+                lines += [f"    {n:<18} {value_with_interval(m)}" for n, m in found["metrics"].items()]
         return "\n".join([*lines, f"  run: {self.run}"])
-
-
-def _shown(metric: Mapping) -> str:
-    if metric["value"] is None:
-        return f"undefined: {metric['reason']}"
-    span = "" if metric["low"] is None else f"  [{metric['low']:.4f}, {metric['high']:.4f}]"
-    return f"{metric['value']:.4f}{span}"
 
 
 def load_run(folder: str | Path | Run) -> Run:

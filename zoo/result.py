@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -81,15 +82,22 @@ class Result:
     def __str__(self) -> str:
         lines = [f"{self.model} on {self.task} of {self.dataset}, seed {self.seed}"]
         for name, found in self.metrics.items():
-            if found["value"] is None:
-                lines.append(f"  {name:<18} undefined: {found['reason']}")
-            else:
-                shown = f"  {name:<18} {found['value']:.4f}"
-                if found["low"] is not None:
-                    shown += f"  [{found['low']:.4f}, {found['high']:.4f}]"
-                lines.append(shown + (f"  ({found['reason']})" if found["reason"] else ""))
+            reason = f"  ({found['reason']})" if found["reason"] and found["value"] is not None else ""
+            lines.append(f"  {name:<18} {value_with_interval(found)}{reason}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines + ([f"  run folder: {self.folder}"] if self.folder else []))
+
+
+def value_with_interval(metric: Mapping) -> str:
+    """A metric as people read it.
+
+    >>> value_with_interval({"value": 0.5, "low": 0.25, "high": 0.75, "reason": None})
+    '0.5000  [0.2500, 0.7500]'
+    """
+    if metric["value"] is None:
+        return f"undefined: {metric['reason']}"
+    span = "" if metric["low"] is None else f"  [{metric['low']:.4f}, {metric['high']:.4f}]"
+    return f"{metric['value']:.4f}{span}"
 
 
 def is_unfinished(path: Path) -> bool:

@@ -69,6 +69,15 @@ def grid_variables(spec: Spec) -> dict[str, int]:
     return {c: len(spec.vocabularies[c].codes) for c in CONCEPTS if c in spec.vocabularies}
 
 
+def feature_width(variables: Mapping[str, int]) -> int:
+    """How many numbers `Grid.features` gives a step; a grid without variables has one that is never observed.
+
+    >>> feature_width({"lab": 2, "vital": 5})
+    21
+    """
+    return 3 * max(sum(variables.values()), 1)
+
+
 def make_grid(
     batch: Batch,
     variables: Mapping[str, int],

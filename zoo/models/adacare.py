@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from zoo.data import Batch, Spec
-from zoo.data.grid import grid_variables, make_grid
+from zoo.data.grid import feature_width, grid_variables, make_grid
 from zoo.models import Model, Output
 from zoo.registry import UserError, register_model
 
@@ -31,6 +31,8 @@ class AdaCare(Model):
         r(y) = y · σ(W₂ relu(W₁ y))                    recalibration; W₁ compresses ``ratio`` times
         h = GRU(r(x), r(c))                            (samples, steps, dim)
         logits = W h_T                                 at the last step
+
+    The recalibration follows published code; it has not been held against the full text of the paper.
 
     Where published code and paper part: the authors' code makes an average pooling for the recalibration and never
     calls it; here, as there, each step is weighed by its own features alone, so no later step reaches an earlier one.
@@ -66,7 +68,7 @@ class AdaCare(Model):
         super().__init__(spec)
         self.variables = grid_variables(spec)
         self.view = {"step_hours": step_hours, "max_steps": max_steps, "history": history}
-        inputs = 3 * max(sum(self.variables.values()), 1)
+        inputs = feature_width(self.variables)
         self.convolve = nn.ModuleList(nn.Conv1d(inputs, channels, kernel, dilation=d) for d in DILATIONS)
         self.weigh_inputs = Recalibration(inputs, ratio, activation)
         self.weigh_patterns = Recalibration(len(DILATIONS) * channels, ratio, "sigmoid")

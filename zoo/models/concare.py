@@ -41,7 +41,8 @@ class ConCare(Model):
 
     Where published code and paper part: the authors' code throws the output of layer norm away, takes the decorrelation
     of as many vectors as a vector has coordinates instead of all, counts steps in place of hours, and puts an attention
-    over concatenated states in place of the above. Here it is the paper's in all four. In the paper p comes from
+    over concatenated states in place of the above. None of the four is done here. The equation of α, with its
+    tanh, has not been held against the full text of the paper, only against what its code tells. There p comes from
     demographics; they are not in a batch, so it is learned and the same for all. β_i is the exponential of a weight, so
     that it stays above 0.
 

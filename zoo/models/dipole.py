@@ -19,6 +19,8 @@ there c_t = 0, which the paper leaves open.
 The paper speaks of "past and future visits", and predicts visit t + 1 from what is known at t: the future is that of
 visit i within v_1, ..., v_t. So the backward recurrence starts at t, for each sample anew.
 
+The default widths and dropout have not been held against the full text of the paper.
+
 Where published code and paper part (the paper is followed): some ports let the attention at t range over all visits of
 a row, so that a prediction sees later visits, and padding. Here recurrences and softmax end at the sample's own visit.
 The paper trains with Adadelta; here the trainer's optimiser is used.

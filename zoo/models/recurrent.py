@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
-from zoo.data.grid import grid_variables, make_grid
+from zoo.data.grid import feature_width, grid_variables, make_grid
 from zoo.layers import VisitEmbedding, log_days_since, log_days_until
 from zoo.models import Model, Output
 from zoo.registry import register_model
@@ -61,7 +61,7 @@ class Recurrent(Model):
             self.embed = VisitEmbedding(of_visits, dim)
             self.recur = self.cell(dim + 1, dim, layers, **how)
         if self.variables:
-            self.recur_grid = self.cell(3 * max(sum(self.variables.values()), 1), dim, layers, **how)
+            self.recur_grid = self.cell(feature_width(self.variables), dim, layers, **how)
         self.dropout = nn.Dropout(dropout)
         self.has_visits = bool(of_visits)
         self.head = nn.Linear(dim * (self.has_visits + bool(self.variables)) + 1, spec.outputs)

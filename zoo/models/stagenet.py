@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
-from zoo.data.grid import grid_variables, make_grid
+from zoo.data.grid import feature_width, grid_variables, make_grid
 from zoo.models import Model, Output
 from zoo.registry import UserError, register_model
 
@@ -73,7 +73,7 @@ class StageNet(Model):
         self.window = window
         self.variables = grid_variables(spec)
         self.view = {"step_hours": step_hours, "max_steps": max_steps, "history": history, "only_observed": True}
-        self.cell = StageAwareCell(3 * max(sum(self.variables.values()), 1), dim, levels, dropconnect)
+        self.cell = StageAwareCell(feature_width(self.variables), dim, levels, dropconnect)
         self.squeeze = nn.Linear(dim, max(dim // 6, 1))
         self.rescale = nn.Linear(max(dim // 6, 1), dim)
         self.convolve = nn.Linear(window * dim, dim)  # a convolution at one place

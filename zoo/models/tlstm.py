@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
-from zoo.data.grid import grid_variables, make_grid
+from zoo.data.grid import feature_width, grid_variables, make_grid
 from zoo.models import Model, Output
 from zoo.registry import register_model
 
@@ -58,7 +58,7 @@ class TLSTM(Model):
         super().__init__(spec)
         self.variables = grid_variables(spec)
         self.view = {"step_hours": step_hours, "max_steps": max_steps, "history": history, "only_observed": True}
-        self.cell = TimeAwareCell(3 * max(sum(self.variables.values()), 1), dim)
+        self.cell = TimeAwareCell(feature_width(self.variables), dim)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(dim, spec.outputs)
 

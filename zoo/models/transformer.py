@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.data.grid import grid_variables, make_grid
+from zoo.data.grid import feature_width, grid_variables, make_grid
 from zoo.layers import VisitEmbedding, log_days_until, sinusoids
 from zoo.models import Model, Output
 from zoo.registry import UserError, register_model
@@ -74,7 +74,7 @@ class Transformer(Model):
             self.embed = VisitEmbedding(of_visits, dim)
             self.encode = _Encoder(dim, layers, heads, feedforward or 4 * dim, dropout)
         if self.variables:
-            self.embed_grid = nn.Linear(3 * max(sum(self.variables.values()), 1), dim)
+            self.embed_grid = nn.Linear(feature_width(self.variables), dim)
             self.encode_grid = _Encoder(dim, layers, heads, feedforward or 4 * dim, dropout)
         self.has_visits = bool(of_visits)
         self.head = nn.Linear(dim * (self.has_visits + bool(self.variables)) + 1, spec.outputs)
