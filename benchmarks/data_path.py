@@ -115,7 +115,7 @@ def _bare_gather(data) -> Callable[[], None]:
     from zoo.data._window import spans
 
     features = [data.feature(c) for c in CONCEPTS]
-    places = data.sample_order("train", 64, shuffle=True, seed=0)
+    places = data.rows("train", set(CONCEPTS), shuffle=True).places
     own = data.visits.numbers(data.samples.visit_id.to_numpy()[places])
     first = data.visits.first[own]
 

@@ -317,7 +317,7 @@ def test_a_loss_that_is_not_finite_is_placed(how, data, registered, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(UserError, match=rf"training loss is nan in epoch 2, step 3 of {steps}, .* visits") as caught:
         zoo.train(model, data, seed=7, out=out, max_epochs=4, batch_size=8, device="cpu", checkpoint_every=steps + 5)
-    order = data.sample_order("train", 8, shuffle=True, seed=7 * 1_000_003 + 1)
+    order = data.rows("train", model, 8, shuffle=True, seed=7 * 1_000_003 + 1).places
     visits = data.samples.visit_id.to_numpy()[order[16:24]].tolist()
     assert ", ".join(map(str, visits[:5])) + " and 3 more" in str(caught.value)
     said = json.loads((out / "non_finite.json").read_text())

@@ -307,5 +307,5 @@ def test_no_subject_is_in_two_splits(two_visits):
     data = task_data(visits, {"drug": store_by_chance(random, visits)}, samples, split=split)
     subjects = [set(data.subject(name)) for name in ("train", "validation", "test")]
     assert sum(map(len, subjects)) == len(set.union(*subjects)) == samples.subject_id.nunique()
-    shuffled = data.sample_order("train", 8, shuffle=True, seed=3)
-    assert sorted(shuffled) == data.sample_order("train", 8, shuffle=False, seed=0).tolist()
+    shuffled = data.rows("train", {"drug"}, 8, shuffle=True, seed=3).places
+    assert sorted(shuffled) == data.places("train").tolist()

@@ -426,7 +426,7 @@ class Tested:
         """The places of the samples in those of the data."""
         if self.split == "all":
             return np.arange(len(self.data.samples))
-        return self.data.sample_order(self.split, 1, shuffle=False, seed=0)
+        return self.data.places(self.split)
 
     @cached_property
     def samples(self) -> pd.DataFrame:

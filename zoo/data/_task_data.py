@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from zoo.data._rows import Rows
 from zoo.data._splits import NAMES
 from zoo.data._store import Store, VisitIndex
 from zoo.data._vocabulary import BY_NAME, SAMPLE, Vocabulary, fit_codes, fit_values
@@ -19,8 +20,6 @@ from zoo.data.spec import Spec
 from zoo.registry import UserError, models, nearest
 
 HOUR = 3_600_000_000
-BUCKET = 50
-"""How many batches' worth of shuffled samples are ordered by length among themselves when training."""
 
 
 @dataclass(frozen=True)
@@ -194,61 +193,82 @@ class TaskData:
             split: ``train``, ``validation`` or ``test``.
             model: a model's name, class or instance, or a set of concepts.
             batch_size: rows a batch; the last one may have fewer.
-            shuffle: draw the order from the seed, with samples of like length together; else the order of `samples`.
+            shuffle: draw the order from the seed, with rows of like length together; else the order of `samples`.
             seed: of the shuffle.
         """
+        rows = self.rows(split, model, batch_size, shuffle=shuffle, seed=seed)
+        for low in range(0, len(rows), batch_size):
+            yield rows.batch(low, min(low + batch_size, len(rows)))
+
+    def rows(self, split: str, model, batch_size: int = 64, *, shuffle: bool = False, seed: int = 0) -> Rows:
+        """The rows that `batches` goes through, in its order.
+
+        A sample has a row of its own. For a model that is registered with ``causal=True``, which reads of a row of
+        visits no more for a sample than the visits up to its own, and of its own nothing of the label concepts, the
+        samples of a subject share a row as far as each sees of the row what it would see alone.
+        """
         features = {c: self.feature(c) for c in self.concepts_for(model)}
-        order = self.sample_order(split, batch_size, shuffle=shuffle, seed=seed)
-        for low in range(0, len(order), batch_size):
-            yield self._batch(order[low : low + batch_size], features)
+        places = self.places(split)
+        begins = self._begins_row(places, features) if _is_causal(model) else np.ones(len(places), bool)
+        offsets = np.r_[np.flatnonzero(begins), len(places)]
+        rows = Rows(places, offsets, lambda some, bounds: self._batch(some, bounds, features))
+        if not shuffle:
+            return rows
+        visits = self._own[places[offsets[1:] - 1]] - self._first(places[offsets[:-1]])
+        return rows.shuffled(visits, batch_size, seed)
 
     def batch(self, places: np.ndarray, model) -> Batch:
         """One batch with the samples at these places in `samples`, one row each."""
-        return self._batch(np.asarray(places), {c: self.feature(c) for c in self.concepts_for(model)})
+        features = {c: self.feature(c) for c in self.concepts_for(model)}
+        return self._batch(np.asarray(places), np.arange(len(places) + 1), features)
 
-    def sample_order(self, split: str, batch_size: int, *, shuffle: bool, seed: int) -> np.ndarray:
-        """The places in `samples` that `batches` goes through, in its order."""
-        places = np.flatnonzero(self._split == _split_place(split))
-        if not shuffle:
-            return places
-        random = np.random.default_rng([seed, 20_091])
-        random.shuffle(places)
-        lengths = self._own[places] - self._first(places)
-        bucket = np.arange(len(places)) // (batch_size * BUCKET)
-        places = places[np.lexsort((lengths, bucket))]
-        starts = np.arange(0, len(places), batch_size)
-        full = starts[starts + batch_size <= len(places)]
-        random.shuffle(full)
-        parts = [places[s : s + batch_size] for s in full] + [places[len(full) * batch_size :]]
-        return np.concatenate(parts) if parts else places
+    def places(self, split: str) -> np.ndarray:
+        """The places of a split in `samples`."""
+        return np.flatnonzero(self._split == _split_place(split))
+
+    def _begins_row(self, places: np.ndarray, features: Mapping[str, Feature]) -> np.ndarray:
+        """(samples,) whether a sample cannot share the row of the one before."""
+        own, subject = self._own[places], self._subject[places]
+        shared = np.zeros(len(places), bool)
+        shared[1:] = (subject[1:] == subject[:-1]) & (own[1:] > own[:-1])
+        shared[1:] &= self._first(places[1:]) == self._first(places[:-1])
+        for concept, feature in features.items():
+            early = feature.cut.early[places]
+            shared[1:] &= ~early[1:] & ~early[:-1]
+            if concept not in self.task.label_concepts:  # what is seen of a visit is all that later samples see of it
+                whole = feature.cut.own_end[places] == feature.store.offsets[own + 1]
+                shared[1:] &= whole[:-1]
+        return ~shared
 
     def _first(self, places: np.ndarray) -> np.ndarray:
         own = self._own[places]
         first = self.visits.first[own]
         return first if self.max_visits is None else np.maximum(first, own - self.max_visits + 1)
 
-    def _batch(self, places: np.ndarray, features: Mapping[str, Feature]) -> Batch:
-        first = self._first(places)
-        lengths = self._own[places] - first + 1
+    def _batch(self, places: np.ndarray, bounds: np.ndarray, features: Mapping[str, Feature]) -> Batch:
+        """The samples at these places, row by row; row ``r`` has those from ``bounds[r]`` up to ``bounds[r + 1]``."""
+        last = places[bounds[1:] - 1]
+        first = self._first(places[bounds[:-1]])
+        lengths = self._own[last] - first + 1
         visit = spans(first, lengths)
-        row_offsets = np.zeros(len(places) + 1, np.int64)
+        row_offsets = np.zeros(len(first) + 1, np.int64)
         np.cumsum(lengths, out=row_offsets[1:])
-        own = row_offsets[1:] - 1
         base = self._start[first]
+        row = np.repeat(np.arange(len(first)), np.diff(bounds))
         return Batch(
-            {c: f.ragged(visit, own, places) for c, f in features.items()},
+            {c: f.ragged(visit, row_offsets[1:] - 1, last) for c, f in features.items()},
             _tensor(row_offsets),
             _tensor((self._start[visit] - np.repeat(base, lengths)) / HOUR),
-            torch.arange(len(places)),
-            _tensor(lengths - 1),
-            _tensor((self._prediction_time[places].astype("int64") - base) / HOUR),
+            _tensor(row),
+            _tensor(self._own[places] - first[row]),
+            _tensor((self._prediction_time[places].astype("int64") - base[row]) / HOUR),
             _tensor(self._label(places)),
             _tensor(self._subject[places]),
         )
 
     def label(self, split: str) -> np.ndarray:
         """The labels of a split in the order of `samples`: (samples,), or (samples, labels) bool for multilabel."""
-        return self._label(np.flatnonzero(self._split == _split_place(split)))
+        return self._label(self.places(split))
 
     def subject(self, split: str) -> np.ndarray:
         """(samples,) the subject of each sample of a split."""
@@ -343,6 +363,12 @@ class TaskData:
         looking = np.searchsorted(own, behind) - np.searchsorted(own, visit, side="right")
         pairs = pairs[np.isin(window.pair_visit[pairs], visit[count == looking])]
         return window.pair_visit[pairs], window.pair_end[pairs]
+
+
+def _is_causal(model) -> bool:
+    if isinstance(model, Collection) and not isinstance(model, str):
+        return False
+    return bool(models.entry(model if isinstance(model, str) else model.registered_name).facts.get("causal"))
 
 
 def _split_place(split: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
@@ -38,6 +38,11 @@ class Ragged:
         return self.offsets.diff()
 
     @cached_property
+    def longest(self) -> int:
+        """How many events the fullest visit has."""
+        return _longest(self.lengths)
+
+    @cached_property
     def visit(self) -> Tensor:
         """(events,) the visit of each event."""
         return torch.repeat_interleave(self.lengths, output_size=len(self.ids))
@@ -49,11 +54,8 @@ class Ragged:
         >>> concept.padded()[0].tolist()
         [[5, 0], [0, 0], [6, 7]]
         """
-        mask = torch.arange(_longest(self.lengths), device=self.ids.device) < self.lengths[:, None]
-        source = getattr(self, name)
-        padded = torch.zeros(mask.shape, dtype=source.dtype, device=source.device)
-        padded[mask] = source
-        return padded, mask
+        mask = torch.arange(self.longest, device=self.ids.device) < self.lengths[:, None]
+        return _padded(getattr(self, name), self.offsets, self.visit, self.longest), mask
 
     def multi_hot(self, size: int) -> Tensor:
         """(visits, size) float: 1 where a visit has an id at least once.
@@ -68,6 +70,17 @@ class Ragged:
 
 def _longest(lengths: Tensor) -> int:
     return int(lengths.max()) if len(lengths) else 0
+
+
+def _padded(flat: Tensor, offsets: Tensor, group: Tensor, longest: int) -> Tensor:
+    """Lay (things, ...), which lie group by group, out as (groups, longest, ...), padded with 0.
+
+    No size here hangs on a value, so that a GPU need not be waited for.
+    """
+    place = torch.arange(len(flat), device=flat.device) - offsets[group] + group * longest
+    groups = len(offsets) - 1
+    padded = flat.new_zeros(groups * longest, *flat.shape[1:]).index_copy(0, place, flat)
+    return padded.view(groups, longest, *flat.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -115,29 +128,43 @@ class Batch(Mapping):
         return self.row_offsets.diff()
 
     @cached_property
+    def longest(self) -> int:
+        """How many visits the longest row has."""
+        return _longest(self.row_lengths)
+
+    @cached_property
+    def visit_row(self) -> Tensor:
+        """(visits,) the row of each visit."""
+        return torch.repeat_interleave(self.row_lengths, output_size=len(self.visit_start))
+
+    @cached_property
     def visit_mask(self) -> Tensor:
         """(rows, longest) bool: which places of padded rows are visits."""
-        places = torch.arange(_longest(self.row_lengths), device=self.row_offsets.device)
-        return places < self.row_lengths[:, None]
+        return torch.arange(self.longest, device=self.row_offsets.device) < self.row_lengths[:, None]
 
     def rows(self, per_visit: Tensor) -> Tensor:
         """Lay (visits, ...) out as (rows, longest, ...), padded with 0."""
-        padded = per_visit.new_zeros(*self.visit_mask.shape, *per_visit.shape[1:])
-        padded[self.visit_mask] = per_visit
-        return padded
+        return _padded(per_visit, self.row_offsets, self.visit_row, self.longest)
 
     def at_samples(self, per_row_visit: Tensor) -> Tensor:
         """Pick (samples, ...) out of (rows, longest, ...): each sample at its own visit."""
         return per_row_visit[self.sample_row, self.sample_visit]
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on another device."""
-        moved = {
-            f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self) if f.name != "concepts"
-        }
-        return replace(self, concepts={c: _moved(r, device) for c, r in self.concepts.items()}, **moved)
+        """The batch on another device; its sizes, which are known here, need not be asked for there."""
+        if self.row_offsets.device == torch.device(device):
+            return self
+        there = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "concepts"}
+        moved = Batch({c: _moved(r, device) for c, r in self.concepts.items()}, **_all_to(there, device))
+        moved.__dict__["longest"] = self.longest
+        return moved
 
 
 def _moved(ragged: Ragged, device: torch.device | str) -> Ragged:
-    there = {f.name: getattr(ragged, f.name) for f in fields(ragged)}
-    return Ragged(**{n: None if t is None else t.to(device, non_blocking=True) for n, t in there.items()})
+    moved = Ragged(**_all_to({f.name: getattr(ragged, f.name) for f in fields(ragged)}, device))
+    moved.__dict__["longest"] = ragged.longest
+    return moved
+
+
+def _all_to(tensors: Mapping[str, Tensor | None], device: torch.device | str) -> dict[str, Tensor | None]:
+    return {n: None if t is None else t.to(device, non_blocking=True) for n, t in tensors.items()}

@@ -1,7 +1,7 @@
 """One loop for every network, which goes on where it was killed.
 
 A step is an update of the weights. Its rows are drawn once and shared out among processes, and within a process among
-the parts that gradients are accumulated over, each part weighted by its rows: 2 processes with batches of 32, or one
+the parts that gradients are accumulated over, each part weighted by its samples: 2 processes with batches of 32, or one
 that accumulates 2 batches of 32, take the same steps as one with batches of 64.
 
 Nothing on the way of a step waits for the device. A step leaves its loss in a vector there, which is read every
@@ -65,14 +65,15 @@ class Place:
     seconds: float = 0.0
 
 
-def parts(places: np.ndarray, rank: int, count: int, accumulate: int) -> list[np.ndarray]:
-    """The parts of a step that one of several processes has; empty ones are left out.
+def parts(low: int, high: int, rank: int, count: int, accumulate: int) -> list[tuple[int, int]]:
+    """Which of the rows of a step one of several processes has, part by part; empty parts are left out.
 
-    >>> [p.tolist() for p in parts(np.arange(7), rank=1, count=2, accumulate=2)]
-    [[3, 4], [5, 6]]
+    >>> parts(10, 17, rank=1, count=2, accumulate=2)
+    [(13, 15), (15, 17)]
     """
-    bounds = len(places) * np.arange(rank * accumulate, (rank + 1) * accumulate + 1) // (count * accumulate)
-    return [places[low:high] for low, high in pairwise(bounds) if low < high]
+    shares = range(rank * accumulate, (rank + 1) * accumulate + 1)
+    bounds = [low + (high - low) * share // (count * accumulate) for share in shares]
+    return [(begin, end) for begin, end in pairwise(bounds) if begin < end]
 
 
 class Loop:
@@ -91,8 +92,8 @@ class Loop:
         self.device = trainer.resolved_device()
         self.processes = Processes(self.device)
         self.folder = folder
-        self.rows = trainer.batch_size * trainer.accumulate * self.processes.count
-        self.steps = -(-data.size("train") // self.rows)
+        self.step_rows = trainer.batch_size * trainer.accumulate * self.processes.count
+        self.steps = -(-len(data.rows("train", model)) // self.step_rows)
         self.optimizer = make_optimizer(trainer, model)
         total = trainer.max_epochs * self.steps
         self.warmup, self.total = warmup_steps(trainer.warmup, total), total
@@ -121,10 +122,10 @@ class Loop:
 
     def _train(self) -> None:
         self.model.train()
-        order = self.data.sample_order("train", self.rows, shuffle=True, seed=self.seed * 1_000_003 + self.place.epoch)
-        self.order = order
+        seed = self.seed * 1_000_003 + self.place.epoch
+        self.rows = self.data.rows("train", self.model, self.step_rows, shuffle=True, seed=seed)
         for step in range(self.place.step, self.steps):
-            self._step(order[step * self.rows : (step + 1) * self.rows], step)
+            self._step(step)
             self.place.step = step + 1
             look = (step + 1) % LOOK == 0
             if look:
@@ -133,12 +134,13 @@ class Loop:
                 self._look()
                 self._write_last()
 
-    def _step(self, places: np.ndarray, step: int) -> None:
-        rank, count = self.processes.rank, self.processes.count
-        own = parts(places, rank, count, self.trainer.accumulate)
-        weights = [len(part) / len(places) for part in own]
+    def _step(self, step: int) -> None:
+        low, high = self._bounds(step)
+        own = parts(low, high, self.processes.rank, self.processes.count, self.trainer.accumulate)
+        samples = len(self.rows.samples(low, high))
+        weights = [len(self.rows.samples(*part)) / samples for part in own]
         if not own:  # fewer rows than processes: the gradients are averaged with all the same
-            own, weights = [places[:1]], [0.0]
+            own, weights = [(low, low + 1)], [0.0]
         self._set_rate(self.place.epoch * self.steps + step)
         self.optimizer.zero_grad(set_to_none=True)
         for part, weight in zip(own[:-1], weights, strict=False):
@@ -150,8 +152,8 @@ class Loop:
             self.losses[step].add_(norm, alpha=0)  # a gradient that is not finite shows, too
         self.optimizer.step()
 
-    def _backward(self, part: np.ndarray, weight: float, step: int) -> None:
-        batch = self.data.batch(part, self.model).to(self.device)
+    def _backward(self, part: tuple[int, int], weight: float, step: int) -> None:
+        batch = self.rows.batch(*part).to(self.device)
         with self._autocast():
             output = self.net(batch)
         if self.trainer.precision != "fp32":
@@ -207,9 +209,11 @@ class Loop:
         scores, losses = scores_of(self.model, self.data, "validation", trainer.batch_size, self.device, self.processes)
         bad = np.flatnonzero(~np.isfinite(losses))
         if len(bad):
-            places = self.data.sample_order("validation", trainer.batch_size, shuffle=False, seed=0)
-            low = bad[0] // trainer.batch_size * trainer.batch_size
-            self._fail("validation loss", losses[bad[0]], None, places[low : low + trainer.batch_size])
+            rows = self.data.rows("validation", self.model)
+            row = int(np.searchsorted(rows.offsets, bad[0], side="right")) - 1
+            low = row // trainer.batch_size * trainer.batch_size
+            places = rows.samples(low, min(low + trainer.batch_size, len(rows)))
+            self._fail("validation loss", losses[bad[0]], None, places)
         label, subject = self.data.label("validation"), self.data.subject("validation")
         metrics = evaluate(task.kind, label, scores, subject, resamples=0)
         if trainer.monitor != "loss" and metrics[trainer.monitor].value is None and not self.place.best_epoch:
@@ -240,14 +244,19 @@ class Loop:
         losses = self.processes.total(self.losses[:steps].clone()).double().cpu().numpy()
         bad = np.flatnonzero(~np.isfinite(losses))
         if len(bad):
-            self._fail("training loss", losses[bad[0]], int(bad[0]), self._rows(int(bad[0])))
-        rows = np.minimum(self.rows, len(self.order) - np.arange(steps) * self.rows)
-        mean = float((losses * rows).sum() / rows.sum())
+            self._fail("training loss", losses[bad[0]], int(bad[0]), self._samples(int(bad[0])))
+        bounds = np.minimum(np.arange(steps + 1) * self.step_rows, len(self.rows))
+        mean = float(np.average(losses, weights=np.diff(self.rows.offsets[bounds])))
         self.report(self.place.epoch + 1, f"step {steps} of {self.steps}, loss {mean:.4f}")
         return mean
 
-    def _rows(self, step: int) -> np.ndarray:
-        return self.order[step * self.rows : (step + 1) * self.rows]
+    def _bounds(self, step: int) -> tuple[int, int]:
+        """Between which rows those of a step lie."""
+        return step * self.step_rows, min((step + 1) * self.step_rows, len(self.rows))
+
+    def _samples(self, step: int) -> np.ndarray:
+        """The places of the samples of a step."""
+        return self.rows.samples(*self._bounds(step))
 
     def _fail(self, what: str, value: float, step: int | None, places: np.ndarray) -> None:
         visits = self.data.samples.visit_id.to_numpy()[places].tolist()
@@ -292,7 +301,7 @@ class Loop:
             tensors = {f"model.{n}": w for n, w in self.model.state_dict().items()}
             if not all(bool(w.isfinite().all()) for w in tensors.values() if w.is_floating_point()):
                 step = self.place.step or self.steps
-                self._fail("weight", float("nan"), step - 1, self._rows(step - 1))
+                self._fail("weight", float("nan"), step - 1, self._samples(step - 1))
             tensors |= {f"optimizer.{n}": t for n, t in optimizer_tensors(self.optimizer).items()}
             tensors |= {f"random.{n}": t for n, t in random.items()} | {"losses": losses}
             facts = dataclasses.asdict(dataclasses.replace(self.place, seconds=self._seconds()))

@@ -21,21 +21,22 @@ def scores_of(
         (samples, ...) what the model predicts, in the order of the split's samples, and (samples,) the main loss of
         each sample's batch.
     """
-    order = data.sample_order(split, batch_size, shuffle=False, seed=0)
-    chunks = [slice(low, low + batch_size) for low in range(0, len(order), batch_size)]
+    rows, size = data.rows(split, model), data.size(split)
+    chunks = [(low, min(low + batch_size, len(rows))) for low in range(0, len(rows), batch_size)]
     rank, count = (processes.rank, processes.count) if processes else (0, 1)
-    found, losses = None, torch.zeros(len(order), device=device)
+    found, losses = None, torch.zeros(size, device=device)
     model.eval()
     with torch.no_grad():
-        for chunk in chunks[rank::count] or chunks[:1]:  # a process without a batch must learn the scores' shape
-            batch = data.batch(order[chunk], model).to(device)
+        for low, high in chunks[rank::count] or chunks[:1]:  # a process without a batch must learn the scores' shape
+            batch = rows.batch(low, high).to(device)
             output = model(batch)
             scores = model.predict(output).float()
             if found is None:
-                found = torch.zeros(len(order), *scores.shape[1:], device=device)
-            if chunk in chunks[rank::count]:
-                found[chunk] = scores
-                losses[chunk] = model.loss(output, batch)
-    if processes and len(order):
+                found = torch.zeros(size, *scores.shape[1:], device=device)
+            if chunks[rank::count]:
+                own = slice(rows.offsets[low], rows.offsets[high])
+                found[own] = scores
+                losses[own] = model.loss(output, batch)
+    if processes and size:
         found, losses = processes.total(found), processes.total(losses)
     return (np.zeros(0) if found is None else found.cpu().numpy()), losses.cpu().numpy()
