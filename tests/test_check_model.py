@@ -1,6 +1,7 @@
 """The conformance kit for models: everything registered passes it, and whatever is broken is named."""
 
 import json
+import re
 
 import broken_models as broken
 import pytest
@@ -10,8 +11,8 @@ import zoo
 from zoo import cli
 from zoo.registry import UserError, models, parameters_of
 from zoo.testing import Report, check_model
-from zoo.testing._model import CHECKS, NEVER_WAIVED
-from zoo.testing._patients import CODES, FabricatedTask, patients
+from zoo.testing._model import CHECKS
+from zoo.testing._model._patients import CODES, FabricatedTask, patients
 
 
 @pytest.mark.parametrize("name", zoo.list_models())
@@ -87,6 +88,15 @@ def test_every_check_has_a_broken_model():
     assert set(BROKEN) - {"hyperparameters"} == set(CHECKS)
 
 
+def test_every_check_is_documented():
+    told = set(re.findall(r"``(\w+)``", check_model.__doc__.split("A model that is fitted")[0]))
+    assert told == {"declaration", *BROKEN, "pretrain"}
+
+
+def test_what_results_rest_on_cannot_be_waived():
+    assert {n for n, check in CHECKS.items() if not check.waivable} == {"batch_independence", "future", "save_load"}
+
+
 def test_a_sound_model_passes_for_every_kind(registered):
     kinds = {"binary", "multiclass", "multilabel", "regression"}
     report = check_model(registered(broken.Sound, kinds=kinds, uses=set(CODES)))
@@ -113,7 +123,7 @@ def test_a_check_can_be_waived_with_a_reason_that_the_report_says(registered):
     assert f"code_order: waived: {reason}" in str(report)
 
 
-@pytest.mark.parametrize("check", NEVER_WAIVED)
+@pytest.mark.parametrize("check", [name for name, check in CHECKS.items() if not check.waivable])
 def test_what_a_result_rests_on_cannot_be_waived(registered, check):
     report = check_model(registered(broken.LooksAhead, waives={check: "we would rather not"}))
     assert report.failures == ["declaration"]

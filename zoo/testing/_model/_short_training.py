@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.models import Estimator, Model
 from zoo.registry import Entry
-from zoo.testing._patients import FabricatedTask
+from zoo.testing._model._patients import FabricatedTask
 
 STEPS = 6
 """How many batches a short training has."""
@@ -26,28 +25,6 @@ def made(entry: Entry, spec: Spec, hyperparameters: dict, seed: int = 0) -> Mode
     if isinstance(model, Estimator):
         model.seed = seed
     return model
-
-
-def logits(model: Model, batch: Batch) -> np.ndarray:
-    """(samples, outputs) float32 of a copy of the model in eval mode, so that a call leaves nothing behind."""
-    return answer(copied(model), batch)
-
-
-def answer(model: Model, batch: Batch) -> np.ndarray:
-    """(samples, outputs) float32 of the model itself in eval mode."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        return model.eval()(batch).logits.float().numpy().copy()
-
-
-def copied(model: Model) -> Model:
-    """A copy that shares no tensor with the model; of a fitted model one that shares what was fitted."""
-    if isinstance(model, Estimator):
-        return copy.copy(model)
-    try:
-        return copy.deepcopy(model)
-    except RuntimeError:  # it keeps a tensor of its last call, and what that was made of
-        return model
 
 
 def whole_loss(model: Model, batch: Batch) -> torch.Tensor:

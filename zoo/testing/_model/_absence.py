@@ -1,0 +1,39 @@
+"""Checks of what there may be nothing of: events, a concept, other samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zoo.testing._model import _patients as patients
+from zoo.testing._model._candidate import Candidate
+from zoo.testing._model._output import runs
+from zoo.testing._model._patients import FabricatedTask
+from zoo.testing._model._short_training import trained
+
+
+def empty_history(candidate: Candidate) -> Iterator[str]:
+    rows = [r.changed(patients.empty) for r in candidate.rows()]
+    yield from runs(candidate, candidate.task, rows)
+    yield from runs(candidate, candidate.task, [*rows[:4], *candidate.rows()[4:]])
+
+
+def missing_concept(candidate: Candidate) -> Iterator[str]:
+    needs = set(candidate.entry.facts.get("needs", ()))
+    for concept in candidate.concepts:
+        rows = [r.changed(patients.without(concept)) for r in candidate.rows()]
+        yield from (f"no {concept} in a batch: {problem}" for problem in runs(candidate, candidate.task, rows))
+        rest = tuple(c for c in candidate.concepts if c != concept)
+        if concept in needs or not rest or not candidate.first:
+            continue
+        task = FabricatedTask(candidate.kind, rest)
+        try:
+            model, _ = trained(candidate.entry, task, candidate.hyperparameters, patients=32)
+            problems = list(runs(candidate, task, task.rows(200, 206), model))
+        except Exception as error:
+            problems = [f"{type(error).__name__}: {error}"]
+        yield from (f"data without {concept}: {problem}" for problem in problems)
+
+
+def single_sample(candidate: Candidate) -> Iterator[str]:
+    for row in (candidate.rows()[0], candidate.task.row(patients.long_patient())):
+        yield from runs(candidate, candidate.task, [row])

@@ -1,0 +1,61 @@
+"""A model that is checked, on a fabricated task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoo.data import Batch
+from zoo.data.spec import KINDS
+from zoo.datasets._canonical import CONCEPTS
+from zoo.models import Estimator, Model
+from zoo.registry import Entry
+from zoo.testing._model import _patients as patients
+from zoo.testing._model._logits import logits
+from zoo.testing._model._patients import FabricatedTask, Patient
+from zoo.testing._model._short_training import Training
+
+
+@dataclass
+class Candidate:
+    """The model that is checked, on a fabricated task of one kind."""
+
+    entry: Entry
+    kind: str
+    hyperparameters: dict
+    model: Model | None = None
+    training: Training | None = None
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """The concepts that it gets where all are there."""
+        wanted = {*self.entry.facts.get("uses", ()), *self.entry.facts.get("needs", ())}
+        return tuple(c for c in CONCEPTS if c in wanted)
+
+    @property
+    def task(self) -> FabricatedTask:
+        """The task, with all concepts that it uses."""
+        return FabricatedTask(self.kind, self.concepts)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it is no network."""
+        return issubclass(self.entry.thing, Estimator)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first kind that the model serves; what does not hang on the kind is checked there."""
+        return self.kind == next(k for k in KINDS if k in self.entry.facts["kinds"])
+
+    def rows(self, count: int = 12) -> list[Patient]:
+        """Patients that it was not trained on."""
+        return self.task.rows(200, 200 + count)
+
+    def batch(self, rows: list[Patient]) -> Batch:
+        """A batch of these, and of one who is longer than all, so that all are padded alike."""
+        return self.task.batch([*rows, self.task.row(patients.long_patient())])
+
+    def logits(self, rows: list[Patient]) -> np.ndarray:
+        """(rows, outputs) of the last visit of each."""
+        return logits(self.model, self.batch(rows))[: len(rows)]

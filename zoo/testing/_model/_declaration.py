@@ -1,0 +1,53 @@
+"""What a model says of itself when it is registered, and how it is made."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+from zoo.data.spec import KINDS
+from zoo.datasets._canonical import CONCEPTS
+from zoo.models import Model
+from zoo.registry import Entry, check_parameters, parameters_of
+from zoo.testing._model._candidate import Candidate
+from zoo.testing._model._registry import CHECKS
+from zoo.testing._report import Findings
+from zoo.training import Trainer
+
+
+def check_declaration(findings: Findings, entry: Entry) -> None:
+    kinds = set(entry.facts.get("kinds", ()))
+    findings.expect("declaration", bool(kinds), "kinds are not registered")
+    for kind in sorted(kinds - set(KINDS)):
+        findings.fail("declaration", f"kind {kind!r} is none of {', '.join(KINDS)}")
+    for fact in ("uses", "needs"):
+        for concept in sorted(set(entry.facts.get(fact, ())) - set(CONCEPTS)):
+            findings.fail("declaration", f"{fact} {concept!r}, which is none of {', '.join(CONCEPTS)}")
+    findings.expect("declaration", issubclass(entry.thing, Model), "the class is no zoo.models.Model")
+    for check, reason in dict(entry.facts.get("waives", {})).items():
+        if check in CHECKS and not CHECKS[check].waivable:
+            findings.fail("declaration", f"{check} cannot be waived")
+        elif check not in CHECKS:
+            findings.fail("declaration", f"waives {check!r}, which is none of {', '.join(CHECKS)}")
+        findings.expect("declaration", isinstance(reason, str) and bool(reason.strip()), f"no reason to waive {check}")
+
+
+def check_hyperparameters(findings: Findings, entry: Entry) -> None:
+    signature = inspect.signature(entry.thing.__init__).parameters
+    names = list(signature)
+    findings.expect("hyperparameters", names[1:2] == ["spec"], "the constructor's first argument is not spec")
+    for name, parameter in signature.items():
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            findings.fail("hyperparameters", f"{name} of any name or number are no configuration")
+    defaults = {n: p.default for n, p in parameters_of(entry.thing).items()}
+    for name, default in defaults.items():
+        findings.expect("hyperparameters", default is not inspect.Parameter.empty, f"{name} has no default")
+    if findings.failed("hyperparameters"):
+        return
+    check_parameters("the constructor", entry.thing, defaults)
+    json.dumps(defaults)  # a run writes them down
+    if not set(entry.facts.get("kinds", ())) <= set(KINDS):
+        return
+    for kind in sorted(entry.facts.get("kinds", ())):
+        chosen = entry.thing.trainer_defaults(Candidate(entry, kind, {}).task.spec)
+        check_parameters("the trainer", Trainer, chosen)

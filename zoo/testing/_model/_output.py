@@ -1,0 +1,62 @@
+"""Checks of what comes out of a model: its shape, and that it is finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from zoo.models import Model, Output
+from zoo.testing._model._candidate import Candidate
+from zoo.testing._model._logits import answer, copied
+from zoo.testing._model._patients import FabricatedTask, Patient
+
+
+def output_shape(candidate: Candidate) -> Iterator[str]:
+    task, model = candidate.task, copied(candidate.model)
+    batch = candidate.batch(candidate.rows())
+    with torch.no_grad():
+        output = model(batch)
+        prediction = model.predict(output)
+    if not isinstance(output, Output):
+        yield f"forward gives a {type(output).__name__}, not an Output"
+        return
+    expected = (batch.samples, task.spec.outputs)
+    if tuple(output.logits.shape) != expected:
+        yield f"logits are {tuple(output.logits.shape)}, not {expected}"
+    if not output.logits.is_floating_point() or not torch.isfinite(output.logits).all():
+        yield "logits are not finite"
+    expected = expected if task.kind in ("multiclass", "multilabel") else expected[:1]
+    if tuple(prediction.shape) != expected:
+        yield f"predictions are {tuple(prediction.shape)}, not {expected}"
+    if task.kind != "regression" and not ((prediction >= 0) & (prediction <= 1)).all():
+        yield "predictions are no probabilities"
+    if task.kind == "multiclass" and not torch.allclose(prediction.sum(-1).double(), torch.ones(1).double(), atol=1e-4):
+        yield "predictions do not add up to 1 over classes"
+
+
+def loss_finite(candidate: Candidate) -> Iterator[str]:
+    yield from runs(candidate, candidate.task, candidate.rows())
+
+
+def runs(candidate: Candidate, task: FabricatedTask, rows: list[Patient], model: Model | None = None) -> Iterator[str]:
+    """Problems with logits and loss of rows, in eval mode and, for a network, in training."""
+    model, batch = copied(model or candidate.model), task.batch(rows)
+    if not np.isfinite(answer(model, batch)).all():
+        yield "logits are not finite"
+    for training in (False,) if candidate.fitted else (False, True):
+        model.train(training)
+        where = " in training" if training else ""
+        output = model(batch)
+        main = model.loss(output, batch)
+        if main.shape != ():
+            yield f"the loss is {tuple(main.shape)}, not one number{where}"
+            return
+        total = main + sum(output.losses.values())
+        if not torch.isfinite(total):
+            yield f"the loss is not finite{where}"
+        elif training and total.requires_grad:
+            total.backward()
+            if not all(torch.isfinite(w.grad).all() for w in model.parameters() if w.grad is not None):
+                yield "a gradient is not finite"

@@ -1,0 +1,51 @@
+"""The checks of a model that is made, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from zoo.testing._model._absence import empty_history, missing_concept, single_sample
+from zoo.testing._model._candidate import Candidate
+from zoo.testing._model._learning import bf16, gradients, overfits
+from zoo.testing._model._memory import save_load, seed, state
+from zoo.testing._model._output import loss_finite, output_shape
+from zoo.testing._model._sample import batch_independence, code_order, future, label, uses_inputs
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes:
+        problems: tells what is wrong with a candidate, problem by problem.
+        waivable: whether a model may leave it out for a reason.
+        networks_only: whether a model that is fitted is spared it.
+        once: whether it is enough to check one of the kinds that a model serves.
+    """
+
+    problems: Callable[[Candidate], Iterator[str]]
+    waivable: bool = True
+    networks_only: bool = False
+    once: bool = False
+
+
+CHECKS = {
+    "output_shape": Check(output_shape),
+    "loss_finite": Check(loss_finite),
+    "batch_independence": Check(batch_independence, waivable=False),
+    "code_order": Check(code_order),
+    "uses_inputs": Check(uses_inputs),
+    "label": Check(label),
+    "future": Check(future, waivable=False),
+    "empty_history": Check(empty_history),
+    "missing_concept": Check(missing_concept),
+    "single_sample": Check(single_sample),
+    "state": Check(state),
+    "save_load": Check(save_load, waivable=False),
+    "seed": Check(seed, once=True),
+    "overfits": Check(overfits),
+    "gradients": Check(gradients, networks_only=True),
+    "bf16": Check(bf16, networks_only=True),
+}
+"""In the order in which they are run."""
