@@ -15,19 +15,16 @@ the one that all listed codes below it share, and none where these differ. `SOUR
 come from.
 """
 
-import csv
-import gzip
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
+from zoo.knowledge._tables import read_rows
 from zoo.registry import UserError, nearest
 
 SYSTEMS = ("ICD9CM", "ICD10CM", "ICD9PROC", "ICD10PCS")
 
-_HERE = Path(__file__).parent
 _CCS_TABLES = {
     "ICD9CM": ("CCS", "ccs_icd9cm.csv"),
     "ICD10CM": ("CCS", "ccs_icd10cm.csv"),
@@ -167,16 +164,10 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
 @cache
 def _ccs_table(system: str) -> dict[str, str]:
     kind, name = _CCS_TABLES[system]
-    rows = _read_rows(name)
+    rows = read_rows(name)
     return {prefix: f"{kind}//{row['category']}" for row in rows for prefix in row["prefixes"].split()}
 
 
 @cache
 def _ccs_names() -> dict[str, str]:
-    return {row["category"]: row["name"] for row in _read_rows("ccs_names.csv")}
-
-
-def _read_rows(name: str) -> list[dict[str, str]]:
-    opened = gzip.open if name.endswith(".gz") else open
-    with opened(_HERE / name, "rt", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return {row["category"]: row["name"] for row in read_rows("ccs_names.csv")}

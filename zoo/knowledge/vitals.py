@@ -18,14 +18,11 @@ the rule, and falls below its limits. The verbal part of the GCS is 1 in MIMIC f
 ("ET/Trach", "No Response-ETT").
 """
 
-import csv
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
+from zoo.knowledge._tables import read_rows
 from zoo.registry import UserError, nearest
-
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -76,19 +73,14 @@ def limits() -> dict[str, Limits]:
     """
     return {
         row["variable"]: Limits(float(row["low"]), float(row["high"]), row["unit"], row["source"])
-        for row in _read_rows("limits.csv")
+        for row in read_rows("limits.csv")
     }
 
 
 @cache
 def _items_by_source() -> dict[str, tuple[VitalItem, ...]]:
     items: dict[str, list[VitalItem]] = {}
-    for row in _read_rows("vitals.csv"):
+    for row in read_rows("vitals.csv"):
         item = VitalItem(row["key"], row["variable"], row["unit"], float(row["scale"]), float(row["shift"]))
         items.setdefault(row["source"], []).append(item)
     return {source: tuple(of_source) for source, of_source in items.items()}
-
-
-def _read_rows(name: str) -> list[dict[str, str]]:
-    with open(_HERE / name, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
