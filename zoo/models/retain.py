@@ -22,10 +22,19 @@ Where published code and paper part (the paper is followed):
 - The authors' Theano code multiplies both recurrent states with 0.5 before the attention, when training too. Here they
   are taken as they are.
 - Ports let padding into the softmax over visits. Here a row is reversed within its own length and padding has weight 0.
-- The authors' code has dropout on visits and on the context, scaled by 0.5 in prediction whatever the rate. Here
-  dropout is scaled by its rate. Their time input, log(1 + days), enters the recurrences only; so does ``use_time``.
+- The authors' code has dropout on visits and on the context, both 0.5; its first versions scaled by 0.5 in prediction
+  whatever the rate, as published ports still do. Here dropout is scaled by its rate. Their time input, which is
+  optional, log(1 + days) between visits, enters the recurrences only; so does ``use_time``.
 - The authors train with Adadelta in batches of 100, with a squared penalty on W_emb, w_alpha, W_beta and W. Here the
   trainer's optimiser is used.
+
+Without ``use_time`` the attention tends to settle on the newest visit: at the start beta is nearly the same at all
+visits, so a model that must weigh the newest visit against the one before first learns to leave the other out, and a
+softmax that is near 1 has no gradient to come back with. On 2,000 synthetic patients, whose readmission hangs on the
+step from the last visit to this one, alpha of the newest is 0.997 and AUROC 0.73 (three seeds; the best possible is
+0.89), whatever the initialisation, dropout, rate, optimiser (AdamW or the authors' Adadelta) and number of epochs; with
+batches of 16, or with 10,000 patients, one seed of two gets away. With ``use_time`` it is 0.87, not for what the
+intervals tell, but for telling visits apart: a mark at the first visit in place of times does as well.
 """
 
 from __future__ import annotations
