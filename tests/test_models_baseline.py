@@ -322,6 +322,45 @@ def test_gradient_boosting_is_lightgbms(kind, learnt):
     np.testing.assert_allclose(found, wanted.reshape(40, -1), atol=1e-9)
 
 
+def several_samples(number: int, seed: int, each: int = 4) -> tuple[list[list[dict]], np.ndarray]:
+    """Histories with as many ids as patients, and labels of noise: ``each`` samples a patient, alike but for a code."""
+    random = np.random.default_rng(seed)
+    found, noise = [], np.repeat(random.exponential(4.0, number), each).astype(np.float32)
+    for _ in range(number):
+        own = {c: random.integers(2, n, 6).tolist() for c, n in SIZES.items()}
+        found += [[{**own, "drug": [*own["drug"], 2 + k]}] for k in range(each)]
+    return found, noise
+
+
+def squared_error_in_noise(settings: dict, seed: int) -> tuple[float, float]:
+    """Of a ridge regression and of the mean, on patients who were not there when they were fitted."""
+    (found, label), (others, wanted) = several_samples(24, seed), several_samples(60, seed + 100)
+    model = make("logistic_regression", "regression", **settings)
+    subject = torch.arange(24).repeat_interleave(4)
+    model.fit([replace(batch_of(found, torch.from_numpy(label)), subject=subject)])
+    values = logits(model, batch_of(others))[:, 0]
+    return np.square(values - wanted).mean(), np.square(label.mean() - wanted).mean()
+
+
+def test_ridge_finds_no_more_in_noise_than_the_mean():
+    chosen, weak = (np.array([squared_error_in_noise(s, seed) for seed in range(8)]) for s in ({}, {"c": 10.0}))
+    assert chosen[:, 0].sum() < 1.02 * chosen[:, 1].sum()
+    assert weak[:, 0].sum() > 2 * weak[:, 1].sum(), "noise that a weak penalty does not follow shows nothing"
+
+
+def test_ridge_learns_what_is_there_with_the_penalty_it_chooses(learnt):
+    batch = easy("regression", 40, seed=4)
+    found = logits(learnt("logistic_regression", "regression"), batch)[:, 0]
+    assert np.abs(found - batch.label.numpy()).mean() < 0.5  # of labels 0, 2 and 4
+
+
+def test_ridge_of_a_single_patient_is_its_mean():
+    model = make("logistic_regression", "regression")
+    batch = batch_of([[{"diagnosis": [2]}], [{"diagnosis": [3]}]], torch.tensor([1.0, 3.0]))
+    model.fit([replace(batch, subject=torch.zeros(2, dtype=torch.int64))])
+    np.testing.assert_allclose(logits(model, batch), 2.0, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("kind", ["binary", "multiclass"])
 def test_classes_that_training_does_not_have(name, kind):

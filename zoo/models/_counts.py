@@ -31,12 +31,16 @@ def code_counts(batch: Batch, spec: Spec) -> csr_array:
     return sparse.csr_array(_seen(batch) @ sparse.hstack(blocks).tocsr())
 
 
-def fitting_data(batches: Iterable[Batch], spec: Spec) -> tuple[csr_array, np.ndarray]:
-    """The counts and the labels of all samples, in the order of the batches."""
+def fitting_data(batches: Iterable[Batch], spec: Spec) -> tuple[csr_array, np.ndarray, np.ndarray]:
+    """The counts, the labels and the subjects of all samples, in the order of the batches.
+
+    Subjects are for drawing folds within training, never for a prediction.
+    """
     from scipy import sparse
 
-    pairs = [(code_counts(b, spec), b.label.cpu().numpy()) for b in batches]
-    return sparse.vstack([c for c, _ in pairs]).tocsr(), np.concatenate([y for _, y in pairs])
+    parts = [(code_counts(b, spec), b.label.cpu().numpy(), b.subject.cpu().numpy()) for b in batches]
+    counts, label, subject = zip(*parts, strict=True)
+    return sparse.vstack(counts).tocsr(), np.concatenate(label), np.concatenate(subject)
 
 
 def _seen(batch: Batch) -> csr_array:

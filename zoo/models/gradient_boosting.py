@@ -55,7 +55,7 @@ class GradientBoosting(Estimator):
     def fit(self, batches: Iterable[Batch]) -> None:
         import lightgbm
 
-        counts, label = fitting_data(batches, self.spec)
+        counts, label, _ = fitting_data(batches, self.spec)
         settings = self._settings(counts.shape[0])
         data = lightgbm.Dataset(counts, label.astype("float32"), params=settings)
         booster = lightgbm.train(settings, data, self.rounds)

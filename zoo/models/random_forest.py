@@ -46,7 +46,7 @@ class RandomForest(Estimator):
     def fit(self, batches: Iterable[Batch]) -> None:
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-        counts, label = fitting_data(batches, self.spec)
+        counts, label, _ = fitting_data(batches, self.spec)
         kind = RandomForestRegressor if self.spec.kind == "regression" else RandomForestClassifier
         forest = kind(
             self.trees,
