@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo.data import Batch, Ragged
-from zoo.data.grid import grid_variables, make_grid
+from zoo.data.grid import GridView
 
 VARIABLES = {"lab": 3, "vital": 2}
 
@@ -121,7 +121,7 @@ def reference(batch: Batch, sample: int, step_hours: float, max_steps, history: 
 def test_equals_going_through_the_events(seed, step_hours, max_steps, history, only_observed):
     batch = random_batch(seed)
     options = {"max_steps": max_steps, "history": history, "only_observed": only_observed}
-    grid = make_grid(batch, VARIABLES, step_hours=step_hours, **options)
+    grid = GridView(VARIABLES, step_hours, **options).grid(batch)
     expected = [reference(batch, s, step_hours, **options) for s in range(batch.samples)]
     assert grid.lengths.tolist() == [len(e["until"]) for e in expected]
     assert grid.value.shape == (batch.samples, max(grid.lengths.tolist()), 5)
@@ -137,7 +137,7 @@ def test_a_worked_example():
     batch = one_visit(
         4.0, lab=[(-2.0, 2, 0.5), (1.25, 2, 1.0), (1.75, 2, 2.0), (4.5, 2, 9.0)], vital=[(4.0, 3, -1.0), (4.0, 1, 7.0)]
     )
-    grid = make_grid(batch, VARIABLES)
+    grid = GridView(VARIABLES).grid(batch)
     assert grid.value[0, :, 0].tolist() == [0.5, 2, 2, 2]  # before the start, then the later of two, carried on
     assert grid.observed[0, :, 0].tolist() == [True, True, False, False]
     assert grid.since[0, :, 0].tolist() == [3, 0.25, 1.25, 2.25]
@@ -152,7 +152,7 @@ def test_intervals_are_those_between_observations_and_visits():
     batch = batch_of(
         [[0.0, 100.0]], [(0, 1, 6.0)], lab=[[(0.5, 2, 1.0), (3.5, 2, 2.0)], [(2.5, 3, 1.0)]], vital=[[], []]
     )
-    grid = make_grid(batch, VARIABLES, history=True, only_observed=True)
+    grid = GridView(VARIABLES, history=True, only_observed=True).grid(batch)
     assert grid.interval[0].tolist() == [0, 3, 99, 3]
     assert grid.value[0, :, 0].tolist() == [1, 2, 2, 2]
     assert grid.since[0, :, 0].tolist() == [0.5, 0.5, 99.5, 102.5]
@@ -160,7 +160,7 @@ def test_intervals_are_those_between_observations_and_visits():
 
 def test_the_newest_steps_are_kept_and_what_was_known_before_is_filled_in():
     batch = one_visit(10.0, lab=[(0.5, 2, 1.0), (0.75, 2, 3.0), (2.0, 2, -1.0), (9.5, 3, 1.0)])
-    whole, newest = make_grid(batch, VARIABLES), make_grid(batch, VARIABLES, max_steps=4)
+    whole, newest = (GridView(VARIABLES, max_steps=n).grid(batch) for n in (None, 4))
     for name in ("value", "observed", "since", "until", "mask"):
         assert torch.equal(getattr(newest, name), getattr(whole, name)[:, -4:]), name
     assert not newest.observed[0, :, 0].any()
@@ -169,18 +169,18 @@ def test_the_newest_steps_are_kept_and_what_was_known_before_is_filled_in():
 
 def test_no_events_at_all():
     batch = batch_of([[0.0], [0.0]], [(0, 0, 0.0), (1, 0, 2.5)], lab=[[], []], vital=[[], []])
-    grid = make_grid(batch, VARIABLES)
+    grid = GridView(VARIABLES).grid(batch)
     assert grid.lengths.tolist() == [1, 3]
     assert not grid.value.any()
     assert not grid.observed.any()
     assert grid.since[1, :, 0].tolist() == [1, 2, 2.5]
-    assert make_grid(batch, {"lab": 0}).value.shape == (2, 3, 1)
-    assert make_grid(batch, {}).variables == 1
+    assert GridView({"lab": 0}).grid(batch).value.shape == (2, 3, 1)
+    assert GridView({}).grid(batch).variables == 1
 
 
 def test_order_of_events_does_not_matter():
     events = [(0.5, 2, 1.0), (0.5, 2, 3.0), (0.75, 3, 1.0), (1.5, 2, 0.0), (0.5, 2, 2.0)]
-    grids = [make_grid(one_visit(3.0, lab=order), VARIABLES) for order in (events, events[::-1])]
+    grids = [GridView(VARIABLES).grid(one_visit(3.0, lab=order)) for order in (events, events[::-1])]
     assert torch.equal(grids[0].value, grids[1].value)
     assert grids[0].value[0, 0, 0] == 3
 
@@ -189,23 +189,23 @@ def test_hours_that_are_whole_but_for_rounding():
     start = 850.65
     batch = batch_of([[0.0, start]], [(0, 1, 0.0)], lab=[[], []], vital=[[], []])
     batch.sample_time[0] = start + 48 + 1e-9
-    assert make_grid(batch, VARIABLES).lengths.tolist() == [48]
+    assert GridView(VARIABLES).grid(batch).lengths.tolist() == [48]
 
 
 @pytest.mark.parametrize("options", [{"step_hours": 0}, {"step_hours": -1.0}, {"max_steps": 0}])
 def test_bad_sizes_are_refused(options):
     with pytest.raises(zoo.registry.UserError, match="|".join(options)):
-        make_grid(one_visit(1.0), VARIABLES, **options)
+        GridView(VARIABLES, **options)
 
 
 @pytest.mark.parametrize("history", [False, True])
 def test_a_sample_has_the_same_grid_in_any_batch(own_cache, history):
     data = zoo.load("synthetic", task="mortality", patients=100, concepts={"lab", "vital"})
-    variables = grid_variables(data.spec({"lab", "vital"}))
-    assert sum(variables.values()) > 10
-    together = make_grid(next(data.batches("train", {"lab", "vital"}, 16)), variables, history=history)
+    view = GridView.of(data.spec({"lab", "vital"}), history=history)
+    assert view.columns > 10
+    together = view.grid(next(data.batches("train", {"lab", "vital"}, 16)))
     for sample, alone in zip(range(16), data.batches("train", {"lab", "vital"}, 1), strict=False):
-        grid = make_grid(alone, variables, history=history)
+        grid = view.grid(alone)
         length = int(grid.lengths[0])
         assert length == together.lengths[sample]
         assert history or length == 48

@@ -238,7 +238,7 @@ def linear(w: dict[str, np.ndarray], name: str, x: np.ndarray) -> np.ndarray:
 def encoder_by_hand(w: dict[str, np.ndarray], name: str, u: list[np.ndarray], heads: int) -> list[np.ndarray]:
     dim = len(u[0])
     width = dim // heads
-    query, key, value = zip(*(np.split(linear(w, f"{name}.query_key_value", x), 3) for x in u), strict=True)
+    query, key, value = zip(*(np.split(linear(w, f"{name}.attend.query_key_value", x), 3) for x in u), strict=True)
     outputs = []
     for place, x in enumerate(u):
         found = []
@@ -246,7 +246,7 @@ def encoder_by_hand(w: dict[str, np.ndarray], name: str, u: list[np.ndarray], he
             part = slice(low, low + width)
             weight = softmax(np.array([query[place][part] @ k[part] / np.sqrt(width) for k in key]))
             found.append(sum(a * v[part] for a, v in zip(weight, value, strict=True)))
-        x = layer_norm(w, f"{name}.norms.0", x + linear(w, f"{name}.combine", np.concatenate(found)))
+        x = layer_norm(w, f"{name}.norms.0", x + linear(w, f"{name}.attend.combine", np.concatenate(found)))
         hidden = np.maximum(linear(w, f"{name}.feed_forward.0", x), 0)
         outputs.append(layer_norm(w, f"{name}.norms.1", x + linear(w, f"{name}.feed_forward.2", hidden)))
     return outputs

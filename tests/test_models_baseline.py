@@ -470,10 +470,10 @@ def test_recurrent_networks_by_their_equations(name, step, patient):
 
 
 def test_attention_is_over_visits_up_to_ones_own():
-    from zoo.models.transformer import CausalSelfAttention
+    from zoo.layers import SelfAttention
 
     torch.manual_seed(0)
-    attend = CausalSelfAttention(8, 2).eval()
+    attend = SelfAttention(8, 2).eval()
     rows = torch.randn(1, 3, 8)
     w, x = weights(attend), rows[0].double().numpy()
     wide = x @ w["query_key_value.weight"].T + w["query_key_value.bias"]
@@ -485,7 +485,7 @@ def test_attention_is_over_visits_up_to_ones_own():
             score = np.exp([query[visit] @ key[other] / np.sqrt(4) for other in range(visit + 1)])
             found.append(sum(s * value[other] for other, s in enumerate(score / score.sum())))
         heads.append(np.array(found))
-    wanted = np.concatenate(heads, axis=1) @ w["out.weight"].T + w["out.bias"]
+    wanted = np.concatenate(heads, axis=1) @ w["combine.weight"].T + w["combine.bias"]
     np.testing.assert_allclose(attend(rows)[0].detach().numpy(), wanted, atol=1e-5)
 
 
@@ -509,7 +509,7 @@ def test_transformer_by_its_equations(patient):
     attended = model.encode.layers[0].attend(torch.tensor(x[None], dtype=torch.float32))[0].detach().double().numpy()
     x = normed(x + attended, w, "encode.layers.0.norms.0")
     first, second = (
-        (w[f"encode.layers.0.transform.{i}.weight"], w[f"encode.layers.0.transform.{i}.bias"]) for i in (0, 2)
+        (w[f"encode.layers.0.feed_forward.{i}.weight"], w[f"encode.layers.0.feed_forward.{i}.bias"]) for i in (0, 2)
     )
     x = normed(x + np.maximum(x @ first[0].T + first[1], 0) @ second[0].T + second[1], w, "encode.layers.0.norms.1")
     wanted = w["head.weight"] @ np.append(x[-1], np.log1p(30 / 24)) + w["head.bias"]

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 import zoo
-from zoo.data.grid import make_grid
 from zoo.registry import UserError, models
 
 SMALL = {
@@ -37,7 +36,7 @@ def weights(model) -> dict[str, np.ndarray]:
 
 def series(model, batch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """For each sample: features (steps, variables, 3), hours since the step before, and hours until the prediction."""
-    grid = make_grid(batch, model.variables, **model.view)
+    grid = model.view.grid(batch)
     found = []
     for sample, length in enumerate(grid.lengths.tolist()):
         parts = (grid.features()[sample], grid.interval[sample], grid.until[sample])
@@ -199,7 +198,7 @@ def check_equations(model, batch, representation) -> None:
 def test_tlstm_equations(data):
     model = made("tlstm", data)
     batch = next(data.batches("train", model, 6))
-    assert len(set(make_grid(batch, model.variables, **model.view).lengths.tolist())) > 1
+    assert len(set(model.view.grid(batch).lengths.tolist())) > 1
     check_equations(model, batch, tlstm)
 
 
@@ -244,7 +243,7 @@ def test_concare_attention_weighs_real_steps_only(data):
     model = made("concare", data, history=False, step_hours=0.5)
     batch = next(data.batches("train", model, 6))
     batch.sample_time[::2] -= 12  # samples of different length
-    grid = make_grid(batch, model.variables, **model.view)
+    grid = model.view.grid(batch)
     attention = model(batch).attention["steps"]
     assert grid.lengths.unique().tolist() == [24, 48]
     assert (attention * ~grid.mask[:, None]).abs().max() == 0
@@ -262,7 +261,7 @@ def test_real_intervals_reach_the_logits(data, name):
     """The same values, further apart."""
     model = made(name, data)
     batch = next(data.batches("test", model, 4))
-    grid = make_grid(batch, model.variables, **model.view)
+    grid = model.view.grid(batch)
     assert len(grid.interval[grid.interval > 0].unique()) > 1
     features = grid.features().flatten(2)
     with torch.no_grad():

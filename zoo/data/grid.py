@@ -14,6 +14,8 @@ from zoo.data.spec import Spec
 from zoo.registry import UserError
 
 CONCEPTS = ("lab", "vital")
+FEATURES = 3
+"""Of a variable at a step: value, whether observed, log(1 + hours since the last value)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Grid:
         return interval
 
     def features(self) -> Tensor:
-        """(samples, steps, variables, 3) float32: value, whether observed, and log(1 + hours since the last value)."""
+        """(samples, steps, variables, 3) float32: value, whether observed, log(1 + hours since the last value)."""
         return torch.stack([self.value, self.observed.to(self.value.dtype), torch.log1p(self.since)], dim=-1)
 
     def at_last(self, states: Tensor) -> Tensor:
@@ -64,30 +66,9 @@ class Grid:
         return states[torch.arange(len(states), device=states.device), self.lengths - 1]
 
 
-def grid_variables(spec: Spec) -> dict[str, int]:
-    """How many variables each concept with values brings, in the order in which `make_grid` lays them out."""
-    return {c: len(spec.vocabularies[c].codes) for c in CONCEPTS if c in spec.vocabularies}
-
-
-def feature_width(variables: Mapping[str, int]) -> int:
-    """How many numbers `Grid.features` gives a step; a grid without variables has one that is never observed.
-
-    >>> feature_width({"lab": 2, "vital": 5})
-    21
-    """
-    return 3 * max(sum(variables.values()), 1)
-
-
-def make_grid(
-    batch: Batch,
-    variables: Mapping[str, int],
-    *,
-    step_hours: float = 1.0,
-    max_steps: int | None = None,
-    history: bool = False,
-    only_observed: bool = False,
-) -> Grid:
-    """Lay the labs and vitals of a batch out on a regular grid.
+@dataclass(frozen=True)
+class GridView:
+    """How a model reads labs and vitals; `grid` lays those of a batch out.
 
     Step ``k`` of a visit holds what became known from ``k * step_hours`` hours after the visit's start on, and before
     the next step. What was known before the start (in an emergency department) is in the first step, what became known
@@ -96,9 +77,8 @@ def make_grid(
     Events without a value, and variables that training has not seen, are left out.
 
     Args:
-        batch: with the concepts of ``variables``.
-        variables: concept to how many variables it has; see `grid_variables`. They follow one another; without any
-            there is one that is never observed.
+        variables: concept to how many variables it has. They follow one another; without any there is one that is
+            never observed.
         step_hours: the length of a step.
         max_steps: keep the newest so many steps of a sample; None keeps all. What was last known before them is still
             filled in.
@@ -110,14 +90,44 @@ def make_grid(
     Raises:
         UserError: ``step_hours`` or ``max_steps`` is not above 0.
     """
-    if not 0 < step_hours < float("inf"):
-        raise UserError(f"step_hours={step_hours!r} must be a number above 0.")
-    if max_steps is not None and max_steps < 1:
-        raise UserError(f"max_steps={max_steps!r} must be at least 1.")
-    pairs = _Pairs.of(batch, history)
-    events = _Events.of(batch, variables, pairs, step_hours)
-    steps = _Steps.of(batch, pairs, events, step_hours, only_observed, max_steps)
-    return _fill(batch, pairs, events, steps, max(sum(variables.values()), 1))
+
+    variables: Mapping[str, int]
+    step_hours: float = 1.0
+    max_steps: int | None = None
+    history: bool = False
+    only_observed: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step_hours < float("inf"):
+            raise UserError(f"step_hours={self.step_hours!r} must be a number above 0.")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise UserError(f"max_steps={self.max_steps!r} must be at least 1.")
+
+    @classmethod
+    def of(cls, spec: Spec, **settings) -> GridView:
+        """Of all concepts with values that a model gets."""
+        return cls({c: len(spec.vocabularies[c].codes) for c in CONCEPTS if c in spec.vocabularies}, **settings)
+
+    @property
+    def columns(self) -> int:
+        """How many variables the grid has, one at least."""
+        return max(sum(self.variables.values()), 1)
+
+    @property
+    def width(self) -> int:
+        """How many numbers `Grid.features` gives a step.
+
+        >>> GridView({"lab": 2, "vital": 5}).width
+        21
+        """
+        return FEATURES * self.columns
+
+    def grid(self, batch: Batch) -> Grid:
+        """The labs and vitals of a batch with the concepts of ``variables``."""
+        pairs = _Pairs.of(batch, self.history)
+        events = _Events.of(batch, self.variables, pairs, self.step_hours)
+        steps = _Steps.of(batch, pairs, events, self.step_hours, self.only_observed, self.max_steps)
+        return _fill(batch, pairs, events, steps, self.columns)
 
 
 def _spans(start: Tensor, length: Tensor) -> Tensor:

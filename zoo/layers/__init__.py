@@ -1,8 +1,18 @@
 """Modules that more than one model uses."""
 
+from zoo.layers.encoder_layer import EncoderLayer, SelfAttention
 from zoo.layers.multi_hot_embedding import MultiHotEmbedding
 from zoo.layers.sample_history import SampleHistory
 from zoo.layers.visit_embedding import VisitEmbedding
 from zoo.layers.visit_time import log_days_since, log_days_until, sinusoids
 
-__all__ = ["MultiHotEmbedding", "SampleHistory", "VisitEmbedding", "log_days_since", "log_days_until", "sinusoids"]
+__all__ = [
+    "EncoderLayer",
+    "MultiHotEmbedding",
+    "SampleHistory",
+    "SelfAttention",
+    "VisitEmbedding",
+    "log_days_since",
+    "log_days_until",
+    "sinusoids",
+]

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from zoo.data import Batch, Spec
-from zoo.data.grid import feature_width, grid_variables, make_grid
+from zoo.data.grid import GridView
 from zoo.models import Model, Output
 from zoo.registry import UserError, register_model
 
@@ -66,9 +66,8 @@ class AdaCare(Model):
         history: bool = True,
     ):
         super().__init__(spec)
-        self.variables = grid_variables(spec)
-        self.view = {"step_hours": step_hours, "max_steps": max_steps, "history": history}
-        inputs = feature_width(self.variables)
+        self.view = GridView.of(spec, step_hours=step_hours, max_steps=max_steps, history=history)
+        inputs = self.view.width
         self.convolve = nn.ModuleList(nn.Conv1d(inputs, channels, kernel, dilation=d) for d in DILATIONS)
         self.weigh_inputs = Recalibration(inputs, ratio, activation)
         self.weigh_patterns = Recalibration(len(DILATIONS) * channels, ratio, "sigmoid")
@@ -77,7 +76,7 @@ class AdaCare(Model):
         self.head = nn.Linear(dim, spec.outputs)
 
     def forward(self, batch: Batch) -> Output:
-        grid = make_grid(batch, self.variables, **self.view)
+        grid = self.view.grid(batch)
         features = grid.features().flatten(2)
         inputs, weight = self.weigh_inputs(features)
         patterns, _ = self.weigh_patterns(torch.cat([self._patterns(c, features) for c in self.convolve], dim=-1))

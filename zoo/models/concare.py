@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.data.grid import grid_variables, make_grid
+from zoo.data.grid import FEATURES, GridView
 from zoo.models import Model, Output
 from zoo.registry import UserError, register_model
 
@@ -77,11 +77,9 @@ class ConCare(Model):
         if dim % heads:
             raise UserError(f"concare dim={dim} must be a multiple of heads={heads}.")
         self.heads, self.decorrelation = heads, decorrelation
-        self.variables = grid_variables(spec)
-        self.view = {"step_hours": step_hours, "max_steps": max_steps, "history": history}
-        variables = max(sum(self.variables.values()), 1)
-        self.recur = GRUPerVariable(variables, 3, dim)
-        self.over_time = TimeAwareAttention(variables, dim, attention)
+        self.view = GridView.of(spec, step_hours=step_hours, max_steps=max_steps, history=history)
+        self.recur = GRUPerVariable(self.view.columns, FEATURES, dim)
+        self.over_time = TimeAwareAttention(self.view.columns, dim, attention)
         self.patient = nn.Parameter(torch.randn(dim) * dim**-0.5)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
         self.query, self.value, self.mix = (nn.Linear(dim, dim) for _ in range(3))
@@ -95,7 +93,7 @@ class ConCare(Model):
         self.head = nn.Linear(dim, spec.outputs)
 
     def forward(self, batch: Batch) -> Output:
-        grid = make_grid(batch, self.variables, **self.view)
+        grid = self.view.grid(batch)
         states, last = self.recur(grid.features(), grid.mask)
         found, over_time = self.over_time(states, last, grid.until, grid.mask)
         patient = self.patient.expand(len(found), 1, -1)

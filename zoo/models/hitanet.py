@@ -47,7 +47,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.layers import MultiHotEmbedding, SampleHistory, sinusoids
+from zoo.layers import EncoderLayer, MultiHotEmbedding, SampleHistory, sinusoids
 from zoo.models import Model, Output
 from zoo.registry import UserError, register_model
 
@@ -65,33 +65,6 @@ class TimeFeature(nn.Module):
     def forward(self, days: Tensor) -> Tensor:
         """(..., dim) of (...) days."""
         return 1 - torch.tanh(self.weight(days[..., None] / HALF_YEAR) ** 2)
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward network, each with residual and layer norm after it (Vaswani et al., 2017)."""
-
-    def __init__(self, dim: int, heads: int, dropout: float):
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        # one matrix, as a bias of the keys alone has no effect
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.combine = nn.Linear(dim, dim)
-        self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim))
-        self.norms = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
-
-    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """(rows, places, dim) from the same; ``mask`` (rows, places) says which places may be looked at."""
-        rows, places, dim = inputs.shape
-        cut = self.query_key_value(inputs).view(rows, places, 3, self.heads, dim // self.heads)
-        query, key, value = cut.permute(2, 0, 3, 1, 4)  # each (rows, heads, places, dim / heads)
-        rate = self.dropout if self.training else 0.0
-        heads = F.scaled_dot_product_attention(query, key, value, mask[:, None, None], dropout_p=rate)
-        attended = self._dropped(self.combine(heads.transpose(1, 2).flatten(2)))
-        inputs = self.norms[0](inputs + attended)
-        return self.norms[1](inputs + self._dropped(self.feed_forward(inputs)))
-
-    def _dropped(self, outputs: Tensor) -> Tensor:
-        return F.dropout(outputs, self.dropout, self.training)
 
 
 @register_model(
@@ -133,7 +106,7 @@ class HiTANet(Model):
         self.placeholder = nn.Parameter(torch.empty(dim).uniform_(-(dim**-0.5), dim**-0.5))
         self.local_time, self.global_time = TimeFeature(time_dim), TimeFeature(time_dim)
         self.embed_time = nn.Linear(time_dim, dim)
-        self.encoder = nn.ModuleList([EncoderLayer(dim, heads, encoder_dropout) for _ in range(layers)])
+        self.encoder = nn.ModuleList([EncoderLayer(dim, heads, 4 * dim, encoder_dropout) for _ in range(layers)])
         self.local_score = nn.Linear(dim, 1, bias=False)
         self.key, self.query = nn.Linear(time_dim, time_dim), nn.Linear(dim, time_dim)
         self.fusion = nn.Linear(dim, 2)

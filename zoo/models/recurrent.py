@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
-from zoo.data.grid import feature_width, grid_variables, make_grid
-from zoo.layers import VisitEmbedding, log_days_since, log_days_until
-from zoo.models import Model, Output
+from zoo.data.grid import Grid
+from zoo.layers import log_days_since
+from zoo.models._visits_and_grid import VisitsAndGrid
 from zoo.registry import register_model
 
 TAKES = {
@@ -19,7 +19,7 @@ TAKES = {
 }
 
 
-class Recurrent(Model):
+class Recurrent(VisitsAndGrid):
     """A recurrent network over the visits of a patient.
 
     A visit is the sum over concepts of the mean embedding of its codes, followed by log(1 + days) since the start of
@@ -52,35 +52,23 @@ class Recurrent(Model):
         step_hours: float = 1.0,
         max_steps: int = 200,
     ):
-        super().__init__(spec)
-        self.variables = grid_variables(spec) if grid else {}
-        self.view = {"step_hours": step_hours, "max_steps": max_steps, "history": True}
-        of_visits = {c: spec.size(c) for c in spec.concepts if c not in self.variables}
+        super().__init__(spec, dim, grid, step_hours, max_steps)
         how = {"batch_first": True, "dropout": dropout if layers > 1 else 0.0}
-        if of_visits:
-            self.embed = VisitEmbedding(of_visits, dim)
+        if self.embed is not None:
             self.recur = self.cell(dim + 1, dim, layers, **how)
-        if self.variables:
-            self.recur_grid = self.cell(feature_width(self.variables), dim, layers, **how)
+        if self.view is not None:
+            self.recur_grid = self.cell(self.view.width, dim, layers, **how)
         self.dropout = nn.Dropout(dropout)
-        self.has_visits = bool(of_visits)
-        self.head = nn.Linear(dim * (self.has_visits + bool(self.variables)) + 1, spec.outputs)
+        self.head = self.linear_head(dim)
 
-    def forward(self, batch: Batch) -> Output:
-        states = [self._of_visits(batch)] if self.has_visits else []
-        if self.variables:
-            states.append(self._of_grid(batch))
-        return Output(self.head(torch.cat([*map(self.dropout, states), log_days_until(batch)[:, None]], dim=1)))
+    def of_visits(self, batch: Batch, visits: Tensor) -> Tensor:
+        """The last layer's state after the sample's own visit."""
+        inputs = torch.cat([self.dropout(visits), log_days_since(batch)[:, None]], dim=1)
+        return self.dropout(batch.at_samples(self.recur(batch.rows(inputs))[0]))
 
-    def _of_visits(self, batch: Batch) -> Tensor:
-        """(samples, dim): the last layer's state after the sample's own visit."""
-        visits = torch.cat([self.dropout(self.embed(batch)), log_days_since(batch)[:, None]], dim=1)
-        return batch.at_samples(self.recur(batch.rows(visits))[0])
-
-    def _of_grid(self, batch: Batch) -> Tensor:
-        """(samples, dim): the last layer's state after the step that ends at the prediction time."""
-        grid = make_grid(batch, self.variables, **self.view)
-        return grid.at_last(self.recur_grid(grid.features().flatten(2))[0])
+    def of_grid(self, grid: Grid) -> Tensor:
+        """The last layer's state after the step that ends at the prediction time."""
+        return self.dropout(grid.at_last(self.recur_grid(grid.features().flatten(2))[0]))
 
 
 @register_model("rnn", paper="Elman, Cognitive Science 14, 1990, doi:10.1207/s15516709cog1402_1", **TAKES)

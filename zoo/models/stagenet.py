@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
-from zoo.data.grid import feature_width, grid_variables, make_grid
+from zoo.data.grid import GridView
 from zoo.models import Model, Output
 from zoo.registry import UserError, register_model
 
@@ -71,9 +71,8 @@ class StageNet(Model):
         if dim % levels:
             raise UserError(f"stagenet dim={dim} must be a multiple of levels={levels}.")
         self.window = window
-        self.variables = grid_variables(spec)
-        self.view = {"step_hours": step_hours, "max_steps": max_steps, "history": history, "only_observed": True}
-        self.cell = StageAwareCell(feature_width(self.variables), dim, levels, dropconnect)
+        self.view = GridView.of(spec, step_hours=step_hours, max_steps=max_steps, history=history, only_observed=True)
+        self.cell = StageAwareCell(self.view.width, dim, levels, dropconnect)
         self.squeeze = nn.Linear(dim, max(dim // 6, 1))
         self.rescale = nn.Linear(max(dim // 6, 1), dim)
         self.convolve = nn.Linear(window * dim, dim)  # a convolution at one place
@@ -82,7 +81,7 @@ class StageNet(Model):
         self.head = nn.Linear(dim, spec.outputs)
 
     def forward(self, batch: Batch) -> Output:
-        grid = make_grid(batch, self.variables, **self.view)
+        grid = self.view.grid(batch)
         states, change = self.cell(grid.features().flatten(2), torch.log1p(grid.interval))
         place = grid.lengths[:, None] + torch.arange(-self.window, 0, device=states.device)
         inside = place >= 0  # (samples, window)

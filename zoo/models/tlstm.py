@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
-from zoo.data.grid import feature_width, grid_variables, make_grid
+from zoo.data.grid import GridView
 from zoo.models import Model, Output
 from zoo.registry import register_model
 
@@ -56,14 +56,13 @@ class TLSTM(Model):
         history: bool = True,
     ):
         super().__init__(spec)
-        self.variables = grid_variables(spec)
-        self.view = {"step_hours": step_hours, "max_steps": max_steps, "history": history, "only_observed": True}
-        self.cell = TimeAwareCell(feature_width(self.variables), dim)
+        self.view = GridView.of(spec, step_hours=step_hours, max_steps=max_steps, history=history, only_observed=True)
+        self.cell = TimeAwareCell(self.view.width, dim)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(dim, spec.outputs)
 
     def forward(self, batch: Batch) -> Output:
-        grid = make_grid(batch, self.variables, **self.view)
+        grid = self.view.grid(batch)
         states = self.cell(grid.features().flatten(2), grid.interval)
         return Output(self.head(self.dropout(grid.at_last(states))))
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.data.grid import feature_width, grid_variables, make_grid
-from zoo.layers import VisitEmbedding, log_days_until, sinusoids
-from zoo.models import Model, Output
+from zoo.data.grid import Grid
+from zoo.layers import EncoderLayer, sinusoids
+from zoo.models._visits_and_grid import VisitsAndGrid
 from zoo.registry import UserError, register_model
 
 
@@ -19,7 +18,7 @@ from zoo.registry import UserError, register_model
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
 )
-class Transformer(Model):
+class Transformer(VisitsAndGrid):
     """A Transformer encoder over the visits of a patient.
 
     A visit's vector is the sum over concepts of the mean embedding of its codes, plus the paper's sines and cosines
@@ -64,34 +63,23 @@ class Transformer(Model):
         step_hours: float = 1.0,
         max_steps: int = 200,
     ):
-        super().__init__(spec)
         if heads < 1 or dim < 1 or dim % (2 * heads):
             raise UserError(f"transformer: dim={dim} must be a multiple of 2 * heads={2 * heads}.")
-        self.variables = grid_variables(spec) if grid else {}
-        self.view = {"step_hours": step_hours, "max_steps": max_steps, "history": True}
-        of_visits = {c: spec.size(c) for c in spec.concepts if c not in self.variables}
-        if of_visits:
-            self.embed = VisitEmbedding(of_visits, dim)
-            self.encode = _Encoder(dim, layers, heads, feedforward or 4 * dim, dropout)
-        if self.variables:
-            self.embed_grid = nn.Linear(feature_width(self.variables), dim)
-            self.encode_grid = _Encoder(dim, layers, heads, feedforward or 4 * dim, dropout)
-        self.has_visits = bool(of_visits)
-        self.head = nn.Linear(dim * (self.has_visits + bool(self.variables)) + 1, spec.outputs)
+        super().__init__(spec, dim, grid, step_hours, max_steps)
+        feedforward = feedforward or 4 * dim
+        if self.embed is not None:
+            self.encode = _Encoder(dim, layers, heads, feedforward, dropout)
+        if self.view is not None:
+            self.embed_grid = nn.Linear(self.view.width, dim)
+            self.encode_grid = _Encoder(dim, layers, heads, feedforward, dropout)
+        self.head = self.linear_head(dim)
 
-    def forward(self, batch: Batch) -> Output:
-        states = [self._of_visits(batch)] if self.has_visits else []
-        if self.variables:
-            states.append(self._of_grid(batch))
-        return Output(self.head(torch.cat([*states, log_days_until(batch)[:, None]], dim=1)))
+    def of_visits(self, batch: Batch, visits: Tensor) -> Tensor:
+        """The sample's own visit, encoded."""
+        return batch.at_samples(self.encode(batch.rows(visits), batch.rows(batch.visit_start) / 24))
 
-    def _of_visits(self, batch: Batch) -> Tensor:
-        """(samples, dim): the sample's own visit, encoded."""
-        return batch.at_samples(self.encode(batch.rows(self.embed(batch)), batch.rows(batch.visit_start) / 24))
-
-    def _of_grid(self, batch: Batch) -> Tensor:
-        """(samples, dim): the step that ends at the prediction time, encoded."""
-        grid = make_grid(batch, self.variables, **self.view)
+    def of_grid(self, grid: Grid) -> Tensor:
+        """The step that ends at the prediction time, encoded."""
         steps = self.embed_grid(grid.features().flatten(2))
         return grid.at_last(self.encode_grid(steps, grid.until[:, :1] - grid.until))
 
@@ -101,7 +89,7 @@ class _Encoder(nn.Module):
 
     def __init__(self, dim: int, layers: int, heads: int, feedforward: int, dropout: float):
         super().__init__()
-        self.layers = nn.ModuleList(_Layer(dim, heads, feedforward, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(EncoderLayer(dim, heads, feedforward, dropout) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, rows: Tensor, time: Tensor) -> Tensor:
@@ -111,40 +99,3 @@ class _Encoder(nn.Module):
         for layer in self.layers:
             rows = layer(rows)
         return rows
-
-
-class _Layer(nn.Module):
-    """Self-attention and a feed-forward network, each added to its input and normalised."""
-
-    def __init__(self, dim: int, heads: int, feedforward: int, dropout: float):
-        super().__init__()
-        self.attend = CausalSelfAttention(dim, heads, dropout)
-        self.transform = nn.Sequential(nn.Linear(dim, feedforward), nn.ReLU(), nn.Linear(feedforward, dim))
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        rows = self.norms[0](rows + self.dropout(self.attend(rows)))
-        return self.norms[1](rows + self.dropout(self.transform(rows)))
-
-
-class CausalSelfAttention(nn.Module):
-    """Scaled dot-product attention of each visit over itself and the earlier visits of its row.
-
-    For each of the heads, with d = dim / heads and X of (visits, dim), softmax(X W_q (X W_k)^T / sqrt(d)) X W_v, the
-    softmax over visits up to the row's own; the heads' (visits, d) stand side by side and go through W_o, (dim, dim).
-    """
-
-    def __init__(self, dim: int, heads: int, dropout: float = 0.0):
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """(rows, longest, dim) from the same; places of padding behind a row's visits hold numbers of no meaning."""
-        parts = self.query_key_value(rows).unflatten(-1, (3, self.heads, -1))
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (rows, heads, longest, d)
-        dropout = self.dropout if self.training else 0.0
-        found = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
-        return self.out(found.transpose(1, 2).flatten(-2))
