@@ -123,43 +123,56 @@ class GridView:
         return FEATURES * self.columns
 
     def grid(self, batch: Batch) -> Grid:
-        """The labs and vitals of a batch with the concepts of ``variables``."""
-        pairs = _Pairs.of(batch, self.history)
-        events = _Events.of(batch, self.variables, pairs, self.step_hours)
-        steps = _Steps.of(batch, pairs, events, self.step_hours, self.only_observed, self.max_steps)
-        return _fill(batch, pairs, events, steps, self.columns)
+        """The labs and vitals of a batch with the concepts of ``variables``.
+
+        Sizes that hang on the batch are asked for three times; on a GPU each time waits for it.
+        """
+        pairs, events = _looked_at(batch, self)
+        steps = _Steps.of(pairs, events, self)
+        return _fill(pairs, events, steps, self.columns)
 
 
-def _spans(start: Tensor, length: Tensor) -> Tensor:
-    """The places ``start[i], ..., start[i] + length[i] - 1`` of all spans, one after the other."""
+def _looked_at(batch: Batch, view: GridView) -> tuple[_Pairs, _Events]:
+    """What the samples look at: their visits, and the events of these."""
+    own = batch.row_offsets[batch.sample_row] + batch.sample_visit
+    first = batch.row_offsets[batch.sample_row] if view.history else own
+    count = own + 1 - first
+    # the visits of a sample follow one another, and so do their events
+    spans = [(first, count)]
+    for concept in view.variables:
+        offsets = batch[concept].offsets
+        spans.append((offsets[first], offsets[own + 1] - offsets[first]))
+    totals = torch.stack([length.sum() for _, length in spans]).tolist()
+    (sample, visit), *places = (_counted(*span, total) for span, total in zip(spans, totals, strict=True))
+    behind = count.cumsum(0)
+    hours = batch.sample_time[sample] - batch.visit_start[visit]
+    pairs = _Pairs(sample, visit, behind - count, behind - 1, hours)
+    return pairs, _Events.of(batch, view, pairs, places)
+
+
+def _counted(start: Tensor, length: Tensor, total: int) -> tuple[Tensor, Tensor]:
+    """(total,) ``start[i], start[i] + 1, ...``, ``length[i]`` of them, for all i in turn: which i, and the numbers."""
+    sample = torch.repeat_interleave(length, output_size=total)
     shift = start - length.cumsum(0) + length
-    return torch.repeat_interleave(shift, length) + torch.arange(int(length.sum()), device=start.device)
+    return sample, shift[sample] + torch.arange(total, device=start.device)
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Samples with the visits that each looks at, the own one last."""
+    """Samples with the visits that each looks at, oldest first and the own one last."""
 
     sample: Tensor  # (pairs,)
     visit: Tensor  # (pairs,)
+    first: Tensor  # (samples,) the pair of the first visit that each sample looks at
     own: Tensor  # (samples,) the pair of each sample's own visit
     hours: Tensor  # (pairs,) float64, from the visit's start to the prediction time
-
-    @classmethod
-    def of(cls, batch: Batch, history: bool) -> _Pairs:
-        first = batch.row_offsets[batch.sample_row]
-        own = first + batch.sample_visit
-        count = batch.sample_visit + 1 if history else torch.ones_like(own)
-        sample = torch.repeat_interleave(count)
-        visit = _spans(own + 1 - count, count)
-        hours = batch.sample_time[sample] - batch.visit_start[visit]
-        return cls(sample, visit, count.cumsum(0) - 1, hours)
 
 
 @dataclass(frozen=True)
 class _Events:
-    """Values that the samples may see, those of all concepts one after the other."""
+    """The events of the visits that samples look at, those of all concepts one after the other."""
 
+    seen: Tensor  # (events,) bool, whether there is a value of a known variable that may be seen; the rest counts if so
     pair: Tensor  # (events,)
     variable: Tensor  # (events,) from 0, over all concepts
     value: Tensor  # (events,)
@@ -167,26 +180,25 @@ class _Events:
     step: Tensor  # (events,) in which step of the visit
 
     @classmethod
-    def of(cls, batch: Batch, variables: Mapping[str, int], pairs: _Pairs, step_hours: float) -> _Events:
+    def of(cls, batch: Batch, view: GridView, pairs: _Pairs, places: list[tuple[Tensor, Tensor]]) -> _Events:
+        """``places``: of each concept, samples and the events that they look at."""
         # one float32 more than the limit, since time was rounded on another way
         limit = torch.nextafter(pairs.hours.float(), torch.full_like(pairs.hours, torch.inf, dtype=torch.float32))
         empty = pairs.visit[:0]
-        parts = [(empty, empty, limit[:0], limit[:0])]
+        parts = [(empty.bool(), empty, empty, limit[:0], limit[:0])]
         before = 0
-        for concept, size in variables.items():
+        for (concept, size), (sample, place) in zip(view.variables.items(), places, strict=True):
             events = batch[concept]
-            length = events.lengths[pairs.visit]
-            pair = torch.repeat_interleave(length)
-            place = _spans(events.offsets[pairs.visit], length)
+            pair = (pairs.first - pairs.visit[pairs.first])[sample] + events.visit[place]
             variable, value, time = (getattr(events, n)[place] for n in ("variable", "value", "time"))
             seen = (variable >= 2) & (variable < 2 + size) & ~value.isnan() & (time <= limit[pair])
-            parts.append((pair[seen], variable[seen] - 2 + before, value[seen], time[seen]))
+            parts.append((seen, pair, variable - 2 + before, value, time))
             before += size
-        pair, variable, value, time = (torch.cat(p) for p in zip(*parts, strict=True))
+        seen, pair, variable, value, time = (torch.cat(p) for p in zip(*parts, strict=True))
         time = torch.minimum(time.double(), pairs.hours[pair])
-        step = torch.div(time, step_hours, rounding_mode="floor").clamp(min=0).long()
-        last_of_own = (_steps_until(pairs.hours, step_hours) - 1)[pair]
-        return cls(pair, variable, value, time, torch.minimum(step, last_of_own))
+        step = torch.div(time, view.step_hours, rounding_mode="floor").clamp(min=0).long()
+        last_of_own = (_steps_until(pairs.hours, view.step_hours) - 1)[pair]
+        return cls(seen, pair, variable, value, time, torch.minimum(step, last_of_own))
 
 
 def _steps_until(hours: Tensor, step_hours: float) -> Tensor:
@@ -196,83 +208,67 @@ def _steps_until(hours: Tensor, step_hours: float) -> Tensor:
 
 @dataclass(frozen=True)
 class _Steps:
-    """The steps that are kept: where each is laid, and when it ends."""
+    """The steps of all samples: where each is laid, and when it ends."""
 
-    sample: Tensor  # (kept,)
-    position: Tensor  # (kept,) from 1; 0 is for what was known before
-    until: Tensor  # (kept,) float64, hours from its end to the prediction time
-    of_event: Tensor  # (events,) the position of each event's step
-    number: Tensor  # (events,) the number of each event's step among all, kept or not
+    sample: Tensor  # (steps,)
+    position: Tensor  # (steps,) from 1; 0 is for what was known before, and for steps that are left out
+    until: Tensor  # (steps,) float64, hours from its end to the prediction time
+    of_event: Tensor  # (events,) the step of each event; any step for one that is not seen
+    lengths: Tensor  # (samples,) how many steps each sample has
     longest: int
 
     @classmethod
-    def of(
-        cls,
-        batch: Batch,
-        pairs: _Pairs,
-        events: _Events,
-        step_hours: float,
-        only_observed: bool,
-        max_steps: int | None,
-    ) -> _Steps:
-        count = torch.zeros_like(pairs.visit).scatter_reduce(0, events.pair, events.step + 1, "amax")
-        count[pairs.own] = _steps_until(pairs.hours[pairs.own], step_hours)
+    def of(cls, pairs: _Pairs, events: _Events, view: GridView) -> _Steps:
+        behind_seen = torch.where(events.seen, events.step + 1, 0)
+        count = torch.zeros_like(pairs.visit).scatter_reduce(0, events.pair, behind_seen, "amax")
+        count = count.index_copy(0, pairs.own, _steps_until(pairs.hours[pairs.own], view.step_hours))
         behind = count.cumsum(0)
         before = behind - count
-        pair = torch.repeat_interleave(count)
-        number = torch.arange(len(pair), device=pair.device) - before[pair]
-        flat = before[events.pair] + events.step
-        kept = torch.ones_like(pair, dtype=torch.bool)
-        if only_observed:
-            kept = torch.zeros_like(kept)
-            kept[flat] = True
-            kept[behind[pairs.own] - 1] = True
-        rank = kept.long().cumsum(0)  # from 1, over all samples
-        last = rank[behind[pairs.own] - 1]
-        sizes = torch.diff(last, prepend=last.new_zeros(1))
-        dropped = (sizes - max_steps).clamp(min=0) if max_steps is not None else torch.zeros_like(sizes)
+        total = int(count.sum())
+        pair = torch.repeat_interleave(count, output_size=total)
+        number = torch.arange(total, device=pair.device) - before[pair]
+        of_event = torch.where(events.seen, before[events.pair] + events.step, 0)
+        last = behind[pairs.own] - 1
+        kept = torch.ones_like(pair)
+        if view.only_observed:
+            kept = torch.zeros_like(kept).scatter_reduce(0, of_event, events.seen.long(), "amax").index_fill(0, last, 1)
+        rank = kept.cumsum(0)  # from 1, over all samples
+        sizes = torch.diff(rank[last], prepend=last.new_zeros(1))
+        lengths = sizes if view.max_steps is None else sizes.clamp(max=view.max_steps)
         sample = pairs.sample[pair]
-        position = (rank - (last - sizes + dropped)[sample]).clamp(min=0)
-        kept &= position > 0
-        until = (pairs.hours[pair] - (number + 1) * step_hours).clamp(min=0)
-        longest = int((sizes - dropped).max()) if len(sizes) else 0
-        return cls(sample[kept], position[kept], until[kept], position[flat], flat, longest)
+        position = (rank - (rank[last] - lengths)[sample]).clamp(min=0) * kept
+        until = (pairs.hours[pair] - (number + 1) * view.step_hours).clamp(min=0)
+        return cls(sample, position, until, of_event, lengths, int(lengths.max()) if len(lengths) else 0)
 
 
-def _fill(batch: Batch, pairs: _Pairs, events: _Events, steps: _Steps, variables: int) -> Grid:
-    samples, columns = batch.samples, steps.longest + 1
-    device = batch.sample_row.device
-    mask = torch.zeros(samples, columns, dtype=torch.bool, device=device)
-    mask[steps.sample, steps.position] = True
-    until = torch.zeros(samples, columns, dtype=torch.float64, device=device)
-    until[steps.sample, steps.position] = steps.until
+def _fill(pairs: _Pairs, events: _Events, steps: _Steps, variables: int) -> Grid:
+    samples, columns = len(steps.lengths), steps.longest + 1
+    device = steps.sample.device
+    place = torch.arange(columns, device=device)
+    mask = place <= steps.lengths[:, None]  # with the column of what was known before
+    until = torch.zeros(samples * columns, dtype=torch.float64, device=device)
+    until = until.index_copy(0, steps.sample * columns + steps.position, steps.until).view(samples, columns)
 
-    cell = (pairs.sample[events.pair] * columns + steps.of_event) * variables + events.variable
     cells = samples * columns * variables
+    cell = (pairs.sample[events.pair] * columns + steps.position[steps.of_event]) * variables + events.variable
+    cell = torch.where(events.seen, cell, cells)  # one cell more, for what is not seen
     # of the values in a cell the one of the last step (several steps share the place for what was known before), in it
     # the latest, and among those the greatest
-    number = torch.full((cells,), -1, device=device).scatter_reduce(0, cell, steps.number, "amax")
-    last = steps.number == number[cell]
-    cell, value, ago = cell[last], events.value[last], (pairs.hours[events.pair] - events.time)[last]
-    nearest = torch.full((cells,), torch.inf, dtype=torch.float64, device=device)
+    number = torch.full((cells + 1,), -1, device=device).scatter_reduce(0, cell, steps.of_event, "amax")
+    ago = torch.where(steps.of_event == number[cell], pairs.hours[events.pair] - events.time, torch.inf)
+    nearest = torch.full((cells + 1,), torch.inf, dtype=torch.float64, device=device)
     nearest = nearest.scatter_reduce(0, cell, ago, "amin")
-    latest = ago == nearest[cell]
-    value = torch.full((cells,), -torch.inf, device=device).scatter_reduce(0, cell[latest], value[latest], "amax")
+    value = torch.where(ago == nearest[cell], events.value, -torch.inf)
+    value = torch.full((cells + 1,), -torch.inf, device=device).scatter_reduce(0, cell, value, "amax")
 
     shape = (samples, columns, variables)
-    nearest, value = nearest.view(shape), value.view(shape)
+    nearest, value = nearest[:-1].view(shape), value[:-1].view(shape)
     observed = nearest.isfinite()
-    place = torch.arange(columns, device=device)[:, None]
-    source = torch.where(observed, place, -1).cummax(dim=1).values
+    source = torch.where(observed, place[:, None], -1).cummax(dim=1).values
     known = (source >= 0) & mask[:, :, None]
     source = source.clamp(min=0)
     value = torch.where(known, value.gather(1, source), 0.0)
-    longest_ago = pairs.hours[_first_pairs(pairs)].clamp(min=0)
+    longest_ago = pairs.hours[pairs.first].clamp(min=0)
     ago = torch.where(known, nearest.gather(1, source), longest_ago[:, None, None])
     since = (ago - until[:, :, None]).clamp(min=0) * mask[:, :, None]
     return Grid(value[:, 1:], (observed & known)[:, 1:], since[:, 1:].float(), mask[:, 1:], until[:, 1:].float())
-
-
-def _first_pairs(pairs: _Pairs) -> Tensor:
-    """(samples,) the pair of the first visit that each sample looks at."""
-    return torch.cat([pairs.own.new_zeros(1), pairs.own[:-1] + 1])[: len(pairs.own)]

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 def log_days_since(batch: Batch) -> Tensor:
     """(visits,) float32: log(1 + days) from the start of the visit before; 0 for the first of a row."""
     start = batch.visit_start
-    since = torch.diff(start, prepend=start[:1]).clamp(min=0)
-    since[batch.row_offsets[:-1]] = 0
+    since = torch.diff(start, prepend=start[:1]).clamp(min=0).index_fill(0, batch.row_offsets[:-1], 0)
     return torch.log1p(since / 24).float()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from zoo.data import Batch, Spec
 from zoo.data.grid import GridView
@@ -81,9 +80,9 @@ class AdaCare(Model):
         inputs, weight = self.weigh_inputs(features)
         patterns, _ = self.weigh_patterns(torch.cat([self._patterns(c, features) for c in self.convolve], dim=-1))
         steps = torch.cat([inputs, patterns], dim=-1)
-        packed = pack_padded_sequence(steps, grid.lengths.cpu(), batch_first=True, enforce_sorted=False)
-        _, last = self.recur(packed)
-        return Output(self.head(self.dropout(last[0])), attention={"features": weight})
+        # padding comes last, where the recurrence cannot bring it back
+        last = grid.at_last(self.recur(steps)[0])
+        return Output(self.head(self.dropout(last)), attention={"features": weight})
 
     @staticmethod
     def _patterns(convolution: nn.Conv1d, features: Tensor) -> Tensor:

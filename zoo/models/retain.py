@@ -94,7 +94,8 @@ class RETAIN(Model):
         history = SampleHistory(batch)
         alpha, beta = self._attention(history, batch, self.embed(batch))
         weight = beta.new_zeros(len(batch.visit_start), beta.shape[-1])
-        weight[history.visit[history.mask]] = (alpha[..., None] * beta)[history.mask]
+        # one sample a row; padding, which is laid to the first visit, adds zeros
+        weight = weight.index_add(0, history.visit.flatten(), (alpha[..., None] * beta).flatten(0, 1))
         events = {c: self._of_concept(bag, batch[c], weight) for c, bag in self.embed.bags.items()}
         return Contributions(events, self.head.bias.detach().expand(batch.samples, -1))
 
