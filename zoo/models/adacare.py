@@ -31,12 +31,13 @@ class AdaCare(Model):
         h = GRU(r(x), r(c))                            (samples, steps, dim)
         logits = W h_T                                 at the last step
 
-    The recalibration follows published code; it has not been held against the full text of the paper.
+    The recalibration follows the authors' code, and widths, kernel, ratio and dropout are its defaults; they have not
+    been held against the full text of the paper.
 
     Where published code and paper part: the authors' code makes an average pooling for the recalibration and never
     calls it; here, as there, each step is weighed by its own features alone, so no later step reaches an earlier one.
-    The weights that it trains by default do not load in its test mode; here there is one configuration. Demographics
-    are not in a batch.
+    The weights that it trains by default do not load in its test mode; here there is one configuration. It trains on a
+    label at every step; here on that of the sample, at the last one. Demographics are not in a batch.
 
     Args:
         dim: width of the GRU's state.

@@ -40,11 +40,13 @@ class ConCare(Model):
     covariances between different coordinates of the heads' concatenated outputs (before W_o), added over V + 1 vectors.
 
     Where published code and paper part: the authors' code throws the output of layer norm away, takes the decorrelation
-    of as many vectors as a vector has coordinates instead of all, counts steps in place of hours, and puts an attention
-    over concatenated states in place of the above. None of the four is done here. The equation of α, with its
-    tanh, has not been held against the full text of the paper, only against what its code tells. There p comes from
-    demographics; they are not in a batch, so it is learned and the same for all. β_i is the exponential of a weight, so
-    that it stays above 0.
+    of as many vectors as a vector has coordinates instead of all, counts steps in place of hours, and has another
+    attention over time: in its version of 2020 the softmax of w · tanh(W [h_T; h_t; 1 + Δ_t]), in that of 2021
+    that of relu(σ(a) / (σ(r) log(2.72 + 1 - σ(a)) (1 + Δ_t))) with a rate r, and a hidden layer before the logits. None of
+    these is done here. The equation of α, with its tanh and Δ_t within the logarithm, has not been held against the
+    full text of the paper. There p comes from demographics; they are not in a batch, so it is learned and the same for
+    all. β_i is the exponential of a weight, so that it stays above 0. Widths, heads, and the 0.1 of dropout in the
+    feed-forward layers are those of the authors' code.
 
     Args:
         dim: width of the states and of the self-attention; a multiple of ``heads``.
@@ -54,7 +56,7 @@ class ConCare(Model):
         dropout: on vectors, attention and residual connections; the authors' code has 0.5, with which, on top of the
             decorrelation, this model does not fit a handful of samples.
         decorrelation: weight of the loss of that name. It grows with the number of variables, and in a batch of few
-            samples it is never 0; code that builds on the authors' has 1000, for batches of 256.
+            samples it is never 0; the authors' code has 1000, then 800, for batches of 256.
         step_hours: length of a step of the grid.
         max_steps: the newest so many steps are read.
         history: read earlier visits too, not only the sample's own.

@@ -32,6 +32,7 @@ number 180):
   the batch. Here heads are cut along the width and each patient has its own mask.
 - The authors divide products of heads by the square root of their width over the number of heads; here by that of their
   width (Vaswani et al., NeurIPS 2017).
+- The authors count days to the last visit; here to the prediction, so that the time since the last visit is known too.
 - The authors drop all but the newest 50 visits. Here positions are computed, and there is no longest history.
 - The AUC of the authors' script is that of hard labels. Here it is that of probabilities, as everywhere.
 - The authors use Adam with a rate of 1e-4 in batches of 50, and an L2 penalty of 1e-3 on all weights. Rate and size of
