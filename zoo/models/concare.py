@@ -42,10 +42,10 @@ class ConCare(Model):
     Where published code and paper part: the authors' code throws the output of layer norm away, takes the decorrelation
     of as many vectors as a vector has coordinates instead of all, counts steps in place of hours, and has another
     attention over time: in its version of 2020 the softmax of w · tanh(W [h_T; h_t; 1 + Δ_t]), in that of 2021
-    that of relu(σ(a) / (σ(r) log(2.72 + 1 - σ(a)) (1 + Δ_t))) with a rate r, and a hidden layer before the logits. None of
-    these is done here. The equation of α, with its tanh and Δ_t within the logarithm, has not been held against the
-    full text of the paper. There p comes from demographics; they are not in a batch, so it is learned and the same for
-    all. β_i is the exponential of a weight, so that it stays above 0. Widths, heads, and the 0.1 of dropout in the
+    that of relu(σ(a) / (σ(r) log(2.72 + 1 - σ(a)) (1 + Δ_t))) with a rate r, and one hidden layer before the logits.
+    None of these is done here. The equation of α, with its tanh and Δ_t within the logarithm, has not been held against
+    the full text of the paper. There p comes from demographics; they are not in a batch, so it is learned and the same
+    for all. β_i is the exponential of a weight, so that it stays above 0. Widths, heads, and the 0.1 of dropout in the
     feed-forward layers are those of the authors' code.
 
     Args:
