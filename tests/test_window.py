@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from zoo.data._store import Store, VisitIndex
 from zoo.data._task_data import TaskData
 from zoo.data._window import cut, spans
+from zoo.registry import models
 from zoo.tasks._task import Attrition, Cohort
 
 START = np.datetime64("2100-01-01", "us")
@@ -309,3 +310,90 @@ def test_no_subject_is_in_two_splits(two_visits):
     assert sum(map(len, subjects)) == len(set.union(*subjects)) == samples.subject_id.nunique()
     shuffled = data.rows("train", {"drug"}, 8, shuffle=True, seed=3).places
     assert sorted(shuffled) == data.places("train").tolist()
+
+
+# Several samples in a row
+
+
+@pytest.fixture(scope="module")
+def causal():
+    """The name of a model that reads of a row no more than a sample's own visit and those before it."""
+
+    @models.register("causal", uses={"drug", "lab"}, kinds={"binary"}, causal=True)
+    class Causal:
+        pass
+
+    yield "causal"
+    del models._entries["causal"]
+
+
+def read_by_samples(batch, withheld) -> list[list]:
+    """For each sample, visit by visit: when it was, and codes and times of each concept, without what is withheld."""
+    found = []
+    for row, own, moment in zip(batch.sample_row, batch.sample_visit, batch.sample_time, strict=True):
+        first = int(batch.row_offsets[row])
+        story = [round(float(moment - batch.visit_start[first + own]), 6)]
+        for place in range(int(own) + 1):
+            visit = first + place
+            story.append(round(float(batch.visit_start[visit] - batch.visit_start[first]), 6))
+            for concept, events in batch.items():
+                if concept not in withheld or place < own:
+                    span = slice(int(events.offsets[visit]), int(events.offsets[visit + 1]))
+                    story.append(list(zip(events.ids[span].tolist(), events.time[span].tolist(), strict=True)))
+        found.append(story)
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=CHANCE,
+    whole=st.booleans(),
+    hidden=st.booleans(),
+    at_end=st.booleans(),
+    newest=st.sampled_from([None, 1, 2, 3]),
+    size=st.integers(1, 9),
+)
+def test_a_sample_reads_the_same_in_a_row_with_others(causal, seed, whole, hidden, at_end, newest, size):
+    random = np.random.default_rng(seed)
+    visits = visits_by_chance(random)
+    stores = {"lab": store_by_chance(random, visits, value=True), "drug": store_by_chance(random, visits)}
+    samples = samples_by_chance(random, visits)
+    if at_end:  # long after all that is stored of a visit, but for visits that overlap
+        moment = visits.start[own_visits(visits, samples)] + 90 * HOUR
+        samples = samples.assign(prediction_time=moment)
+    withheld = {"drug"} if hidden else set()
+    data = task_data(visits, stores, samples, max_visits=newest, given={"drug"} if whole else (), withheld=withheld)
+    alone = [s for b in data.batches("train", {"drug", "lab"}, size) for s in read_by_samples(b, withheld)]
+    rows = data.rows("train", causal, size)
+    assert rows.places.tolist() == data.places("train").tolist()
+    together = [s for b in data.batches("train", causal, size) for s in read_by_samples(b, withheld)]
+    assert together == alone
+    subjects = data.samples.subject_id.to_numpy()
+    assert all(len(set(subjects[rows.samples(r, r + 1)])) == 1 for r in range(len(rows)))
+    shuffled = data.rows("train", causal, 2, shuffle=True, seed=seed % 100)
+    parts = [tuple(shuffled.samples(r, r + 1)) for r in range(len(rows))]
+    assert sorted(parts) == [tuple(rows.samples(r, r + 1)) for r in range(len(rows))]
+
+
+def test_visits_apart_in_time_share_one_row(causal):
+    visits = VisitIndex(
+        np.array([7, 7, 7]), np.array([1, 2, 3]), START + np.array([0, 500, 900]) * HOUR,
+        START + np.array([10, 510, 910]) * HOUR, np.ones(3, bool),
+    )  # fmt: skip
+    store = store_by_chance(np.random.default_rng(0), visits)
+    samples = pd.DataFrame(
+        {
+            "subject_id": 7,
+            "visit_id": visits.visit_id,
+            "stay_id": pd.array([None] * 3, "Int64"),
+            "prediction_time": visits.start + 100 * HOUR,
+            "label": [True, False, True],
+        }
+    )
+    data = task_data(visits, {"drug": store, "lab": store}, samples)
+    (batch,) = data.batches("train", causal)
+    assert (batch.sample_row.tolist(), batch.sample_visit.tolist()) == ([0, 0, 0], [0, 1, 2])
+    assert batch.row_lengths.tolist() == [3]
+    at_start = task_data(visits, {"drug": store, "lab": store}, samples.assign(prediction_time=visits.start - 9 * HOUR))
+    (batch,) = at_start.batches("train", causal)
+    assert batch.sample_row.tolist() == [0, 1, 2]  # of their own visits these see less than later samples do

@@ -24,6 +24,7 @@ _LATER = {
     "load_dataset": "zoo.prepare",
     "load_task": "zoo.prepare",
     "create_model": "zoo.training",
+    "pretrain": "zoo.training",
     "train": "zoo.training",
     "run": "zoo.experiment",
     "evaluate": "zoo.inference",

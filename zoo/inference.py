@@ -127,6 +127,8 @@ def load_run(folder: str | Path | Run) -> Run:
         raise UserError(f"{folder} holds a run that did not finish: train it to its end first.")
     result = Result.read(folder)
     _check_version(result, folder)
+    if result.config.get("pretraining"):
+        raise UserError(f"{folder} was pre-trained only: train it with init={str(folder)!r}.")
     spec = _spec(folder)
     root = _json(folder / SOURCE)["root"] if (folder / SOURCE).exists() else None
     return Run(folder, _model(result, spec, folder), result, Path(root) if root else None)

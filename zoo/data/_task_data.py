@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
 
+from zoo.data._every_visit import PRETRAINING, EveryVisit, all_visits
 from zoo.data._rows import Rows
 from zoo.data._splits import NAMES
 from zoo.data._store import Store, VisitIndex
@@ -99,6 +100,7 @@ class TaskData:
         self.dataset, self.task, self.visits = dataset, task, visits
         self.attrition, self.unknown_label_codes = cohort.attrition.table(), cohort.unknown_codes
         self.levels, self.max_visits, self.key = dict(levels or {}), max_visits, key or {}
+        self._cohort, self._subject_ids, self._subject_split = cohort, subject_ids, subject_split
         self._open_store, self._asked = open_store, None if concepts is None else set(concepts)
         self._vocabularies = dict(vocabularies or {})
         self._features: dict[str, Feature] = {}
@@ -112,6 +114,38 @@ class TaskData:
         self._prediction_time = samples.prediction_time.to_numpy("datetime64[us]")
         self._subject = samples.subject_id.to_numpy()
         self._start = visits.start.astype("int64")
+
+    # The same data, looked at otherwise
+
+    def with_vocabularies(self, vocabularies: Mapping[str, Vocabulary]) -> TaskData:
+        """The same samples, with vocabularies that were fitted elsewhere laid over these concepts."""
+        return self._like(self.task, self._cohort, {**self._vocabularies, **vocabularies}, self._fixed_label_names)
+
+    def every_visit(self, model) -> TaskData:
+        """Every visit of every subject, whole and at its end, in the same splits, for a model to be pre-trained on.
+
+        A sample sees its visit and those before it. Vocabularies are those of these data; there is no label.
+        """
+        vocabularies = {c: self.feature(c).vocabulary for c in self.concepts_for(model)}
+        cohort = replace(self._cohort, samples=all_visits(self.visits))
+        return self._like(EveryVisit(vocabularies), cohort, vocabularies, None)
+
+    def _like(self, task, cohort, vocabularies, label_names) -> TaskData:
+        return TaskData(
+            self.dataset,
+            task,
+            cohort,
+            self.visits,
+            self._open_store,
+            self._subject_split,
+            subject_ids=self._subject_ids,
+            concepts=self._asked,
+            levels=self.levels,
+            max_visits=self.max_visits,
+            vocabularies=vocabularies,
+            label_names=label_names,
+            key=self.key,
+        )
 
     # What is in it
 
@@ -285,7 +319,7 @@ class TaskData:
 
     @cached_property
     def _label_column(self) -> np.ndarray:
-        dtype = {"binary": bool, "multiclass": np.int64, "regression": np.float32}[self.task.kind]
+        dtype = {"binary": bool, "multiclass": np.int64, "regression": np.float32, PRETRAINING: bool}[self.task.kind]
         return self.samples.label.to_numpy().astype(dtype)
 
     @cached_property

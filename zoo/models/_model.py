@@ -76,6 +76,13 @@ class Model(nn.Module):
             return output.logits.sigmoid()
         return output.logits[:, 0] if self.spec.kind == "regression" else output.logits[:, 0].sigmoid()
 
+    def pretrain(self, batch: Batch) -> Output | None:
+        """What the model learns from a batch without its label: the ``losses`` of the output; logits are not read.
+
+        None for a model that is not pre-trained. In such a batch every visit of a row is whole.
+        """
+        return None
+
     def contributions(self, batch: Batch) -> Contributions | None:
         """What each event adds to the logits; None for a model whose logits are no such sum."""
         return None

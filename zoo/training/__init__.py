@@ -2,9 +2,9 @@
 
 import importlib
 
-_LATER = {"Trainer": "_trainer", "create_model": "_run", "train": "_run"}
+_LATER = {"Trainer": "_trainer", "create_model": "_create", "pretrain": "_pretraining", "train": "_run"}
 
-__all__ = ["Trainer", "create_model", "train"]
+__all__ = ["Trainer", "create_model", "pretrain", "train"]
 
 
 def __getattr__(name: str):

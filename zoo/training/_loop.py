@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from zoo.data._task_data import TaskData
+from zoo.data.spec import KINDS
 from zoo.metrics import evaluate, higher_is_better
 from zoo.models._model import Model
 from zoo.registry import UserError
@@ -214,6 +215,9 @@ class Loop:
             low = row // trainer.batch_size * trainer.batch_size
             places = rows.samples(low, min(low + trainer.batch_size, len(rows)))
             self._fail("validation loss", losses[bad[0]], None, places)
+        found = {"validation_loss": float(losses.mean(dtype=np.float64))}
+        if task.kind not in KINDS:
+            return found
         label, subject = self.data.label("validation"), self.data.subject("validation")
         metrics = evaluate(task.kind, label, scores, subject, resamples=0)
         if trainer.monitor != "loss" and metrics[trainer.monitor].value is None and not self.place.best_epoch:
@@ -221,7 +225,7 @@ class Loop:
                 f"trainer monitor={trainer.monitor!r} has no value on the validation split "
                 f"({metrics[trainer.monitor].reason}): choose another one, such as 'loss'."
             )
-        return {"validation_loss": float(losses.mean(dtype=np.float64)), **{n: m.value for n, m in metrics.items()}}
+        return {**found, **{n: m.value for n, m in metrics.items()}}
 
     def _is_better(self, value: float | None) -> bool:
         """Whether an epoch is the best so far; without validation samples the last one is."""

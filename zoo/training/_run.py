@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import itertools
 import json
 import platform
 import time
-from contextlib import nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from zoo import cache
 from zoo.data._splits import NAMES
@@ -21,10 +20,13 @@ from zoo.data._task_data import TaskData
 from zoo.metrics import evaluate, metric_names
 from zoo.models._model import Estimator, Model
 from zoo.progress import progress
-from zoo.registry import UserError, check_parameters, models
-from zoo.result import FILE, Result, is_unfinished, write_json
+from zoo.registry import UserError, check_parameters
+from zoo.result import Result, write_json
 from zoo.training._checkpoint import BEST, remove_all, write_tensors
+from zoo.training._create import check_seed, create_model
+from zoo.training._initial import Initial
 from zoo.training._processes import Processes
+from zoo.training._run_folder import made, run_folder
 from zoo.training._trainer import Trainer
 
 SOURCE = "source.json"
@@ -32,44 +34,14 @@ SOURCE = "source.json"
 LIBRARIES = ("ehr-zoo", "torch", "numpy", "pandas", "scikit-learn", "lightgbm", "duckdb", "ibis-framework", "pyarrow")
 
 
-def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters) -> Model:
-    """Make a model for prepared data.
-
-    Args:
-        name: a registered model; see `zoo.list_models`.
-        data: what `zoo.load` returned.
-        seed: of its first weights.
-        **hyperparameters: the model's own.
-
-    Raises:
-        UserError: the name or a hyperparameter is unknown or of the wrong type, the model does not serve the kind of
-            the task, or the data lack a concept that it needs.
-    """
-    entry = models.entry(name)
-    kinds = entry.facts.get("kinds", ())
-    if data.task.kind not in kinds:
-        raise UserError(
-            f"model {name!r} does not serve {data.task.kind} tasks such as {data.task.name!r}; "
-            f"it serves {', '.join(sorted(kinds))}."
-        )
-    check_parameters(f"model {name!r}", entry.thing, hyperparameters)
-    _check_seed(seed)
-    spec = data.spec(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            model = entry.thing(spec, **hyperparameters)
-        except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
-            if isinstance(error, UserError) or not hyperparameters:
-                raise
-            raise UserError(f"model {name!r} cannot be made with {hyperparameters}: {error}") from error
-    bound = inspect.signature(entry.thing.__init__).bind(model, spec, **hyperparameters)
-    bound.apply_defaults()
-    model.configuration = {n: v for n, v in bound.arguments.items() if n not in ("self", "spec")}
-    return model
-
-
-def train(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | None = None, **trainer) -> Result:
+def train(
+    model: str | Model,
+    data: TaskData,
+    seed: int = 0,
+    out: str | Path | None = None,
+    init: str | Path | None = None,
+    **trainer,
+) -> Result:
     """Train a model, test it, and write the run.
 
     The same call goes on where it was killed. Processes that ``accelerate launch`` or ``torchrun`` started train
@@ -81,71 +53,130 @@ def train(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | N
         seed: of first weights (where a name is given), order of batches and dropout.
         out: the run folder; a new one below ``runs`` by default. A finished run of the same configuration there is
             reported, not run again, and an unfinished one goes on from its last checkpoint.
+        init: the folder of a finished run, of `pretrain` or of a training, whose weights to begin with. Its
+            vocabularies are laid over the data, and a model given by name gets its hyperparameters. Weights of another
+            shape, such as those of the head of another task, are not taken; the result's notes name them.
         **trainer: keywords of `Trainer`.
 
     Raises:
-        UserError: a keyword is unknown, the folder holds another run, or there is nothing to train on.
+        UserError: a keyword is unknown, the folder holds another run, there is nothing to train on, or the run of
+            ``init`` is of another model, or has split the same subjects otherwise.
     """
     check_parameters("the trainer", Trainer, trainer)
-    _check_seed(seed)
+    check_seed(seed)
+    initial = None if init is None else Initial.read(init)
+    if initial:
+        data = initial.laid_over(data, model)
     if isinstance(model, str):
-        model = create_model(model, data, seed=seed)
+        model = create_model(model, data, seed=seed, **(initial.hyperparameters if initial else {}))
     loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
     loop.check(data.task.kind)
-    config = _config(model, data, loop)
-    identity = _identity(model, data, seed, config)
-    processes = Processes(loop.resolved_device())
-    if processes.count > 1 and out is None:
-        raise UserError("several processes train into one folder: give it as out.")
-    folder, finished = _run_folder(out, identity)
-    processes.wait()
-    if finished:
-        return finished
     if not data.size("train"):
         raise UserError(f"no sample of task {data.task.name!r} on {data.dataset.name} falls into the training split.")
-    if processes.main:
-        folder = _made(folder, new=out is None)
-        write_json(folder / "config.json", identity)
-        write_json(folder / SOURCE, {"root": data.dataset.given_root})
-    processes.wait()
+    further = initial.begin(model) if initial else []
 
-    times: dict[str, float] = {}
-    began = time.perf_counter()
-    with progress(f"training {model.registered_name}") if processes.main else nullcontext(_silent) as report:
-        if isinstance(model, Estimator):
-            model.seed = seed
-            model.fit(data.batches("train", model, loop.batch_size))
-            training: dict = {}
-        else:
-            fit = loop.fit(model, data, seed, report, folder)
-            training = {"best_epoch": fit.best_epoch, "epochs": len(fit.train_loss)}
-            losses = _finite({"train": fit.train_loss, "validation": fit.validation_loss})
-            if processes.main:
-                write_json(folder / "losses.json", losses)
-    times["train"] = time.perf_counter() - began
-    if processes.main:
-        _save(model, folder)
-    began = time.perf_counter()
-    metrics = test_metrics(model, data, loop)
-    times["test"] = time.perf_counter() - began
-    result = Result(
-        **identity,
-        metrics=metrics,
-        attrition=data.attrition.to_dict("records"),
-        versions={"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
-        sizes={**{s: data.size(s) for s in NAMES}, "parameters": _parameters(model), **training},
-        times={n: round(t, 3) for n, t in times.items()},
-        notes=notes(data, model),
-    )
-    if processes.main:
-        result.write(folder)
-        remove_all(folder, BEST.format("*"))  # the model's own file has these weights now
-    result.folder = folder
-    return result
+    def learn(report: Callable[[int, str], None], folder: Path) -> dict[str, int]:
+        if not isinstance(model, Estimator):
+            return fitted(model, data, loop, seed, report, folder)
+        model.seed = seed
+        model.fit(data.batches("train", model, loop.batch_size))
+        return {}
+
+    config = {**configuration(model, data, loop), "pretraining": False, "init": initial and initial.identity}
+    job = Job(model, data, loop, seed, data.task.name, config, learn, lambda: test_metrics(model, data, loop), further)
+    return job.run(out)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one run is to do; `run` does it.
+
+    Attributes:
+        model: what is trained and saved.
+        data: what it is trained on.
+        loop, seed: how.
+        task: the name of the task.
+        config: what tells the run from others, with these and the data.
+        learn: from what is told of progress, and the run folder, to facts for the result's sizes; trains the model.
+        test: gives the metrics of the trained model.
+        notes: what a reader of the metrics must know besides what the data tell.
+    """
+
+    model: Model
+    data: TaskData
+    loop: Trainer
+    seed: int
+    task: str
+    config: dict
+    learn: Callable[[Callable[[int, str], None], Path], dict[str, int]]
+    test: Callable[[], dict[str, dict]]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def identity(self) -> dict:
+        """What tells one run from another, as it stands in ``config.json`` and ``result.json``."""
+        facts = {
+            "dataset": self.data.dataset.name,
+            "task": self.task,
+            "model": self.model.registered_name,
+            "seed": self.seed,
+            "config": self.config,
+            "data_key": cache.digest(self.data.key),
+        }
+        return json.loads(json.dumps(facts, default=str))
+
+    def run(self, out: str | Path | None) -> Result:
+        """Train, test, and write; a finished run of the same identity is read instead."""
+        model, data, identity = self.model, self.data, self.identity
+        processes = Processes(self.loop.resolved_device())
+        if processes.count > 1 and out is None:
+            raise UserError("several processes train into one folder: give it as out.")
+        folder, finished = run_folder(out, identity)
+        processes.wait()
+        if finished:
+            return finished
+        if processes.main:
+            folder = made(folder, new=out is None)
+            write_json(folder / "config.json", identity)
+            write_json(folder / SOURCE, {"root": data.dataset.given_root})
+        processes.wait()
+
+        times: dict[str, float] = {}
+        began = time.perf_counter()
+        with progress(f"training {model.registered_name}") if processes.main else nullcontext(_silent) as report:
+            training = self.learn(report, folder)
+        times["train"] = time.perf_counter() - began
+        if processes.main:
+            _save(model, folder)
+        began = time.perf_counter()
+        metrics = self.test()
+        times["test"] = time.perf_counter() - began
+        result = Result(
+            **identity,
+            metrics=metrics,
+            attrition=data.attrition.to_dict("records"),
+            versions={"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
+            sizes={**{s: data.size(s) for s in NAMES}, "parameters": _parameters(model), **training},
+            times={n: round(t, 3) for n, t in times.items()},
+            notes=notes(data, model) + self.notes,
+        )
+        if processes.main:
+            result.write(folder)
+            remove_all(folder, BEST.format("*"))  # the model's own file has these weights now
+        result.folder = folder
+        return result
 
 
 def _silent(*_) -> None:
     """Report nothing."""
+
+
+def fitted(model: Model, data: TaskData, loop: Trainer, seed: int, report: Callable, folder: Path) -> dict[str, int]:
+    """Train a network in a run folder, and write how its losses went."""
+    fit = loop.fit(model, data, seed, report, folder)
+    if Processes(loop.resolved_device()).main:
+        write_json(folder / "losses.json", _finite({"train": fit.train_loss, "validation": fit.validation_loss}))
+    return {"best_epoch": fit.best_epoch, "epochs": len(fit.train_loss)}
 
 
 def test_metrics(model: Model, data: TaskData, loop: Trainer) -> dict[str, dict]:
@@ -178,7 +209,8 @@ def notes(data: TaskData, model: Model) -> list[str]:
 test_metrics.__test__ = False  # its name says what it does, not that pytest should run it
 
 
-def _config(model: Model, data: TaskData, loop: Trainer) -> dict:
+def configuration(model: Model, data: TaskData, loop: Trainer) -> dict:
+    """What was set of the dataset, the task, the data, the model and the trainer."""
     key = data.key
     return {
         "dataset": key["dataset_parameters"],
@@ -188,62 +220,6 @@ def _config(model: Model, data: TaskData, loop: Trainer) -> dict:
         "trainer": dataclasses.asdict(loop),
         "inputs": data.concepts_for(model),
     }
-
-
-def _identity(model: Model, data: TaskData, seed: int, config: dict) -> dict:
-    """What tells one run from another, as it stands in ``config.json`` and ``result.json``."""
-    facts = {
-        "dataset": data.dataset.name,
-        "task": data.task.name,
-        "model": model.registered_name,
-        "seed": seed,
-        "config": config,
-        "data_key": cache.digest(data.key),
-    }
-    return json.loads(json.dumps(facts, default=str))
-
-
-def _run_folder(out: str | Path | None, identity: dict) -> tuple[Path, Result | None]:
-    """Where a run goes, and its result where it is there already."""
-    if out is None:
-        return Path("runs") / "{dataset}-{task}-{model}-seed{seed}".format(**identity), None
-    folder = Path(out).expanduser()
-    if not (folder / "config.json").exists():
-        if folder.exists() and (not folder.is_dir() or any(not is_unfinished(p) for p in folder.iterdir())):
-            raise UserError(f"{folder} exists and is no run folder: choose another one.")
-        return folder, None
-    try:
-        held = json.loads((folder / "config.json").read_text())
-    except ValueError:
-        raise UserError(f"{folder}/config.json is damaged: choose another folder.") from None
-    if held != identity:
-        raise UserError(
-            f"{folder} holds another run (it differs in {_differences(held, identity)}): choose another folder."
-        )
-    return folder, Result.read(folder) if (folder / FILE).exists() else None
-
-
-def _differences(held: dict, wanted: dict) -> str:
-    """The names of the facts in which two runs differ, such as ``seed, config.trainer``."""
-    held, wanted = ({**f, **{f"config.{n}": v for n, v in f.pop("config", {}).items()}} for f in ({**held}, {**wanted}))
-    return ", ".join(sorted(n for n in {*held, *wanted} if held.get(n) != wanted.get(n)))
-
-
-def _made(folder: Path, new: bool) -> Path:
-    """The folder, made; where it must be new and is not, the first free one with a number behind its name."""
-    if not new:
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    for place in itertools.count(1):
-        free = folder if place == 1 else folder.with_name(f"{folder.name}-{place}")
-        with suppress(FileExistsError):
-            free.mkdir(parents=True)
-            return free
-
-
-def _check_seed(seed: object) -> None:
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
-        raise UserError(f"seed={seed!r} must be a whole number from 0 to 2147483647.")
 
 
 def _save(model: Model, folder: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from zoo.data._task_data import TaskData
+from zoo.data.spec import KINDS
 from zoo.metrics import metric_names
 from zoo.models._model import Model
 from zoo.registry import UserError, nearest
@@ -128,7 +129,7 @@ class Trainer:
         Raises:
             UserError: the kind has no such metric to monitor, or the package of a log is missing.
         """
-        known = ("loss", *metric_names(kind))
+        known = ("loss", *(metric_names(kind) if kind in KINDS else ()))
         if self.monitor not in known:
             raise UserError(f"trainer monitor={self.monitor!r} is no metric of {kind}: {nearest(self.monitor, known)}.")
         check_log(self.log)

@@ -1,0 +1,40 @@
+"""All visits of all subjects, whole: what models are pre-trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+
+from zoo.data._store import VisitIndex
+
+PRETRAINING = "pretraining"
+
+
+class EveryVisit:
+    """A task without a label: each visit at its end, with all that is stored of its concepts.
+
+    Args:
+        concepts: those that models may get.
+    """
+
+    name = kind = PRETRAINING
+    labels = ("none",)
+    label_concepts: frozenset[str] = frozenset()
+
+    def __init__(self, concepts: Collection[str]):
+        self.given = frozenset(concepts)
+
+
+def all_visits(visits: VisitIndex) -> pd.DataFrame:
+    """One sample a visit."""
+    return pd.DataFrame(
+        {
+            "subject_id": visits.subject_id,
+            "visit_id": visits.visit_id,
+            "stay_id": pd.array([pd.NA] * len(visits), dtype="Int64"),
+            "prediction_time": visits.end,
+            "label": np.zeros(len(visits), bool),
+        }
+    )

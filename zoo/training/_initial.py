@@ -1,0 +1,120 @@
+"""A finished run as the beginning of another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from zoo.data import Spec
+from zoo.data._task_data import TaskData
+from zoo.models._model import Model
+from zoo.registry import UserError
+from zoo.result import Result
+from zoo.training._checkpoint import read_tensors
+
+
+@dataclass(frozen=True)
+class Initial:
+    """What a training takes over from a finished run.
+
+    Attributes:
+        folder: where the run lies.
+        result: what it found.
+        spec: what its model was built from.
+        weights: of its model, by name.
+        digest: of the file that holds them.
+    """
+
+    folder: Path
+    result: Result
+    spec: Spec
+    weights: dict[str, Tensor]
+    digest: str
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Initial:
+        """Read the run in a folder.
+
+        Raises:
+            UserError: it holds no finished run of a network, or one that is damaged or of another version.
+        """
+        folder = Path(folder).expanduser()
+        result = Result.read(folder)
+        path = folder / "model.safetensors"
+        if not path.exists():
+            raise UserError(
+                f"{folder} has no {path.name}: only a network that was trained to its end can be gone on with."
+            )
+        try:
+            spec = Spec.from_dict(json.loads((folder / "spec.json").read_text()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{folder / 'spec.json'} is no specification of this version of zoo: {error!r}.") from error
+        return cls(folder, result, spec, read_tensors(path)[0], hashlib.sha256(path.read_bytes()).hexdigest())
+
+    @property
+    def identity(self) -> dict:
+        """What tells this run from others, as it stands in the configuration of the run that begins with it."""
+        return {"dataset": self.result.dataset, "task": self.result.task, "weights": self.digest}
+
+    @property
+    def hyperparameters(self) -> dict:
+        """Of the model."""
+        return dict(self.result.config["model"])
+
+    def laid_over(self, data: TaskData, model: str | Model) -> TaskData:
+        """The data with the run's vocabularies for the concepts that the model gets.
+
+        Raises:
+            UserError: the run is of another model, or has split the same dataset otherwise.
+        """
+        name = model if isinstance(model, str) else model.registered_name
+        if name != self.result.model:
+            raise UserError(f"{self.folder} is a run of {self.result.model!r}: {name!r} cannot begin with its weights.")
+        held = self.result.config["data"]
+        wanted = json.loads(json.dumps({n: data.key[n] for n in ("split", "split_seed")}, default=str))
+        differs = [n for n, value in wanted.items() if held[n] != value]
+        if data.dataset.name == self.result.dataset and differs:
+            said = ", ".join(f"{n}={held[n]!r}" for n in differs)
+            raise UserError(
+                f"{self.folder} was split otherwise, so that it may have learned from subjects that are tested here: "
+                f"load the data with {said}."
+            )
+        concepts = data.concepts_for(name)
+        return data.with_vocabularies({c: v for c, v in self.spec.vocabularies.items() if c in concepts})
+
+    def _set_otherwise(self, model: Model) -> str:
+        """The run's hyperparameters that the model does not share, such as ``dim=5``."""
+        own = json.loads(json.dumps(getattr(model, "configuration", {}), default=str))
+        return ", ".join(f"{n}={v!r}" for n, v in self.hyperparameters.items() if own.get(n) != v)
+
+    def begin(self, model: Model) -> list[str]:
+        """Give a model the run's weights, as far as they have its names and shapes.
+
+        Returns:
+            What a reader must know: which weights begin anew.
+
+        Raises:
+            UserError: the model was made for other vocabularies, or weights do not fit because it was made with
+                other hyperparameters.
+        """
+        for concept, vocabulary in model.spec.vocabularies.items():
+            held = self.spec.vocabularies.get(concept)
+            if held is not None and held.to_dict() != vocabulary.to_dict():
+                raise UserError(
+                    f"the model was made for other codes of {concept} than those of {self.folder}: give its name."
+                )
+        own = model.state_dict()
+        fits = {n: w for n, w in self.weights.items() if n in own and own[n].shape == w.shape}
+        anew = sorted(set(own) - set(fits))
+        set_otherwise = self._set_otherwise(model) if anew else ""
+        if set_otherwise or not fits:
+            raise UserError(
+                f"weights of {self.folder} do not fit the model ({', '.join(anew[:5])}): make it with "
+                f"{set_otherwise or 'the hyperparameters of that run'}."
+            )
+        model.load_state_dict(fits, strict=False)
+        return [f"began with the weights of a run of {self.result.task}; anew: {', '.join(anew) or 'none'}"]

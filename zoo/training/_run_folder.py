@@ -1,0 +1,51 @@
+"""The folder of a run: whose it is, and where a new one goes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from zoo.registry import UserError
+from zoo.result import FILE, Result, is_unfinished
+
+
+def run_folder(out: str | Path | None, identity: dict) -> tuple[Path, Result | None]:
+    """Where a run goes, and its result where it is there already."""
+    if out is None:
+        kind = "-pretraining" if identity["config"]["pretraining"] else ""
+        name = "{dataset}-{task}-{model}{kind}-seed{seed}"
+        return Path("runs") / name.format(kind=kind, **identity), None
+    folder = Path(out).expanduser()
+    if not (folder / "config.json").exists():
+        if folder.exists() and (not folder.is_dir() or any(not is_unfinished(p) for p in folder.iterdir())):
+            raise UserError(f"{folder} exists and is no run folder: choose another one.")
+        return folder, None
+    try:
+        held = json.loads((folder / "config.json").read_text())
+    except ValueError:
+        raise UserError(f"{folder}/config.json is damaged: choose another folder.") from None
+    if held != identity:
+        raise UserError(
+            f"{folder} holds another run (it differs in {_differences(held, identity)}): choose another folder."
+        )
+    return folder, Result.read(folder) if (folder / FILE).exists() else None
+
+
+def _differences(held: dict, wanted: dict) -> str:
+    """The names of the facts in which two runs differ, such as ``seed, config.trainer``."""
+    held, wanted = ({**f, **{f"config.{n}": v for n, v in f.pop("config", {}).items()}} for f in ({**held}, {**wanted}))
+    return ", ".join(sorted(n for n in {*held, *wanted} if held.get(n) != wanted.get(n)))
+
+
+def made(folder: Path, new: bool) -> Path:
+    """The folder, made; where it must be new and is not, the first free one with a number behind its name."""
+    if not new:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    for place in itertools.count(1):
+        free = folder if place == 1 else folder.with_name(f"{folder.name}-{place}")
+        with suppress(FileExistsError):
+            free.mkdir(parents=True)
+            return free
