@@ -27,7 +27,7 @@ def missing_concept(candidate: Candidate) -> Iterator[str]:
             continue
         task = FabricatedTask(candidate.kind, rest)
         try:
-            model, _ = trained(candidate.entry, task, candidate.hyperparameters, patients=32)
+            model, _ = trained(candidate.entry, task, candidate.hyperparameters, patients=16)
             problems = list(runs(candidate, task, task.rows(200, 206), model))
         except Exception as error:
             problems = [f"{type(error).__name__}: {error}"]

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zoo.data import Batch
 from zoo.data.spec import KINDS
 from zoo.datasets._canonical import CONCEPTS
 from zoo.models import Estimator, Model
 from zoo.registry import Entry
-from zoo.testing._model import _patients as patients
 from zoo.testing._model._logits import logits
 from zoo.testing._model._patients import FabricatedTask, Patient
 from zoo.testing._model._short_training import Training
@@ -19,7 +17,15 @@ from zoo.testing._model._short_training import Training
 
 @dataclass
 class Candidate:
-    """The model that is checked, on a fabricated task of one kind."""
+    """The model that is checked, on a fabricated task of one kind.
+
+    Attributes:
+        entry: the model as it is registered.
+        kind: of the task.
+        hyperparameters: of the model.
+        model: after a short training.
+        training: what trained it; None for a model that is fitted.
+    """
 
     entry: Entry
     kind: str
@@ -52,10 +58,6 @@ class Candidate:
         """Patients that it was not trained on."""
         return self.task.rows(200, 200 + count)
 
-    def batch(self, rows: list[Patient]) -> Batch:
-        """A batch of these, and of one who is longer than all, so that all are padded alike."""
-        return self.task.batch([*rows, self.task.row(patients.long_patient())])
-
     def logits(self, rows: list[Patient]) -> np.ndarray:
         """(rows, outputs) of the last visit of each."""
-        return logits(self.model, self.batch(rows))[: len(rows)]
+        return logits(self.model, self.task.batch(rows))

@@ -10,12 +10,14 @@ from zoo.models import Model
 from zoo.testing._model import _patients as patients
 from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._logits import copied
-from zoo.testing._model._short_training import Training, loss_of_a_constant, made, main_loss, whole_loss
+from zoo.testing._model._short_training import Training, loss_of_a_constant, made, main_loss
 
 FITS = 0.25
 """Eight samples are fitted where the loss is below this part of a constant's."""
-ATTEMPTS = ((3e-3, 60), (1e-3, 200), (1e-2, 150), (1e-1, 150))
+ATTEMPTS = ((3e-3, 150), (1e-3, 200), (1e-2, 150), (1e-1, 150))
 """Learning rates, and how many steps at most, with which eight samples are tried to be fitted."""
+LOOK = 5
+"""After how many steps it is looked whether they are."""
 
 
 def overfits(candidate: Candidate) -> Iterator[str]:
@@ -28,24 +30,22 @@ def overfits(candidate: Candidate) -> Iterator[str]:
         model = made(candidate.entry, candidate.task.spec, candidate.hyperparameters)
         if candidate.fitted:
             model.fit(candidate.task.batches(rows * 32, size=64))
-        start = constant if plain else main_loss(model, [batch])
-        lowest = min(lowest, main_loss(model, [batch]) / start)
+        start = constant if plain else main_loss(model, batch)
+        lowest = min(lowest, main_loss(model, batch) / start)
         training = None if candidate.fitted else Training(model, rate)
-        for step in range(steps):
+        for step in range(1, steps + 1):
             training.step(batch)
-            if step % 10 == 9:
-                lowest = min(lowest, main_loss(model, [batch]) / start)
-                if lowest < FITS:
-                    return
+            if step % LOOK == 0:
+                lowest = min(lowest, main_loss(model, batch) / start)
+            if lowest < FITS:
+                return
     if not lowest < FITS:
         yield f"the main loss on eight samples falls to {lowest:.2f} of a constant's, not below {FITS}"
 
 
 def gradients(candidate: Candidate) -> Iterator[str]:
-    names = [n for n, w in candidate.model.named_parameters() if w.requires_grad]
-    unreached = [n for n in names if n not in candidate.training.reached]
-    if unreached:
-        yield f"no gradient reaches {', '.join(unreached)}"
+    if candidate.training.unreached:
+        yield f"no gradient reaches {', '.join(candidate.training.unreached)}"
 
 
 def bf16(candidate: Candidate) -> Iterator[str]:
@@ -54,14 +54,14 @@ def bf16(candidate: Candidate) -> Iterator[str]:
     for training in (False, True):
         where = " in training" if training else ""
         model.train(training)
-        with torch.autocast("cpu", torch.bfloat16):
-            found = model(batch).logits
-            loss = whole_loss(model, batch)
-        if not torch.isfinite(found).all():
+        with torch.set_grad_enabled(training), torch.autocast("cpu", torch.bfloat16):
+            output = model(batch)
+            loss = model.loss(output, batch) + sum(output.losses.values())
+        if not torch.isfinite(output.logits).all():
             yield f"logits are not finite{where}"
         elif not torch.isfinite(loss):
             yield f"the loss is not finite{where}"
-        elif loss.requires_grad and training:
+        elif loss.requires_grad:
             loss.backward()
             if not all(torch.isfinite(w.grad).all() for w in model.parameters() if w.grad is not None):
                 yield "a gradient is not finite"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 
 from zoo.models import Model, Output
+from zoo.testing._model import _patients as patients
 from zoo.testing._model._candidate import Candidate
-from zoo.testing._model._logits import answer, copied
+from zoo.testing._model._logits import copied
 from zoo.testing._model._patients import FabricatedTask, Patient
 
 
 def output_shape(candidate: Candidate) -> Iterator[str]:
     task, model = candidate.task, copied(candidate.model)
-    batch = candidate.batch(candidate.rows())
+    batch = task.batch([*candidate.rows(), task.row(patients.long_patient())])
     with torch.no_grad():
         output = model(batch)
         prediction = model.predict(output)
@@ -43,20 +43,21 @@ def loss_finite(candidate: Candidate) -> Iterator[str]:
 def runs(candidate: Candidate, task: FabricatedTask, rows: list[Patient], model: Model | None = None) -> Iterator[str]:
     """Problems with logits and loss of rows, in eval mode and, for a network, in training."""
     model, batch = copied(model or candidate.model), task.batch(rows)
-    if not np.isfinite(answer(model, batch)).all():
-        yield "logits are not finite"
     for training in (False,) if candidate.fitted else (False, True):
         model.train(training)
         where = " in training" if training else ""
-        output = model(batch)
-        main = model.loss(output, batch)
+        with torch.set_grad_enabled(training):
+            output = model(batch)
+            main = model.loss(output, batch)
+        if not torch.isfinite(output.logits).all():
+            yield f"logits are not finite{where}"
         if main.shape != ():
             yield f"the loss is {tuple(main.shape)}, not one number{where}"
             return
         total = main + sum(output.losses.values())
         if not torch.isfinite(total):
             yield f"the loss is not finite{where}"
-        elif training and total.requires_grad:
+        elif total.requires_grad:
             total.backward()
             if not all(torch.isfinite(w.grad).all() for w in model.parameters() if w.grad is not None):
                 yield "a gradient is not finite"

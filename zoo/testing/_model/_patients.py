@@ -82,22 +82,22 @@ class Patient:
 
 @lru_cache(maxsize=1)
 def patients() -> tuple[Patient, ...]:
-    """The fabricated patients, the same in every process: 256 with one to four visits."""
+    """The fabricated patients, the same in every process: 256 with one to four visits of 5 to 8 hours."""
     random = np.random.default_rng(20_160_805)
-    return tuple(_patient(number, int(random.integers(1, 5)), random) for number in range(256))
+    return tuple(_patient(number, int(random.integers(1, 5)), (5, 8), random) for number in range(256))
 
 
 @lru_cache(maxsize=1)
 def long_patient() -> Patient:
-    """A patient with more and fuller visits than all others, next to whom all others are padded."""
-    return _patient(10_000, 12, np.random.default_rng(1), fullness=6)
+    """A patient with more, longer and fuller visits than all others, next to whom all others are padded."""
+    return _patient(10_000, 6, (10, 14), np.random.default_rng(1), fullness=4)
 
 
-def _patient(number: int, visits: int, random: np.random.Generator, fullness: int = 1) -> Patient:
+def _patient(number: int, visits: int, hours: tuple[int, int], random: np.random.Generator, fullness: int = 1):
     sign = {c: float(random.choice([-1, 1])) for c in CODES}
     made, start = [], 0.0
     for place in range(visits):
-        length = float(random.integers(20, 31))
+        length = float(random.integers(*hours, endpoint=True))
         present = {c: not place or random.random() < 0.85 for c in CODES}
         events = {c: _events(c, length, sign[c], present[c], fullness, random) for c in CODES}
         made.append(Visit(start, length, events))
@@ -106,10 +106,13 @@ def _patient(number: int, visits: int, random: np.random.Generator, fullness: in
 
 
 def _events(concept: str, length: float, sign: float, present: bool, fullness: int, random) -> Events:
-    """Events whose codes and values lean to the side of the sign; at no time a code occurs twice."""
+    """Events whose codes and values lean to the side of the sign; at no time a code occurs twice.
+
+    What occurs several times in a visit does so on half hours, the rest at its end.
+    """
     n, some = len(CODES[concept]), np.zeros(0, np.int64)
     often = {"drug": 2, "lab": 3, "vital": 3}.get(concept, 1) * fullness
-    times = np.sort(random.choice(np.arange(1, 20), often, replace=False)) if present else some
+    times = np.sort(random.choice(np.arange(1, 2 * length), often, replace=False)) / 2 if present else some
     times = times if often > 1 else np.full(len(times), length)
     place, time = [some], [some]
     for hour in times:

@@ -61,7 +61,7 @@ def uses_inputs(candidate: Candidate) -> Iterator[str]:
 
 
 def label(candidate: Candidate) -> Iterator[str]:
-    batch = candidate.batch(candidate.rows())
+    batch = candidate.task.batch(candidate.rows())
     expected = logits(candidate.model, batch)
     label = batch.label
     others = {"binary": ~label if label.dtype == torch.bool else label, "multiclass": (label + 1) % 3}
@@ -78,7 +78,7 @@ def label(candidate: Candidate) -> Iterator[str]:
 def future(candidate: Candidate) -> Iterator[str]:
     task = candidate.task
     long = task.row(patients.long_patient())
-    rows = [r for r in candidate.rows(30) if len(r.visits) < 4]
+    rows = [r for r in candidate.rows(16) if len(r.visits) < 4]
     own = [[len(r.visits) - 1] for r in rows] + [[len(long.visits) - 1]]
     expected = logits(candidate.model, task.batch([*rows, long], own))[:-1]
     for change in (lambda _, events: events, patients.other()):

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.models import Estimator, Model
 from zoo.registry import Entry
+from zoo.testing._model._logits import seeded
 from zoo.testing._model._patients import FabricatedTask
 
-STEPS = 6
-"""How many batches a short training has."""
+STEPS = (3, 6)
+"""How many batches a short training has, at least and at most: it ends when each parameter has had a gradient."""
 
 
 def made(entry: Entry, spec: Spec, hyperparameters: dict, seed: int = 0) -> Model:
     """A new model, its first weights drawn by the seed."""
-    torch.manual_seed(seed)
+    seeded(seed)
     model = entry.thing(spec, **hyperparameters)
     if isinstance(model, Estimator):
         model.seed = seed
     return model
-
-
-def whole_loss(model: Model, batch: Batch) -> torch.Tensor:
-    """The main loss and all further ones."""
-    output = model(batch)
-    return model.loss(output, batch) + sum(output.losses.values())
 
 
 @dataclass
@@ -51,12 +44,16 @@ class Training:
         weights = [w for w in self.model.parameters() if w.requires_grad]
         self._optimiser = torch.optim.Adam(weights, self.rate) if weights else None
 
-    def step(self, batch: Batch) -> float:
-        """Train on a batch, and give its loss."""
+    @property
+    def unreached(self) -> list[str]:
+        """The names of the parameters that have had no gradient."""
+        return [n for n, w in self.model.named_parameters() if w.requires_grad and n not in self.reached]
+
+    def step(self, batch: Batch) -> None:
+        """Train on a batch."""
         self.model.train()
-        loss = whole_loss(self.model, batch)
-        self._descend(loss)
-        return float(loss.detach())
+        output = self.model(batch)
+        self._descend(self.model.loss(output, batch) + sum(output.losses.values()))
 
     def pretrain(self, batch: Batch) -> None:
         """Train on a batch without labels, where the model knows how."""
@@ -75,7 +72,8 @@ class Training:
             return
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        self.reached |= {n for n, w in self.model.named_parameters() if w.grad is not None and bool(w.grad.any())}
+        grads = {n: w.grad for n, w in self.model.named_parameters() if n not in self.reached and w.grad is not None}
+        self.reached |= {n for n, grad in grads.items() if bool(grad.any())}
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self._optimiser.step()
 
@@ -83,22 +81,25 @@ class Training:
 def trained(entry: Entry, task: FabricatedTask, hyperparameters: dict, seed: int = 0, patients: int = 96):
     """A model after a short training or a fit, and the `Training` (None for a model that is fitted)."""
     model = made(entry, task.spec, hyperparameters, seed)
-    torch.manual_seed(seed)
+    seeded(seed)
     batches = task.batches(task.rows(0, patients))
     if isinstance(model, Estimator):
         model.fit(batches)
         return model, None
     training = Training(model)
-    for batch in batches[:STEPS]:
+    least, most = STEPS
+    for step, batch in enumerate(batches[:most], start=1):
         training.pretrain(batch)
         training.step(batch)
+        if step >= least and not training.unreached:
+            break
     return model.eval(), training
 
 
-def main_loss(model: Model, batches: Iterable[Batch]) -> float:
-    """The mean main loss of batches of equal size, in eval mode."""
+def main_loss(model: Model, batch: Batch) -> float:
+    """The main loss in eval mode."""
     with torch.no_grad():
-        return float(np.mean([float(model.loss(model.eval()(b), b)) for b in batches]))
+        return float(model.loss(model.eval()(batch), batch))
 
 
 def loss_of_a_constant(kind: str, label: torch.Tensor) -> float:
