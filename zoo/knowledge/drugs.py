@@ -13,6 +13,14 @@ No treatment, by rule:
 - flushes and locks: saline or heparin that is named so, heparin of 10 units/ml, 4 % sodium citrate.
 - containers: rows that name nothing but a bag, vial, syringe or cassette.
 
+A table of drugs needs one call, with its distinct pairs of name and route as two columns::
+
+    classes = drugs.atc(names, routes, level="atc3")  # (n,) codes; None for no treatment and for what is not known
+    diluent = drugs.is_diluent(names, routes)  # (n,) bool; tells the two kinds of None apart
+
+Where rows lack a name but have a number of the ingredient (eICU), `name_by_number` gives the name; a user's map from
+package codes (`AtcMap`) goes before both.
+
 The facts are in `drug_names.csv`, `drug_classes.csv` and `drug_routes.csv`, written by hand, and in tables built from
 public lists; `SOURCES.md` has their sources. A substance with one ATC code has that one; `drug_classes.csv` decides for
 substances with several and for combinations.
