@@ -38,6 +38,9 @@ SYSTEMS = (*icd.SYSTEMS, "ATC", "CCS", "CCSPROC")
 _START = {"ICD9PROC": 2, "ICD10CM": 3, "ICD10PCS": 1}
 """Characters of the shortest code; ICD-9-CM's depends on the code."""
 
+_STANDS_WITH = {"C4A": "C43", "M1A": "M10", "Z3A": "Z39"}
+"""Categories of ICD-10-CM that the tabular list has in the middle of a block, and a neighbour of each."""
+
 
 def ontology(system: str) -> nx.DiGraph:
     """The whole tree of a system of `SYSTEMS`, edges from parent to child; a `UserError` where there is none.
@@ -238,8 +241,9 @@ def _ccs_numbers(system: str) -> set[str]:
 def _blocks_of(system: str, category: str) -> list[tuple[str, str]]:
     """Chapter and block of a category, as far as there are any; none that is but the category itself."""
     found = []
+    place = _STANDS_WITH.get(category, category) if system == "ICD10CM" else category
     for level in ("chapter", "block"):
-        inside = [(first, last) for first, last in _blocks(system, level) if first <= category <= last]
+        inside = [(first, last) for first, last in _blocks(system, level) if first <= place <= last]
         found += [(category, category)] if (category, category) in inside else inside[:1]
     return [block for block in found if block != (category, category)]
 
