@@ -38,6 +38,20 @@ def class_of(substances: frozenset[str], route: str | None) -> str | None:
     return classes.pop() if len(classes) == 1 else None
 
 
+def codes_in_the_body(substance: str) -> tuple[str, ...]:
+    """ATC codes of a substance that work in the whole body, combinations with it among them; else where it works.
+
+    >>> codes_in_the_body("doxepin"), codes_in_the_body("cocaine"), codes_in_the_body("xylitol")
+    (('N06AA12',), ('N01BC01',), ())
+    >>> codes_in_the_body("verapamil")
+    ('C08DA01', 'C09BB10')
+    """
+    combined = [code for parts, code in combinations().items() if substance in parts]
+    codes = sorted(code for code in (*atc.codes_of(substance), *combined) if not _group_route(code))
+    usual = class_of(frozenset((substance,)), None)
+    return tuple(codes) or ((usual,) if usual else ())
+
+
 @cache
 def by_hand() -> dict[frozenset[str], dict[str, str]]:
     """Substances to route to code, as in `drug_classes.csv`; the route "" stands for all others."""
