@@ -9,7 +9,7 @@
 substances; names of groups are left out. `drug_synonyms.csv.gz` has the synonyms and brands of those substances, and
 `drug_molecules.csv.gz` their SMILES, both from drug-named-entity-recognition. An entry of that package belongs to a
 substance where one of its names is the substance's, or where its own name is understood whole by the hand-written
-`drug_names.csv`.
+`drug_names.csv`. Where it has the SMILES of another compound, the hand-written `drug_structures.csv` has the right one.
 """
 
 import json
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from zoo.knowledge import _drug_names as names
 from zoo.knowledge._build import write_rows
+from zoo.knowledge._tables import read_rows
 
 MOVED_GROUPS = ("J01DA", "L01XC", "L01XE")
 MOVED = """A03AE02 A03AE04 A10BX04 A10BX07 A10BX09 A10BX10 A10BX11 A10BX12 A10BX13 A10BX14 A11CC07 B01AC14 B01AX06
@@ -36,6 +37,8 @@ MOVED = """A03AE02 A03AE04 A10BX04 A10BX07 A10BX09 A10BX10 A10BX11 A10BX12 A10BX
 CODE = re.compile(r'\* #\d+ "(.*)" "([A-Z](?:\d\d(?:[A-Z](?:[A-Z](?:\d\d)?)?)?)?)\s*"')
 LONGEST = 4
 """Words of a synonym; longer ones are chemists' names."""
+LONGEST_MOLECULE = 420
+"""Characters of a molecule's SMILES; longer ones are of proteins, oligonucleotides and long peptides (200 atoms)."""
 
 
 def read_codes(text: str) -> dict[str, str]:
@@ -104,12 +107,17 @@ def useful(name: str) -> tuple[str, ...] | None:
 
 
 def molecule_rows(found: dict[str, tuple[str, ...]], smiles: dict[str, str]) -> list[list[str]]:
-    """Rows of `drug_molecules.csv.gz`: substance, SMILES; of several entries, the one of the substance's own name."""
-    rows: dict[str, str] = {}
+    """Rows of `drug_molecules.csv.gz`: substance, SMILES; of several entries, the one of the substance's own name.
+
+    What `drug_structures.csv` says goes before; a substance without a SMILES there is left out, and so are
+    macromolecules.
+    """
+    rows: dict[str, str] = {row["substance"]: row["smiles"] for row in read_rows("drug_structures.csv")}
     for entry, substances in sorted(found.items(), key=lambda item: (item[1] != (item[0],), item[0])):
         if len(substances) == 1 and smiles.get(entry):
             rows.setdefault(substances[0], smiles[entry])
-    return [[substance, text] for substance, text in sorted(rows.items())]
+    small = {substance: text for substance, text in rows.items() if max(map(len, text.split("."))) <= LONGEST_MOLECULE}
+    return [[substance, text] for substance, text in sorted(small.items()) if text]
 
 
 def main(codes: Path, package: Path) -> None:
