@@ -105,7 +105,9 @@ def test_every_library_that_is_imported_is_declared():
 
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    declared = {re.split(r"[\[<>=]", line)[0] for line in setup["options"]["install_requires"].split("\n") if line}
+    extras = [lines for name, lines in setup["options.extras_require"].items() if name not in ("test", "docs")]
+    lines = "\n".join([setup["options"]["install_requires"], *extras]).split("\n")
+    declared = {re.split(r"[\[<>=]", line)[0] for line in lines if line}
     names = {"sklearn": "scikit-learn", "ibis": "ibis-framework"}
     used = (
         {m.split(".")[0] for p in FILES for m in _all_imports(p.read_text())} - {"zoo"} - set(sys.stdlib_module_names)
