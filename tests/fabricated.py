@@ -51,12 +51,12 @@ subject_id,hadm_id,seq_num,icd9_code
 4,41,1,66
 """,
     "prescriptions": """
-subject_id,hadm_id,startdate,drug,ndc
-1,11,2150-03-01 00:00:00,Heparin ,00006494300
-1,11,2150-03-02 00:00:00,Sodium Chloride 0.9%,0
-1,11,,Aspirin,00006494300
-1,12,2150-06-01 00:00:00,,0
-2,21,2150-02-02 00:00:00,"D5W, ""large"" bag",
+subject_id,hadm_id,startdate,drug,ndc,route,drug_type
+1,11,2150-03-01 00:00:00,Heparin ,00006494300,SC,MAIN
+1,11,2150-03-02 00:00:00,Sodium Chloride 0.9%,0,IV,BASE
+1,11,,Aspirin,00006494300,PO,MAIN
+1,12,2150-06-01 00:00:00,,0,,
+2,21,2150-02-02 00:00:00,"D5W, ""large"" bag",,IV DRIP,BASE
 """,
     "labevents": """
 subject_id,hadm_id,itemid,charttime,valuenum,valueuom
@@ -186,11 +186,11 @@ treatmentid,patientunitstayid,treatmentoffset,treatmentstring
 2,1001,20,renal|dialysis
 """,
     "medication": """
-medicationid,patientunitstayid,drugorderoffset,drugstartoffset,drugordercancelled,drugname,drughiclseqno
-1,1000,5,15,No,WARFARIN SODIUM 5 MG PO TABS,2812
-2,1000,5,15,Yes,HEPARIN,1
-3,1000,5,-15,No,,8255
-4,1000,5,15,No,,
+medicationid,patientunitstayid,drugorderoffset,drugstartoffset,drugordercancelled,drugname,drughiclseqno,routeadmin
+1,1000,5,15,No,WARFARIN SODIUM 5 MG PO TABS,2812,PO
+2,1000,5,15,Yes,HEPARIN,1,IV
+3,1000,5,-15,No,,8255,IV
+4,1000,5,15,No,,,
 """,
     "lab": """
 labid,patientunitstayid,labresultoffset,labname,labresult,labmeasurenamesystem,labmeasurenameinterface,labresultrevisedoffset

@@ -55,6 +55,16 @@ def billed(rows: pd.DataFrame, visits: pd.DataFrame, procedures: bool, column: s
     return pd.DataFrame({"visit_id": visit, "time": visit.map(visits.set_index("visit_id").end), "code": codes})
 
 
+def orders(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """What there is to tell of prescriptions; columns that a table lacks are left out."""
+    told = {"text": rows.drug, "code": drug_codes(rows)}
+    if "route" in rows:
+        told["route"] = rows.route
+    if "drug_type" in rows:
+        told["order_type"] = rows.drug_type.str.strip().str.lower()
+    return told
+
+
 def drug_codes(rows: pd.DataFrame) -> pd.Series:
     names = "DRUG//" + rows.drug.str.strip().str.lower()
     return ("NDC//" + rows.ndc).where(rows.ndc.notna() & (rows.ndc != "0"), names)
@@ -214,7 +224,7 @@ class Mimic3(Mimic):
 
     def drug(self) -> pd.DataFrame:
         rows = self.read("prescriptions")
-        return self.events(rows, time=day_end(time(rows.startdate)), code=drug_codes(rows), text=rows.drug)
+        return self.events(rows, time=day_end(time(rows.startdate)), **orders(rows))
 
     def lab(self, delay: float = 0) -> pd.DataFrame:
         rows = self.read("labevents")
@@ -254,7 +264,7 @@ class Mimic4(Mimic):
         rows = self.read("hosp/prescriptions")
         start = time(rows.starttime)
         known = start.mask(rows.starttime.str.len() == 10, day_end(start))
-        return self.events(rows, time=known, code=drug_codes(rows), text=rows.drug)
+        return self.events(rows, time=known, **orders(rows))
 
     def lab(self, delay: float = 0) -> pd.DataFrame:
         rows = self.read("hosp/labevents")
@@ -374,8 +384,9 @@ class Eicu:
     def drug(self) -> pd.DataFrame:
         rows = self.read("medication")
         rows = rows[rows.drugordercancelled != "Yes"]
+        told = {"route": rows.routeadmin, "ingredient": "HICL//" + rows.drughiclseqno}
         code = ("DRUG//" + rows.drugname.str.strip().str.lower()).fillna("HICL//" + rows.drughiclseqno)
-        return self.events(rows, time=whole(rows.drugstartoffset), code=code, text=rows.drugname)
+        return self.events(rows, time=whole(rows.drugstartoffset), code=code, text=rows.drugname, **told)
 
     def lab(self, delay: float = 0) -> pd.DataFrame:
         rows = self.read("lab")

@@ -12,6 +12,7 @@ import pytest
 import zoo
 from zoo.data import _task_data, _window
 from zoo.data._store import VisitIndex
+from zoo.datasets._engine import Dataset
 from zoo.tasks._task import Cohort, Task
 from zoo.tasks.diagnosis import Diagnosis
 from zoo.tasks.los import LengthOfStay
@@ -190,7 +191,7 @@ def tables(fabricated):
 
 @pytest.fixture
 def snapshot(tables, tmp_path):
-    return Snapshot(tables, tmp_path, "snapshot")
+    return Snapshot(tables, tmp_path, Dataset)
 
 
 def test_a_sound_snapshot_passes(snapshot):
@@ -231,7 +232,7 @@ class Restless(Snapshot):
 
 
 def test_a_dataset_that_differs_when_read_again_is_named(tables, tmp_path):
-    assert check_dataset(Restless(tables, tmp_path, "restless")).failures == ["repeat"]
+    assert check_dataset(Restless(tables, tmp_path, Dataset)).failures == ["repeat"]
 
 
 # Tasks that are broken
@@ -479,7 +480,7 @@ def test_an_order_that_knows_the_future_is_named(tables, tmp_path, monkeypatch):
         start=visits.start.shift().where(second, visits.start).where(lambda s: s <= visits.end, visits.start)
     )
     assert (visits.duplicated(["subject_id", "start"])).any()
-    snapshot = Snapshot(replace(tables, visits=visits), tmp_path, "snapshot")
+    snapshot = Snapshot(replace(tables, visits=visits), tmp_path, Dataset)
     assert_passes(check_task(LengthOfStay(hours=1), snapshot, subjects=None, rounds=2))
     read = VisitIndex.read
 
@@ -496,7 +497,7 @@ def test_an_order_that_knows_the_future_is_named(tables, tmp_path, monkeypatch):
 
 def test_what_could_not_be_checked_is_said(tables, tmp_path):
     events = {"drug": tables.events["drug"].iloc[:0]}
-    report = check_task(Mortality(24), Snapshot(replace(tables, events=events), tmp_path, "bare"))
+    report = check_task(Mortality(24), Snapshot(replace(tables, events=events), tmp_path, Dataset))
     assert report.passed
     assert "0 of drug" in report.details["window"]
     assert report.details["past"] == "no drug before any prediction time"

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import zoo
+from zoo.knowledge import drugs
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 ROOTS = {
@@ -29,11 +30,13 @@ DAY = pd.Timedelta(days=1)
 @dataclass
 class Raw:
     """``visits``: subject, visit, start, end, age, died, death, planned, known; ``stays``: subject, visit, stay, start,
-    end, died, kind; ``codes``: visit to its set of (system, code without dot)."""
+    end, died, kind; ``codes``: visit to its set of (system, code without dot); ``orders``: visit, drug, route, time,
+    kind."""
 
     visits: pd.DataFrame
     stays: pd.DataFrame
     codes: dict
+    orders: pd.DataFrame
 
 
 def read(path: Path, *times: str, **types) -> pd.DataFrame:
@@ -53,7 +56,10 @@ def raw_mimic3(root: Path) -> Raw:
     stays = read(root / "ICUSTAYS.csv.gz", "intime", "outtime").rename(columns={"icustay_id": "stay"})
     codes = read(root / "DIAGNOSES_ICD.csv.gz", icd9_code=str).dropna(subset="icd9_code")
     pairs = zip(codes.hadm_id, codes.icd9_code, strict=True)
-    return Raw(visits, mimic_stays(stays, admissions), code_sets((v, ("ICD9CM", c)) for v, c in pairs))
+    orders = read(root / "PRESCRIPTIONS.csv.gz", "startdate").dropna(subset="startdate")
+    orders = orders.assign(time=orders.startdate.dt.normalize() + DAY - pd.Timedelta(seconds=1))
+    codes = code_sets((v, ("ICD9CM", c)) for v, c in pairs)
+    return Raw(visits, mimic_stays(stays, admissions), codes, mimic_orders(orders))
 
 
 def raw_mimic4(root: Path) -> Raw:
@@ -65,7 +71,13 @@ def raw_mimic4(root: Path) -> Raw:
     stays = read(root / "icu" / "icustays.csv.gz", "intime", "outtime").rename(columns={"stay_id": "stay"})
     codes = read(root / "hosp" / "diagnoses_icd.csv.gz", icd_code=str)
     pairs = zip(codes.hadm_id, codes.icd_version, codes.icd_code.str.strip(), strict=True)
-    return Raw(visits, mimic_stays(stays, admissions), code_sets((v, (f"ICD{n}CM", c)) for v, n, c in pairs))
+    orders = read(root / "hosp" / "prescriptions.csv.gz", "starttime").dropna(subset="starttime")
+    codes = code_sets((v, (f"ICD{n}CM", c)) for v, n, c in pairs)
+    return Raw(visits, mimic_stays(stays, admissions), codes, mimic_orders(orders.assign(time=orders.starttime)))
+
+
+def mimic_orders(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.rename(columns={"hadm_id": "visit", "drug_type": "kind"})[["visit", "drug", "route", "time", "kind"]]
 
 
 def mimic_visits(admissions: pd.DataFrame, dod: pd.Series) -> pd.DataFrame:
@@ -115,7 +127,22 @@ def raw_eicu(root: Path) -> Raw:
     visits = pd.DataFrame(rows, columns=["subject", "visit", "start", "end", "age", "died", "planned", "known"])
     visits["death"] = visits.subject.map(visits[visits.died == True].groupby("subject").end.max())  # noqa: E712
     visits = visits[visits.end >= visits.start].sort_values(["subject", "start"], kind="stable").reset_index(drop=True)
-    return Raw(visits, eicu_stays(table, visits), code_sets(eicu_codes(root, table)))
+    stays = eicu_stays(table, visits)
+    return Raw(visits, stays, code_sets(eicu_codes(root, table)), eicu_orders(root, stays))
+
+
+def eicu_orders(root: Path, stays: pd.DataFrame) -> pd.DataFrame:
+    """Orders that were not cancelled; one without a name has that of most others with its number."""
+    rows = read(root / "medication.csv.gz", drugname=str, routeadmin=str)
+    rows = rows[rows.drugordercancelled != "Yes"].merge(stays, left_on="patientunitstayid", right_on="stay")
+    named = rows[rows.drugname.notna() & (rows.drughiclseqno > 0)]
+    plain = named.drugname.map({n: drugs.normalised(n) for n in named.drugname.unique()})
+    counts = plain[plain != ""].groupby(named.drughiclseqno).value_counts().rename("n").reset_index()
+    counts = counts.sort_values(["n", "drugname"], ascending=[False, True]).drop_duplicates("drughiclseqno")
+    name = rows.drugname.fillna(rows.drughiclseqno.map(counts.set_index("drughiclseqno").drugname))
+    time = rows.start + pd.to_timedelta(rows.drugstartoffset, unit="min")
+    orders = {"visit": rows.visit, "drug": name, "route": rows.routeadmin, "time": time, "kind": None}
+    return pd.DataFrame(orders).dropna(subset="time")
 
 
 def eicu_codes(root: Path, table: pd.DataFrame):
@@ -233,6 +260,25 @@ def diagnosis(raw: Raw, level="ccs", keep_unordered=False):
                 yield row.visit, None, row.start, sorted(raised)
 
 
+def medication(raw: Raw, level="atc3", hours=None, min_visits=2, drug_types=("base", "main"), by_day=False):
+    orders = raw.orders[raw.orders.kind.isna() | raw.orders.kind.str.lower().isin(drug_types)]
+    orders = orders.assign(drug=orders.drug.where(orders.drug.notna(), None), route=orders.route.astype(object))
+    pairs = orders[["drug", "route"]].drop_duplicates()
+    pairs = pairs.assign(atc=drugs.atc(pairs.drug.tolist(), pairs.route.tolist(), level))
+    orders = orders.merge(pairs, on=["drug", "route"]).dropna(subset="atc")
+    visits = raw.visits[raw.visits.groupby("subject").known.transform("all")]
+    start = orders.visit.map(visits.set_index("visit").start)
+    orders = orders[start.notna()].assign(since=orders.time - start)
+    if hours is not None:
+        first = orders.groupby("visit").time.transform("min")
+        early = orders.time == first if by_day else orders.since <= pd.Timedelta(hours=hours)
+        orders = orders[early]
+    sets = orders.groupby("visit").atc.agg(lambda codes: sorted({f"ATC//{c}" for c in codes}))
+    visits = visits[visits.visit.isin(sets.index)]
+    for row in visits[visits.groupby("subject").visit.transform("size") >= min_visits].itertuples():
+        yield row.visit, None, row.start, sets[row.visit]
+
+
 def dotted(system: str, code: str) -> str:
     stem = 2 if system == "ICD9PROC" else 4 if system == "ICD9CM" and code.startswith("E") else 3
     return f"{system}//{code[:stem]}.{code[stem:]}" if len(code) > stem else f"{system}//{code}"
@@ -283,6 +329,7 @@ DEFINITIONS = {
     "readmission": readmission,
     "los": los,
     "diagnosis": diagnosis,
+    "medication": medication,
 }
 VARIANTS = [
     ("mortality", {}),
@@ -304,6 +351,9 @@ VARIANTS = [
     ("diagnosis", {}),
     ("diagnosis", {"level": "icd3"}),
     ("diagnosis", {"level": "code"}),
+    ("medication", {}),
+    ("medication", {"level": "atc4", "min_visits": 1}),
+    ("medication", {"hours": 24, "drug_types": ["main", "base", "additive"]}),
 ]
 
 
@@ -347,7 +397,8 @@ def test_every_task_is_compared():
 @pytest.mark.parametrize("name", ["mimic3", "mimic4"])
 def test_samples_of_mimic_are_those_that_pandas_finds(opened, name, task, parameters):
     dataset, raw = opened(name)
-    expected = list(DEFINITIONS[task](raw, **parameters))
+    further = {"by_day": name == "mimic3"} if task == "medication" else {}
+    expected = list(DEFINITIONS[task](raw, **parameters, **further))
     assert expected, "the demo has no sample to compare"
     assert_same_samples(zoo.load(dataset, task, **parameters), expected)
 

@@ -14,7 +14,7 @@ from zoo.data._store import Store, VisitIndex
 from zoo.data._task_data import TaskData
 from zoo.data._window import cut, spans
 from zoo.registry import models
-from zoo.tasks._task import Attrition, Cohort
+from zoo.tasks._task import Attrition, Cohort, Task
 
 START = np.datetime64("2100-01-01", "us")
 HOUR = np.timedelta64(3_600_000_000, "us")
@@ -69,13 +69,14 @@ def samples_by_chance(random, visits: VisitIndex) -> pd.DataFrame:
 
 def task_data(visits, stores, samples, *, given=(), withheld=(), split=None, **keywords) -> TaskData:
     ids = np.unique(visits.subject_id)
-    task = SimpleNamespace(
-        kind="binary", labels=None, name="chance", given=frozenset(given), label_concepts=frozenset(withheld)
-    )
+    task = Task()
+    task.registered_name, task.kind, task.given, task.label_concepts = "chance", "binary", given, withheld
     dataset = SimpleNamespace(name="chance", concepts=list(stores), require=lambda concept: None)
     split = np.zeros(len(ids), np.int8) if split is None else split
     cohort = Cohort(samples, Attrition())
-    return TaskData(dataset, task, cohort, visits, stores.__getitem__, split, subject_ids=ids, **keywords)
+    return TaskData(
+        dataset, task, cohort, visits, lambda concept, *_: stores[concept], split, subject_ids=ids, **keywords
+    )
 
 
 # The definition, sample by sample

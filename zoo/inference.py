@@ -43,7 +43,7 @@ PARTS = ("dataset", "task", "data", "model", "inputs")
 """What the configuration of a run must hold for it to be used."""
 PREPARED = ("concepts", "levels", "split", "split_seed", "max_visits")
 """And what it must hold of how its data were prepared."""
-HOW_READ = frozenset({"lab_delay", "memory_limit", "patients"})
+HOW_READ = frozenset({"lab_delay", "memory_limit", "patients", "drug_map"})
 """Parameters of a dataset that leave its patients who they are."""
 SPLITS = (*NAMES, "all")
 SUBGROUPS = ("sex", "age", "ethnicity")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 
 from zoo import registry
+from zoo.data._drug_classes import DrugClasses, drug_classes
 from zoo.data._splits import split_is_file, split_subjects
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import BY_NAME
 from zoo.datasets._canonical import CONCEPTS
 from zoo.datasets._source import identity
-from zoo.knowledge import icd
+from zoo.knowledge import atc, icd
+from zoo.knowledge.drugs import AtcMap
 from zoo.registry import UserError, check_parameters, nearest, parameters_of
 from zoo.tasks._task import CodeSets, Relations, Task
 
@@ -71,8 +73,9 @@ def load(
         root: the folder with the dataset's tables.
         concepts: the concepts that models may get; all that the dataset offers by default. Each is extracted when a
             model first asks for it.
-        levels: the level to raise a concept's codes to, such as ``{"diagnosis": "ccs"}``; for ``drug`` also ``"name"``,
-            the name that most orders of the code have, on which sources with other drug codes meet.
+        levels: the level to raise a concept's codes to, such as ``{"diagnosis": "ccs"}``. For ``drug`` it is
+            ``"name"``, the name that most orders of the code have, or ``"atc3"`` (also 1 to 5), its ATC class, each
+            once a visit and diluents left out; sources with other drug codes meet on both.
         split: shares of subjects, ``"temporal"``, ``"hospital"`` or a file; 0.8, 0.1, 0.1 by default.
         split_seed: seed of the hash that splits subjects.
         max_visits: the newest so many visits are seen; all by default.
@@ -105,6 +108,7 @@ def key_of(dataset: Dataset, task: Task, *, concepts, levels, split, split_seed:
         "levels": dict(levels or {}),
         "split": str(split) if isinstance(split, (str, Path)) else split,
         "split_file": identity([Path(split)]) if split_is_file(split) else None,
+        "drug_map": identity([Path(dataset.drug_map)]) if dataset.drug_map else None,
         "split_seed": split_seed,
         "max_visits": max_visits,
     }
@@ -113,7 +117,7 @@ def key_of(dataset: Dataset, task: Task, *, concepts, levels, split, split_seed:
 def prepare(dataset: Dataset, task: Task, *, split=None, split_seed: int = 0, cohort=None, **keywords) -> TaskData:
     """The data of a task on an opened dataset; ``cohort`` fixes the samples where they are known already."""
     visits = VisitIndex.read(dataset.folder())
-    store = stores(dataset, visits)
+    store = Stores(dataset, visits)
     if cohort is None:
         cohort = task.cohort(relations(dataset, store))
         if not len(cohort.samples):
@@ -126,26 +130,57 @@ def prepare(dataset: Dataset, task: Task, *, split=None, split_seed: int = 0, co
     )
 
 
-def stores(dataset: Dataset, visits: VisitIndex) -> Callable[[str], Store]:
-    """From a concept to its store, each opened when it is first asked for."""
+class Stores:
+    """The stores of a dataset, each opened when it is first asked for.
 
-    @cache
-    def store(concept: str) -> Store:
-        events = dataset.events_folder(concept) / "events.parquet"
-        return open_store(events, dataset.events_key(concept), visits, concept)
+    Args:
+        dataset: whose events they hold.
+        visits: all of its visits.
+    """
 
-    return store
+    def __init__(self, dataset: Dataset, visits: VisitIndex):
+        self._dataset, self._visits = dataset, visits
+        self.of = cache(self._open)
+        self.drug_classes = cache(self._classify)
+
+    def __call__(self, concept: str, level: str = "code", order_types: tuple[str, ...] | None = None) -> Store:
+        """The store of a concept; of drugs at an ATC level, each class once a visit, at its first order."""
+        if concept != "drug" or level not in atc.LEVELS:
+            return self.of(concept)
+        return self.of(concept).once(self.drug_classes(level, order_types).names)
+
+    def _open(self, concept: str) -> Store:
+        events = self._dataset.events_folder(concept) / "events.parquet"
+        return open_store(events, self._dataset.events_key(concept), self._visits, concept)
+
+    def _classify(self, level: str, order_types: tuple[str, ...] | None) -> DrugClasses:
+        given = self._dataset.drug_map
+        return drug_classes(self.of("drug"), level, order_types, None if given is None else AtcMap.from_csv(given))
 
 
-def relations(dataset: Dataset, store: Callable[[str], Store]) -> Relations:
+def relations(dataset: Dataset, store: Stores) -> Relations:
     """What a task sees of a dataset."""
     tables = {name: dataset.read(name) for name in ("subjects", "visits", "stays")}
     return Relations(
         name=dataset.name,
         **tables,
         gaps_known=dataset.gaps_known,
+        orders_by_day=dataset.orders_by_day,
         code_sets=lambda concept, level: code_sets(store(concept), level),
+        drug_sets=lambda level, order_types: drug_sets(store, level, order_types),
     )
+
+
+def drug_sets(store: Stores, level: str, order_types: tuple[str, ...] | None) -> CodeSets:
+    """The drug classes of each visit; treatments whose class is not known are left out, and counted."""
+    orders, classes = store.of("drug"), store("drug", level, order_types)
+    visit = np.repeat(np.arange(len(classes.offsets) - 1), np.diff(classes.offsets))
+    order = np.lexsort((classes.code, visit))
+    ordered_in = np.repeat(np.arange(len(orders.offsets) - 1), np.diff(orders.offsets))
+    unmapped = store.drug_classes(level, order_types).unmapped[orders.code]
+    unknown = np.bincount(ordered_in[unmapped], minlength=len(orders.offsets) - 1)
+    ids, hours = classes.code[order].astype(np.int64), classes.time[order] / 3600
+    return CodeSets(np.array(classes.codes, object), classes.offsets, ids, unknown, hours)
 
 
 def code_sets(store: Store, level: str) -> CodeSets:
@@ -173,7 +208,7 @@ def _check_choices(concepts: object, levels: object, max_visits: object) -> None
     for concept, level in (levels or {}).items():
         if concept not in CONCEPTS:
             raise UserError(f"levels: unknown concept {concept!r}: {nearest(concept, CONCEPTS)}.")
-        if (concept, level) != ("drug", BY_NAME):
+        if concept != "drug" or level not in (BY_NAME, *atc.LEVELS):
             icd.to_level([], level)
     whole = isinstance(max_visits, int) and not isinstance(max_visits, bool)
     if max_visits is not None and (not whole or max_visits < 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,17 @@ class EveryVisit:
 
     Args:
         concepts: those that models may get.
+        order_types: the types of drug order that count; None for all.
     """
 
     name = kind = PRETRAINING
     labels = ("none",)
     label_concepts: frozenset[str] = frozenset()
+    predicts = None
+    levels: Mapping[str, str] = {}
 
-    def __init__(self, concepts: Collection[str]):
-        self.given = frozenset(concepts)
+    def __init__(self, concepts: Collection[str], order_types: tuple[str, ...] | None):
+        self.given, self.order_types = frozenset(concepts), order_types
 
 
 def all_visits(visits: VisitIndex) -> pd.DataFrame:

@@ -7,18 +7,24 @@ lie in the order of time. Codes are numbered source-wide too, so that neither a 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from zoo import cache
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 SECOND = np.timedelta64(1_000_000, "us")
 TYPES = {"code": np.int32, "time": np.int32, "value": np.float32}
+KEPT = {"lab": ("value",), "vital": ("value",), "note": ("text",)}
+"""What is kept of the events of a concept besides code and time."""
+ORDER = ("text", "route", "order_type", "ingredient")
+"""The columns of what `Order` tells."""
 CHUNK, TEXT_CHUNK = 262_144, 8_192
 """How many events are read at a time, without and with their texts."""
 
@@ -76,25 +82,37 @@ class VisitIndex:
         return np.where(ids[place] == visit_id, order[place], -1)
 
 
+class Order(NamedTuple):
+    """What else is known of the drug orders that share a place in `Store.codes`; None where the source is silent."""
+
+    name: str | None
+    route: str | None
+    order_type: str | None
+    ingredient: str | None
+
+
 @dataclass(frozen=True)
 class Store:
     """The events of one concept.
 
     Attributes:
-        codes: the code strings; an event's ``code`` is a place in them.
+        codes: the code strings; an event's ``code`` is a place in them. Drug orders of one code that differ in what
+            `Order` tells have places of their own, so that a drug's code may occur several times.
         offsets: (visits + 1,) int64; the events of visit ``v`` are ``offsets[v]:offsets[v + 1]``.
         code: (events,) int32.
         time: (events,) int32, whole seconds since the visit's start (rounded up: known no earlier than in truth).
         value: (events,) float32, NaN where there is none; None for a concept without numbers.
         text: None, or the file with all texts and (events + 1,) offsets into it.
+        orders: None, or for each of the codes of ``drug`` what is known of the order.
     """
 
     codes: list[str]
     offsets: np.ndarray
     code: np.ndarray
     time: np.ndarray
-    value: np.ndarray | None
-    text: tuple[np.ndarray, np.ndarray] | None
+    value: np.ndarray | None = None
+    text: tuple[np.ndarray, np.ndarray] | None = None
+    orders: list[Order] | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -110,7 +128,26 @@ class Store:
             arrays["time"],
             arrays.get("value"),
             text,
+            None if facts["orders"] is None else [Order(*o) for o in facts["orders"]],
         )
+
+    def once(self, names: Sequence[str | None]) -> Store:
+        """The store with other names for its codes, and of each visit only the first event of each name.
+
+        Args:
+            names: (codes,) the new name of each code; events of codes without one are left out.
+        """
+        known = sorted({n for n in names if n is not None})
+        place = {n: i for i, n in enumerate(known)}
+        table = np.array([place.get(n, -1) for n in names], np.int32)
+        code = table[self.code]
+        visit = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        some = np.flatnonzero(code >= 0)
+        key = visit[some] * max(len(known), 1) + code[some]
+        first = some[np.sort(np.unique(key, return_index=True)[1])]  # of equals the first, which is the earliest
+        offsets = np.zeros(len(self.offsets), np.int64)
+        np.cumsum(np.bincount(visit[first], minlength=len(self.offsets) - 1), out=offsets[1:])
+        return Store(known, offsets, code[first], self.time[first])
 
 
 def _map(path: Path, dtype: type) -> np.ndarray:
@@ -128,20 +165,20 @@ def open_store(events: Path, key: dict, visits: VisitIndex, concept: str) -> Sto
         visits: the visits they belong to.
         concept: its name; ``note`` keeps texts, ``lab`` and ``vital`` keep values.
     """
-    kept = ("code", "time", *{"lab": ("value",), "vital": ("value",), "note": ("text",)}.get(concept, ()))
+    kept, told = ("code", "time", *KEPT.get(concept, ())), ORDER if concept == "drug" else ()
     folder = cache.obtain(
-        f"store-{concept}", {"store": STORE_VERSION, "events": key}, lambda out: _build(events, visits, kept, out)
+        f"store-{concept}", {"store": STORE_VERSION, "events": key}, lambda out: _build(events, visits, kept, told, out)
     )
     return Store.open(folder)
 
 
-def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], out: Path) -> None:
+def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], told: tuple[str, ...], out: Path) -> None:
     counts = np.zeros(len(visits), np.int64)
-    codes: dict[str, int] = {}
+    codes: dict[tuple, int] = {}
     files = {n: open(out / f"{n}.bin", "wb") for n in kept}  # noqa: SIM115 (closed below, all of them)
     text_lengths = []
     try:
-        for chunk in _whole_subjects(_chunks(events, visits, codes, kept)):
+        for chunk in _whole_subjects(_chunks(events, visits, codes, kept, told)):
             chunk = _in_visit_order(chunk)
             first = chunk["visit"][0] if len(chunk["visit"]) else 0
             found = np.bincount(chunk["visit"] - first) if len(chunk["visit"]) else np.zeros(0, np.int64)
@@ -159,17 +196,26 @@ def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], out: Path) -
     np.r_[0, np.cumsum(counts)].astype(np.int64).tofile(out / "offsets.bin")
     if "text" in kept:
         np.r_[0, np.cumsum(np.array(text_lengths, np.int64))].astype(np.int64).tofile(out / "text_offsets.bin")
-    (out / "store.json").write_text(json.dumps({"codes": list(codes), "arrays": kept}))
+    orders = [c[1:] for c in codes] if told else None
+    (out / "store.json").write_text(json.dumps({"codes": [c[0] for c in codes], "arrays": kept, "orders": orders}))
 
 
-def _chunks(events: Path, visits: VisitIndex, codes: dict[str, int], kept: tuple[str, ...]) -> Iterator[dict]:
-    """Events within visits, so many at a time, as arrays: visit number, code number, time and so on."""
+def _chunks(
+    events: Path, visits: VisitIndex, codes: dict[tuple, int], kept: tuple[str, ...], told: tuple[str, ...]
+) -> Iterator[dict]:
+    """Events within visits, so many at a time, as arrays: visit number, code number, time and so on.
+
+    Args:
+        codes: number of each code, with what is told besides; grows.
+        kept: columns that become arrays.
+        told: columns that tell codes apart.
+    """
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    columns = ["subject_id", "visit_id", "rejected", *kept]
+    columns = ["subject_id", "visit_id", "rejected", *kept, *told]
     rows = TEXT_CHUNK if "text" in kept else CHUNK
-    file = pq.ParquetFile(events, read_dictionary=["code"], pre_buffer=False)  # else all of it is held
+    file = pq.ParquetFile(events, read_dictionary=["code", *told], pre_buffer=False)  # else all of it is held
     for batch in file.iter_batches(rows, columns=columns):
         if batch["rejected"].null_count < len(batch):
             batch = batch.filter(pc.is_null(batch["rejected"]))
@@ -178,13 +224,11 @@ def _chunks(events: Path, visits: VisitIndex, codes: dict[str, int], kept: tuple
         if not len(batch):
             continue
         visit = _by_runs(visits, batch["visit_id"].to_numpy())
-        dictionary = batch["code"].dictionary.to_pylist()
-        numbers = np.array([codes.setdefault(c, len(codes)) for c in dictionary], np.int32)
         since = batch["time"].to_numpy() - visits.start[visit]
         chunk = {
             "subject": batch["subject_id"].to_numpy(),
             "visit": visit,
-            "code": numbers[batch["code"].indices.to_numpy()],
+            "code": _numbered([batch[n] for n in ("code", *told)], codes),
             "time": (-(-since // SECOND)).astype(np.int64).clip(-(2**31), 2**31 - 1),
         }
         if "value" in kept:
@@ -192,6 +236,21 @@ def _chunks(events: Path, visits: VisitIndex, codes: dict[str, int], kept: tuple
         if "text" in kept:
             chunk["text"] = np.array([t or "" for t in batch["text"].to_pylist()], object)
         yield chunk
+
+
+def _numbered(columns: list, codes: dict[tuple, int]) -> np.ndarray:
+    """(events,) int32 the number of each event's code, from columns of dictionaries; new codes are added."""
+    import pyarrow.compute as pc
+
+    key = np.zeros(len(columns[0]), np.int64)
+    names = [[*column.dictionary.to_pylist(), None] for column in columns]
+    for column, known in zip(columns, names, strict=True):
+        null = len(known) - 1
+        key = key * len(known) + pc.fill_null(column.indices, null).to_numpy()
+    event, found = pd.factorize(key)
+    places = np.unravel_index(found, [len(known) for known in names])
+    told = zip(*([known[i] for i in place] for known, place in zip(names, places, strict=True)), strict=True)
+    return np.array([codes.setdefault(c, len(codes)) for c in told], np.int32)[event]
 
 
 def _by_runs(visits: VisitIndex, visit_id: np.ndarray) -> np.ndarray:

@@ -86,7 +86,7 @@ class TaskData:
         task,
         cohort,
         visits: VisitIndex,
-        open_store: Callable[[str], Store],
+        open_store: Callable[[str, str, tuple[str, ...] | None], Store],
         subject_split: np.ndarray,
         *,
         subject_ids: np.ndarray,
@@ -99,7 +99,7 @@ class TaskData:
     ):
         self.dataset, self.task, self.visits = dataset, task, visits
         self.attrition, self.unknown_label_codes = cohort.attrition.table(), cohort.unknown_codes
-        self.levels, self.max_visits, self.key = dict(levels or {}), max_visits, key or {}
+        self.levels, self.max_visits, self.key = _levels(task, levels or {}), max_visits, key or {}
         self._cohort, self._subject_ids, self._subject_split = cohort, subject_ids, subject_split
         self._open_store, self._asked = open_store, None if concepts is None else set(concepts)
         self._vocabularies = dict(vocabularies or {})
@@ -119,7 +119,10 @@ class TaskData:
 
     def with_vocabularies(self, vocabularies: Mapping[str, Vocabulary]) -> TaskData:
         """The same samples, with vocabularies that were fitted elsewhere laid over these concepts."""
-        return self._like(self.task, self._cohort, {**self._vocabularies, **vocabularies}, self._fixed_label_names)
+        label_names = self._fixed_label_names
+        if self.task.predicts in vocabularies:
+            label_names = tuple(vocabularies[self.task.predicts].codes)
+        return self._like(self.task, self._cohort, {**self._vocabularies, **vocabularies}, label_names)
 
     def every_visit(self, model) -> TaskData:
         """Every visit of every subject, whole and at its end, in the same splits, for a model to be pre-trained on.
@@ -128,7 +131,7 @@ class TaskData:
         """
         vocabularies = {c: self.feature(c).vocabulary for c in self.concepts_for(model)}
         cohort = replace(self._cohort, samples=all_visits(self.visits))
-        return self._like(EveryVisit(vocabularies), cohort, vocabularies, None)
+        return self._like(EveryVisit(vocabularies, self.task.order_types), cohort, vocabularies, None)
 
     def _like(self, task, cohort, vocabularies, label_names) -> TaskData:
         return TaskData(
@@ -334,7 +337,9 @@ class TaskData:
     def feature(self, concept: str) -> Feature:
         """A concept cut for the samples, with its vocabulary (fitted on the training split where none was given)."""
         if concept not in self._features:
-            store = self._open_store(concept)
+            fixed = self._vocabularies.get(concept)
+            level = fixed.level if fixed else self.levels.get(concept, "code")
+            store = self._open_store(concept, level, self.task.order_types)
             window = cut(
                 store,
                 self.visits,
@@ -343,19 +348,20 @@ class TaskData:
                 given=concept in self.task.given,
                 withheld=concept in self.task.label_concepts,
             )
-            vocabulary = self._vocabularies.get(concept) or self._fit(concept, store, window)
+            if fixed is None and concept == self.task.predicts:
+                fixed = Vocabulary(level, list(self.labels))
+            vocabulary = fixed or self._fit(level, store, window)
             place = vocabulary.table(self._source_codes(store, vocabulary.level))
             self._features[concept] = Feature(store, window, vocabulary, place)
         return self._features[concept]
 
-    def _fit(self, concept: str, store: Store, window: Cut) -> Vocabulary:
+    def _fit(self, level: str, store: Store, window: Cut) -> Vocabulary:
         begin, length = self._seen_in_training(store, window)
         counts = np.zeros(len(store.codes), np.int64)
         block = np.cumsum(length) // (4 * SAMPLE)
         for b in np.unique(block):  # so many events at a time that memory does not grow with the data
             some = block == b
             counts += np.bincount(store.code[spans(begin[some], length[some])], minlength=len(counts))
-        level = self.levels.get(concept, "code")
         vocabulary = fit_codes(self._source_codes(store, level), counts, level)
         if store.value is None:
             return vocabulary
@@ -397,6 +403,17 @@ class TaskData:
         looking = np.searchsorted(own, behind) - np.searchsorted(own, visit, side="right")
         pairs = pairs[np.isin(window.pair_visit[pairs], visit[count == looking])]
         return window.pair_visit[pairs], window.pair_end[pairs]
+
+
+def _levels(task, asked: Mapping[str, str]) -> dict[str, str]:
+    """The level of each concept: the task's, where it fixes one, and else the one asked for."""
+    for concept, level in task.levels.items():
+        if asked.get(concept, level) != level:
+            raise UserError(
+                f"levels={{{concept!r}: {asked[concept]!r}}}: task {task.name!r} has {concept} at level {level!r}; set "
+                f"its own parameter 'level' instead."
+            )
+    return {**asked, **task.levels}
 
 
 def _is_causal(model) -> bool:

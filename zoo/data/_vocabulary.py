@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from zoo.knowledge import icd
+from zoo.knowledge import atc, icd
 
 PADDING, UNKNOWN = 0, 1
 BY_NAME = "name"
@@ -104,7 +104,8 @@ def fit_codes(source_codes: Sequence[str], counts: np.ndarray, level: str) -> Vo
     Args:
         source_codes: the store's codes.
         counts: (source codes,) how often each occurs in the windows of training samples.
-        level: a level that `zoo.knowledge.icd.to_level` knows, or `BY_NAME`; the codes are names then.
+        level: a level that `zoo.knowledge.icd.to_level` knows; or `BY_NAME` or an ATC level, and the codes are names or
+            classes of drugs then.
     """
     raised = _raised(source_codes, level)
     seen = [c for c, n in zip(raised, counts, strict=True) if n]
@@ -113,7 +114,7 @@ def fit_codes(source_codes: Sequence[str], counts: np.ndarray, level: str) -> Vo
 
 
 def _raised(source_codes: Sequence[str | None], level: str) -> np.ndarray:
-    return icd.to_level(list(source_codes), "code" if level == BY_NAME else level)
+    return icd.to_level(list(source_codes), "code" if level in (BY_NAME, *atc.LEVELS) else level)
 
 
 def fit_values(vocabulary: Vocabulary, place: np.ndarray, value: np.ndarray, bins: int = BINS) -> Vocabulary:

@@ -60,8 +60,13 @@ EVENTS = pa.schema(
         "value": pa.float64(),
         "unit": pa.string(),
         "text": pa.string(),
+        "route": pa.string(),
+        "order_type": pa.string(),
+        "ingredient": pa.string(),
     }
 )
+"""The last three are of drug orders: the way it is given, what it is to the order (``main``, ``base`` or ``additive``),
+and the source's own number of the ingredient."""
 CONCEPTS = ("diagnosis", "procedure", "drug", "lab", "vital", "note")
 
 

@@ -14,16 +14,22 @@ from typing import TYPE_CHECKING, ClassVar
 from zoo import cache
 from zoo.datasets import _canonical as canonical
 from zoo.datasets import _source as source
+from zoo.knowledge.drugs import AtcMap
 from zoo.registry import UserError, nearest
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pandas as pd
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 RELATIONS = ("subjects", "visits", "stays")
 ORDER = ("subject_id", "time", "visit_id", "code")
-TIES = {"lab": ("value",), "vital": ("value",), "note": ("text",)}
+TIES = {
+    "drug": ("text", "route", "order_type", "ingredient"),
+    "lab": ("value",),
+    "vital": ("value",),
+    "note": ("text",),
+}
 """What else events are ordered by, so that reading a source twice gives a model the same."""
 ROW_GROUP = "32MB"
 """How much DuckDB gathers before it writes; it would count rows, and those with notes do not fit into memory."""
@@ -38,6 +44,8 @@ class Dataset:
             result.
         memory_limit: how much memory DuckDB may take before it spills to disk, such as ``"2GB"``; some 500 MB of the
             process come on top.
+        drug_map: a CSV file with the columns ``ndc`` and ``atc``, which then decides the class of a drug order before
+            its name does; see `zoo.knowledge.drugs.AtcMap`.
 
     An adapter's methods `subjects`, `visits`, `stays` and one for each concept take a
     `zoo.datasets._source.Tables` and return lazy Ibis tables with the canonical columns (those it has no value for may
@@ -55,20 +63,35 @@ class Dataset:
     """For each concept the tables that it is read from; it is offered where any of them exists."""
     gaps_known: ClassVar[bool] = True
     """Whether the time between two visits is known."""
+    orders_by_day: ClassVar[bool] = False
+    """Whether of a drug order only the day is known."""
+    interactions: ClassVar[str] = "onc"
+    """The interactions that are looked for among drugs where no others are asked for."""
+    drug_map: str | None = None
     given_root: Path | None = None
     """The folder that the user named; None for a dataset that writes its own tables."""
 
-    def __init__(self, root: str | Path | None = None, *, lab_delay: float = 0.0, memory_limit: str = "750MB"):
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        lab_delay: float = 0.0,
+        memory_limit: str = "750MB",
+        drug_map: str | None = None,
+    ):
         if root is None:
             raise UserError(f"dataset {self.name!r} needs root=, the folder with its tables.")
         self.root = self.given_root = Path(root).expanduser().absolute()
         if not self.root.is_dir():
             raise UserError(f"root {str(self.root)!r} is no folder: give the folder with the tables of {self.name!r}.")
         self.lab_delay, self.memory_limit = float(lab_delay), str(memory_limit)
+        self.drug_map = None if drug_map is None else str(Path(drug_map).expanduser().absolute())
         if not 0 <= self.lab_delay < float("inf"):
             raise UserError(f"lab_delay={lab_delay!r} must be a number of hours of at least 0.")
         if not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]i?B", self.memory_limit):
             raise UserError(f"memory_limit={memory_limit!r} must be a size such as '500MB' or '1GB'.")
+        if self.drug_map is not None:
+            AtcMap.from_csv(self.drug_map)  # a mistake in it shows before anything is read
         for table in self.needs:
             if source.find(self.root, table) is None:
                 raise UserError(f"{self.name}: {source.missing_table(self.root, table)}")

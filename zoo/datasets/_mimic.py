@@ -141,6 +141,8 @@ def prescribed(rows: ir.Table, time: ir.TimestampColumn) -> ir.Table:
         time=time,
         code=ex.drug_code(rows.ndc, rows.drug),
         text=rows.drug,
+        route=rows.route,
+        order_type=rows.drug_type.strip().lower(),
         unparsed=rows.unparsed,
     )
 

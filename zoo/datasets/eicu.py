@@ -19,6 +19,7 @@ from zoo.registry import UserError, register_dataset
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+EVENT = ("code", "value", "unit", "text", "route", "ingredient", "unparsed")
 UNIQUEPID = "^[0-9]{3}-[0-9]{1,14}$"
 LATE = 9999
 """Stands for a discharge year that is not told: such a visit comes last."""
@@ -175,12 +176,19 @@ class EICU(Dataset):
             drugordercancelled="text",
             drugname="text",
             drughiclseqno="integer",
-            optional=["drugordercancelled", "drughiclseqno"],
+            routeadmin="text",
+            optional=["drugordercancelled", "drughiclseqno", "routeadmin"],
         )
         rows = rows.filter((rows.drugordercancelled.strip().lower() != "yes").fill_null(True))
-        by_number = ex.unless(rows.drughiclseqno <= 0, ex.coded("HICL", rows.drughiclseqno))
-        code = ibis.coalesce(ex.drug_name(rows.drugname), by_number)
-        return self._events(tables, visits, rows.mutate(offset=rows.drugstartoffset, code=code, text=rows.drugname))
+        number = ex.unless(rows.drughiclseqno <= 0, ex.coded("HICL", rows.drughiclseqno))
+        orders = rows.mutate(
+            offset=rows.drugstartoffset,
+            code=ibis.coalesce(ex.drug_name(rows.drugname), number),
+            text=rows.drugname,
+            route=rows.routeadmin,
+            ingredient=number,
+        )
+        return self._events(tables, visits, orders)
 
     def lab(self, tables, visits):
         rows = tables.table(
@@ -234,7 +242,7 @@ class EICU(Dataset):
         stays = stays.left_join(starts, stays.visit_id == starts.begun_visit)
         stays = stays.select("subject_id", "visit_id", "stay_id", "visit_start", "admitted")
         joined = rows.left_join(stays, rows.patientunitstayid == stays.stay_id)
-        known = {c: joined[c] for c in ("code", "value", "unit", "text", "unparsed") if c in rows.columns}
+        known = {c: joined[c] for c in EVENT if c in rows.columns}
         return joined.select(
             joined.subject_id,
             joined.visit_id,

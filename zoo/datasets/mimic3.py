@@ -29,6 +29,7 @@ class MIMIC3(Mimic):
     needs = ("patients", "admissions")
     optional = ("icustays",)
     admissions_table, stays_table = "admissions", "icustays"
+    orders_by_day = True
     stay_key, background = "icustay_id", "ethnicity"
     concepts_from = {
         "diagnosis": ("diagnoses_icd",),
@@ -74,7 +75,9 @@ class MIMIC3(Mimic):
             startdate="time",
             drug="text",
             ndc="text",
-            optional=["ndc"],
+            route="text",
+            drug_type="text",
+            optional=["ndc", "route", "drug_type"],
         )
         return prescribed(rows, ex.end_of_day(rows.startdate))
 

@@ -95,7 +95,9 @@ class MIMIC4(Mimic):
             starttime="moment",
             drug="text",
             ndc="text",
-            optional=["ndc"],
+            route="text",
+            drug_type="text",
+            optional=["ndc", "route", "drug_type"],
         )
         return prescribed(rows, rows.starttime)
 

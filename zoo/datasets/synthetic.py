@@ -19,8 +19,10 @@ class Synthetic(Dataset):
         schema: ``"mimic3"``, ``"mimic4"`` or ``"eicu"``.
         patients: how many.
         seed: of the generator; patient ``i`` of a seed is the same however many there are.
-        lab_delay, memory_limit: as of any dataset.
+        lab_delay, memory_limit, drug_map: as of any dataset.
     """
+
+    interactions = "synthetic"
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class Synthetic(Dataset):
         seed: int = 0,
         lab_delay: float = 0.0,
         memory_limit: str = "750MB",
+        drug_map: str | None = None,
     ):
         if root is not None:
             raise UserError("dataset 'synthetic' takes no root: it writes its own tables; read others by their schema.")
@@ -41,10 +44,11 @@ class Synthetic(Dataset):
         self.schema, self.patients, self.seed = schema, patients, seed
         self._generated = {"generator": _generator.VERSION, "schema": schema, "patients": patients, "seed": seed}
         written = cache.obtain("synthetic", self._generated, self._write)
-        self._adapter = datasets.get(schema)(written / "tables", lab_delay=lab_delay, memory_limit=memory_limit)
-        for name in ("needs", "optional", "concepts_from", "gaps_known", "version"):
+        how = {"lab_delay": lab_delay, "memory_limit": memory_limit, "drug_map": drug_map}
+        self._adapter = datasets.get(schema)(written / "tables", **how)
+        for name in ("needs", "optional", "concepts_from", "gaps_known", "orders_by_day", "version"):
             setattr(self, name, getattr(self._adapter, name))
-        super().__init__(written / "tables", lab_delay=lab_delay, memory_limit=memory_limit)
+        super().__init__(written / "tables", **how)
         self.given_root = None
 
     def _write(self, folder) -> None:

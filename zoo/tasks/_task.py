@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -22,17 +22,30 @@ class CodeSets:
         offsets: (visits + 1,) int64, in the order of `Relations.visits`.
         ids: int64 places in ``names``, ascending within a visit.
         unknown: (visits,) how many codes of each visit the level does not know, repeats included.
+        hours: from the visit's start to when each code was first known; None where that was not asked for.
     """
 
     names: np.ndarray
     offsets: np.ndarray
     ids: np.ndarray
     unknown: np.ndarray
+    hours: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
         """(visits,) how many distinct codes each visit has."""
         return np.diff(self.offsets)
+
+    @property
+    def visit(self) -> np.ndarray:
+        """The number of the visit that each code is of."""
+        return np.repeat(np.arange(len(self.offsets) - 1), self.lengths)
+
+    def only(self, mask: np.ndarray) -> CodeSets:
+        """The sets with those of their codes for which the mask holds."""
+        kept = np.r_[0, np.cumsum(mask)]
+        hours = None if self.hours is None else self.hours[mask]
+        return CodeSets(self.names, kept[self.offsets], self.ids[mask], self.unknown, hours)
 
     def lists(self, visits: np.ndarray) -> list[list[str]]:
         """The code strings of the visits with these numbers."""
@@ -48,7 +61,10 @@ class Relations:
         name: the dataset's.
         subjects, visits, stays: the canonical relations; visits and stays are ordered by subject and start.
         gaps_known: whether the time between two visits is known.
+        orders_by_day: whether of a drug order only the day is known.
         code_sets: from a concept and a level to the code sets of all visits.
+        drug_sets: from an ATC level and the types of order that count (None: all) to the drug classes of all visits,
+            with their hours.
     """
 
     name: str
@@ -56,7 +72,9 @@ class Relations:
     visits: pd.DataFrame
     stays: pd.DataFrame
     gaps_known: bool
+    orders_by_day: bool
     code_sets: Callable[[str, str], CodeSets]
+    drug_sets: Callable[[str, tuple[str, ...] | None], CodeSets]
 
     def candidates(self, unit: str = "visit") -> Candidates:
         """All visits, or all ICU stays, as candidates for samples.
@@ -150,6 +168,10 @@ class Task:
         given: concepts of the target visit that a sample sees whole, whatever their time.
         label_concepts: concepts of the target visit that a sample never sees.
         needs: concepts that the label is made from.
+        predicts: the concept whose codes the labels are, where earlier ones of them are given to a model under the same
+            numbers: id ``2 + n`` of the concept is label ``n``.
+        levels: of concepts, where the task fixes them.
+        order_types: the types of drug order that count; None for all.
     """
 
     registered_name: ClassVar[str]
@@ -158,6 +180,9 @@ class Task:
     given: frozenset[str] = frozenset()
     label_concepts: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
+    predicts: str | None = None
+    levels: Mapping[str, str] = {}
+    order_types: tuple[str, ...] | None = None
 
     def cohort(self, relations: Relations) -> Cohort:
         raise NotImplementedError

@@ -12,6 +12,8 @@ from zoo.testing._snapshot import Tables
 SECOND = np.timedelta64(1_000_000, "us")
 LONGEST = 400 * 86400
 """How many seconds after the prediction time scrambled facts lie at most."""
+WHAT = ("code", "text", "route", "order_type", "ingredient")
+"""The columns that say what an event is of."""
 ADDED = 3
 """How many events are made up for each subject and concept."""
 
@@ -141,7 +143,7 @@ def _elsewhere(free, events, samples, visits, given: bool, withheld: bool, rando
         visit_id=visit,
         stay_id=pd.Series(pd.NA, free.index, "Int64"),
         time=moment,
-        code=drawn.code.to_numpy(),
+        **{column: drawn[column].to_numpy() for column in WHAT},
         value=drawn.value.to_numpy() * random.uniform(0.5, 2, len(free)),
     )
 

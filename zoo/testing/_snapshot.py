@@ -42,11 +42,14 @@ class Snapshot:
     Args:
         tables: what to write.
         folder: an empty folder to write into.
-        name, gaps_known: those of the dataset that the tables were taken from.
+        like: the dataset that the tables were taken from.
     """
 
-    def __init__(self, tables: Tables, folder: Path, name: str, gaps_known: bool = True):
-        self.name, self.gaps_known, self._folder = name, gaps_known, folder
+    name = "snapshot"
+
+    def __init__(self, tables: Tables, folder: Path, like):
+        self.gaps_known, self.orders_by_day, self.drug_map = like.gaps_known, like.orders_by_day, like.drug_map
+        self.interactions, self._folder = like.interactions, folder
         self.concepts = list(tables.events)
         visits = tables.visits.sort_values(["subject_id", "start", "visit_id"], kind="stable")
         relations = {"subjects": tables.subjects, "visits": visits, "stays": tables.stays}

@@ -11,7 +11,7 @@ import pandas as pd
 from zoo.data._store import VisitIndex
 from zoo.data.spec import KINDS
 from zoo.datasets import _canonical as canonical
-from zoo.prepare import load_dataset, load_task, relations, share_out, stores
+from zoo.prepare import Stores, load_dataset, load_task, relations, share_out
 from zoo.tasks._task import Attrition, Cohort, Relations, Task
 from zoo.testing._report import Findings, Report
 from zoo.testing._snapshot import read_tables
@@ -64,7 +64,7 @@ def check_task(
     for concept in {*concepts, *task.needs}:
         dataset.require(concept)
     findings = Findings(f"task {task.name!r} on {dataset.name!r}")
-    seen = relations(dataset, stores(dataset, VisitIndex.read(dataset.folder())))
+    seen = relations(dataset, Stores(dataset, VisitIndex.read(dataset.folder())))
     with findings.check("declaration"):
         _declaration(findings, task)
     cohort = None
@@ -190,4 +190,4 @@ def _windows(findings: Findings, task, dataset, samples: pd.DataFrame, concepts,
         ids = np.sort(np.random.default_rng(0).choice(ids, subjects, replace=False))
     with findings.check("window"):
         tables = read_tables(dataset, concepts, ids)
-        check_window(findings, task, tables, samples[samples.subject_id.isin(ids)], dataset.gaps_known, rounds)
+        check_window(findings, task, tables, samples[samples.subject_id.isin(ids)], dataset, rounds)

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from zoo.data._drug_classes import completed
 from zoo.data.batch import Batch
+from zoo.knowledge import atc, drugs
 from zoo.prepare import prepare
 from zoo.tasks._task import Attrition, Cohort, Task
 from zoo.testing._report import Findings
@@ -21,6 +23,9 @@ from zoo.testing._snapshot import Snapshot, Tables, private_cache
 ALL_TRAIN = (1.0, 0.0, 0.0)
 NOT_FEATURES = frozenset({"label"})
 
+ORDER = ("text", "route", "ingredient")
+"""The columns that tell which drug was ordered, and how."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -29,20 +34,20 @@ class Window:
     Attributes:
         task: the task that cuts the window.
         tables: the source as it is, for the subjects that are looked at.
-        gaps_known: the dataset's.
+        like: the dataset that it is of.
         folder: an empty folder to work in.
     """
 
     task: Task
     tables: Tables
-    gaps_known: bool
+    like: object
     folder: Path
 
     def data(self, tables: Tables, samples: pd.DataFrame, vocabularies=None, max_visits: int | None = None):
         """A source prepared for fixed samples, all of them for training."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         return prepare(
-            Snapshot(tables, folder, "snapshot", self.gaps_known),
+            Snapshot(tables, folder, self.like),
             self.task,
             cohort=Cohort(samples, Attrition()),
             split=ALL_TRAIN,
@@ -51,7 +56,7 @@ class Window:
         )
 
 
-def check_window(findings: Findings, task: Task, tables: Tables, samples: pd.DataFrame, gaps_known: bool, rounds: int):
+def check_window(findings: Findings, task: Task, tables: Tables, samples: pd.DataFrame, like, rounds: int):
     """The checks ``window`` and ``past``.
 
     Args:
@@ -59,11 +64,11 @@ def check_window(findings: Findings, task: Task, tables: Tables, samples: pd.Dat
         task: the task.
         tables: the canonical tables of the samples' subjects.
         samples: the cohort of these subjects.
-        gaps_known: whether the dataset knows the time between visits.
+        like: the dataset that the tables are of.
         rounds: how often each subject is looked at, each time with another of its samples while there are some.
     """
     with tempfile.TemporaryDirectory() as folder, private_cache(Path(folder) / "cache"):
-        window = Window(task, tables, gaps_known, Path(folder))
+        window = Window(task, tables, like, Path(folder))
         random = np.random.default_rng(0)
         whole = window.data(tables, samples)
         vocabularies = {c: whole.feature(c).vocabulary for c in whole.concepts}
@@ -109,7 +114,8 @@ def _all_that_is_earlier(findings: Findings, window: Window, before, samples: pd
     """Each earlier event is there, and a sample that lost one has other features."""
     for concept, events in window.tables.events.items():
         seen = visible(window.tables, concept, samples, window.task)
-        by_subject = events.subject_id[seen].value_counts()
+        counted = events.assign(counts_as=counts_as(events, window.task, concept))[seen]
+        by_subject = counted.groupby("subject_id").counts_as.nunique()
         expected = samples.subject_id.map(by_subject).fillna(0).to_numpy(np.int64)
         found = _counts(before, concept, len(samples))
         findings.expect(
@@ -135,13 +141,27 @@ def visible(tables: Tables, concept: str, samples: pd.DataFrame, task: Task) -> 
     return reached & ~_later(events, samples, task, concept)
 
 
+def counts_as(events: pd.DataFrame, task: Task, concept: str) -> pd.Series:
+    """What each event is counted as: itself; or, of drugs at an ATC level, a class in a visit, null for none."""
+    level = task.levels.get(concept)
+    if level not in atc.LEVELS:
+        return pd.Series(events.index, events.index)
+    name, route, ingredient = (events[c].astype(object).where(events[c].notna(), None).tolist() for c in ORDER)
+    names = drugs.atc(completed(name, ingredient, np.ones(len(events), int)), route, level)
+    known = pd.Series(names, events.index, dtype=object)
+    if task.order_types is not None:
+        known = known.where(events.order_type.isna() | events.order_type.isin(task.order_types))
+    return (events.visit_id.astype(str) + " " + known).where(known.notna())
+
+
 def _one_less(tables: Tables, samples: pd.DataFrame, task: Task, random) -> tuple[Tables, dict[str, np.ndarray]]:
     """The tables without one visible event of each subject and concept, and which samples lost one."""
     events, losers = {}, {}
     for concept, frame in tables.events.items():
-        seen = frame[visible(tables, concept, samples, task)]
+        kinds = counts_as(frame, task, concept)
+        seen = frame[visible(tables, concept, samples, task) & kinds.notna()]
         gone = seen.iloc[random.permutation(len(seen))].drop_duplicates("subject_id")
-        events[concept] = frame.drop(gone.index)
+        events[concept] = frame[~kinds.isin(kinds[gone.index])]
         losers[concept] = samples.subject_id.isin(gone.subject_id).to_numpy()
     return Tables(tables.subjects, tables.visits, tables.stays, events), losers
 
