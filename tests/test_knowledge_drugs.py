@@ -312,6 +312,9 @@ def test_coverage_counts_every_row_once_and_lists_what_has_no_class():
     assert (found.rows, found.distinct, found.unnamed, found.diluents) == (22, 4, 2, 3)
     assert (found.mapped, found.unmapped, found.share) == (4, 13, 4 / 17)
     assert found.unmapped_names == (("Qwerty", 9),)
+    codes = ["A01A", None, "C03CA01", "C03CA01", None, "J01FA01", None]  # the diluent stays one
+    told = drugs.coverage(names, [4, 2, 3, 1, 2, 9, 1], ["IV", "PO", "IV", "IV", "IV", None, "PO"], codes=codes)
+    assert (told.rows, told.unnamed, told.diluents, told.mapped, told.unmapped) == (22, 1, 3, 14, 4)
     assert drugs.coverage([]).share is None
     assert "no drug rows" in str(drugs.coverage([]))
 

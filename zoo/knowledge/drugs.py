@@ -135,8 +135,9 @@ def name_by_number(
 class Coverage:
     """How much of a drug table has an ATC class; all counts but `distinct` are rows.
 
-    ``rows = unnamed + diluents + mapped + unmapped``: rows without a name, rows that are no treatment (`is_diluent`),
-    rows with a class at level 3, and drugs without one. Every name that no rule marks as a diluent counts as a drug.
+    ``rows = unnamed + diluents + mapped + unmapped``: rows without a name (nor a code known otherwise), rows that are
+    no treatment (`is_diluent`), rows with a class at level 3, and drugs without one. Every name that no rule marks as a
+    diluent counts as a drug.
     """
 
     rows: int
@@ -172,6 +173,7 @@ def coverage(
     counts: Sequence[int] | None = None,
     routes: Sequence[str | None] | None = None,
     top: int = 30,
+    codes: Sequence[str | None] | None = None,
 ) -> Coverage:
     """Count what of a drug table is mapped; see `Coverage`.
 
@@ -180,6 +182,7 @@ def coverage(
         counts: (n,) rows that each stands for; 1 by default.
         routes: (n,) routes, as in `atc`.
         top: how many unmapped names to list.
+        codes: (n,) ATC codes that are known otherwise, as from `AtcMap.atc`; None asks the name.
 
     >>> print(coverage(["Lasix", "NS", "Study Drug", None], [7, 5, 2, 1], ["IV", "IV", "PO", "PO"]))
     rows                            15
@@ -192,8 +195,10 @@ def coverage(
     """
     counts = np.ones(len(names), dtype=np.int64) if counts is None else np.asarray(counts, dtype=np.int64)
     named = np.array([_text(name) is not None for name in names], dtype=bool)
-    mapped = np.array([code is not None for code in atc(names, routes)], dtype=bool)
     diluent = is_diluent(names, routes)
+    told = [None] * len(names) if codes is None else codes
+    given = np.array([code is not None for code in told], dtype=bool) & ~diluent
+    mapped = given | np.array([code is not None for code in atc(names, routes)], dtype=bool)
     unmapped: dict[str, int] = {}
     for n in np.flatnonzero(named & ~mapped & ~diluent):
         unmapped[names[n]] = unmapped.get(names[n], 0) + int(counts[n])
@@ -201,7 +206,7 @@ def coverage(
     return Coverage(
         rows=int(counts.sum()),
         distinct=len({name for name, has in zip(names, named, strict=True) if has}),
-        unnamed=int(counts[~named].sum()),
+        unnamed=int(counts[~named & ~mapped].sum()),
         diluents=int(counts[diluent].sum()),
         mapped=int(counts[mapped].sum()),
         unmapped=sum(unmapped.values()),
