@@ -54,6 +54,10 @@ def assert_mistake(done, *words) -> None:
 MISTAKES = {
     "list modells": ["unknown noun 'modells'", "'models'"],
     "info readmision": ["unknown name 'readmision'", "did you mean 'readmission'"],
+    "info drug": ["unknown name 'drug'", "did you mean 'drugs'"],
+    "info drugs": ["needs --dataset", "--root"],
+    "info drugs --dataset mimc3": ["unknown dataset 'mimc3'", "'mimic3'"],
+    "info retain --dataset mimic3": ["--dataset, --root and --set are for `zoo info drugs`"],
     "run --dataset mimc3 --task los --model gru": ["unknown dataset 'mimc3'", "'mimic3'"],
     "run --dataset mimic3 --task readmision --model gru": ["unknown task", "'readmission'"],
     "run --dataset mimic3 --task los --model grru": ["unknown model 'grru'", "'gru'"],
@@ -137,6 +141,17 @@ def test_list_and_info(zoo_command):
     told = zoo_command("info", "gru").stdout
     assert all(w in told for w in ("dim = 128", "paper: Cho", "uses: diagnosis"))
     assert json.loads(zoo_command("info", "readmission", "--json").stdout)["parameters"]["days"] == 30
+
+
+def test_info_drugs_counts_every_order_and_names_what_has_no_class(zoo_run):
+    done = zoo_run("info", "drugs", "--json")
+    facts = json.loads(done.stdout)
+    assert facts["dataset"] == "mimic3"
+    assert facts["rows"] == facts["unnamed"] + facts["diluents"] + facts["mapped"] + facts["unmapped"] > 0
+    assert sum(rows for _, rows in facts["unmapped_names"]) == facts["unmapped"]
+    printed = zoo_run("info", "drugs").stdout
+    assert f"with an ATC class     {facts['mapped']:>12,}" in printed
+    assert all(name in printed for name, _ in facts["unmapped_names"])
 
 
 def test_run_prints_one_line_of_strict_json_last_and_nothing_else_in_a_pipe(zoo_run, tmp_path):

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zoo.data._drug_coverage import drug_coverage
+from zoo.data._store import Order, Store
 from zoo.knowledge import _drug_classes, _drug_names, atc, drugs
 from zoo.knowledge._drug_routes import ROUTES, of_column
 from zoo.knowledge._tables import read_rows
@@ -317,6 +319,25 @@ def test_coverage_counts_every_row_once_and_lists_what_has_no_class():
     assert (told.rows, told.unnamed, told.diluents, told.mapped, told.unmapped) == (22, 1, 3, 14, 4)
     assert drugs.coverage([]).share is None
     assert "no drug rows" in str(drugs.coverage([]))
+
+
+def test_coverage_of_a_store_names_orders_by_their_ingredient_and_asks_the_users_map_first():
+    orders = [
+        Order("LASIX", "IV", None, "3660"),
+        Order(None, "IV", None, "3660"),
+        Order(None, "IV", None, "9"),
+        Order("NS", "IV", None, None),
+        Order("Study drug", "PO", None, None),
+    ]
+    codes = ["DRUG//lasix", "HICL//3660", "HICL//9", "DRUG//ns", "NDC//00054829725"]
+    events = np.repeat(np.arange(5, dtype=np.int32), [3, 2, 4, 5, 1])
+    store = Store(codes, np.array([0, len(events)]), events, np.zeros(len(events), np.int32), orders=orders)
+    found = drug_coverage(store)
+    assert (found.rows, found.completed, found.unnamed, found.diluents) == (15, 2, 4, 5)
+    assert (found.mapped, found.unmapped_names) == (5, (("Study drug", 1),))
+    assert "named by ingredient              2" in str(found)
+    assert drug_coverage(store, drugs.AtcMap({"00054829725": "C03CA01"})).mapped == 6
+    assert drug_coverage(Store([], np.array([0, 0]), events[:0], events[:0], orders=[])).rows == 0
 
 
 def test_tables_of_names_and_classes_fit_together():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+DRUGS = "drugs"
+"""What `zoo info` knows besides names."""
 NOUNS = {"datasets": registry.datasets, "tasks": registry.tasks, "models": registry.models}
 
 Dataset = Annotated[str, typer.Option("--dataset", help="A dataset; see `zoo list datasets`.")]
@@ -45,12 +48,23 @@ def list_(noun: Annotated[str, typer.Argument(help="datasets, tasks or models")]
 
 
 @app.command()
-def info(name: Annotated[str, typer.Argument(help="a dataset, task or model")], as_json: AsJson = False) -> None:
-    """Tell parameters with defaults, paper and inputs."""
+def info(
+    name: Annotated[str, typer.Argument(help="a dataset, task or model; or `drugs`, with --dataset")],
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Whose drug orders to look at.")] = None,
+    root: Root = None,
+    settings: Settings = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Tell parameters with defaults, paper and inputs; of `drugs`, how many orders of a dataset have an ATC class."""
+    if name == DRUGS:
+        _info_drugs(dataset, root, settings, as_json)
+        return
+    if dataset is not None or root is not None or settings:
+        raise UserError(f"--dataset, --root and --set are for `zoo info {DRUGS}`: `zoo info {name}` takes none.")
     found = [r for r in NOUNS.values() if name in r.names()]
     if not found:
         known = [n for r in NOUNS.values() for n in r.names()]
-        raise UserError(f"unknown name {name!r}: {registry.nearest(name, known)}.")
+        raise UserError(f"unknown name {name!r}: {registry.nearest(name, [*known, DRUGS])}.")
     facts = []
     for holder in found:
         entry = holder.entry(name)
@@ -71,6 +85,25 @@ def info(name: Annotated[str, typer.Argument(help="a dataset, task or model")], 
         print("parameters:" if fact["parameters"] else "parameters: none")
         for key, default in fact["parameters"].items():
             print(f"  {key} = {default!r}")
+
+
+def _info_drugs(dataset: str | None, root: Path | None, settings: list[str], as_json: bool) -> None:
+    if dataset is None:
+        raise UserError(f"zoo info {DRUGS} needs --dataset, and --root where its tables are: whose orders to look at.")
+    own = _of_other_dataset(dataset, settings)
+    from zoo.data._drug_coverage import drug_coverage
+    from zoo.data._store import VisitIndex
+    from zoo.knowledge.drugs import AtcMap
+    from zoo.prepare import Stores, load_dataset
+
+    opened = load_dataset(dataset, root, **own)
+    store = Stores(opened, VisitIndex.read(opened.folder())).of("drug")
+    found = drug_coverage(store, opened.drug_map and AtcMap.from_csv(opened.drug_map))
+    if as_json:
+        print(json.dumps({"dataset": dataset, **dataclasses.asdict(found), "share": found.share}))
+        return
+    print(found)
+    _print_cleaning(opened.report(["drug"]))
 
 
 @app.command()

@@ -148,6 +148,8 @@ class Coverage:
     unmapped: int
     unmapped_names: tuple[tuple[str, int], ...]
     """Names without a class and their rows, the most frequent first."""
+    completed: int = 0
+    """Rows among all these that have the name of other rows with their ingredient number."""
 
     @property
     def share(self) -> float | None:
@@ -165,6 +167,8 @@ class Coverage:
             f"with an ATC class     {self.mapped:>12,}  {share}",
             f"without an ATC class  {self.unmapped:>12,}",
         ]
+        if self.completed:
+            lines.insert(3, f"named by ingredient   {self.completed:>12,}")
         return "\n".join([*lines, *(f"  {count:>10,}  {name}" for name, count in self.unmapped_names)])
 
 
