@@ -373,22 +373,52 @@ def test_wrong_values_are_named_before_anything_is_written(how, word, data, gru,
 # Several processes
 
 TRAIN = """
-import sys, zoo
-data = zoo.load("mimic3", task="readmission", root=sys.argv[1], concepts=["diagnosis", "lab"], days=90)
-model = zoo.create_model("gru", data, seed=5, dim=8, dropout=0.0)
-zoo.train(model, data, seed=5, out=sys.argv[2], max_epochs=2, batch_size=int(sys.argv[3]), accumulate=int(sys.argv[4]),
+import os, signal, sys, zoo
+from zoo.training._loop import Loop
+
+root, out, dropout, killed_at = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+steps, step = [], Loop._step
+
+def killed(self, number):
+    steps.append(number)
+    if len(steps) == killed_at and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(self, number)
+
+Loop._step = killed
+data = zoo.load("mimic3", task="readmission", root=root, concepts=["diagnosis", "lab"], days=90)
+model = zoo.create_model("gru", data, seed=5, dim=8, dropout=dropout)
+zoo.train(model, data, seed=5, out=out, max_epochs=2, batch_size=5, accumulate=2,
           device="cpu", optimizer="sgd", lr=0.1, checkpoint_every=3)
 """
 
 
-def test_two_processes_take_the_steps_of_one_with_twice_the_batch(data, gru, intact_mimic3, session_cache, tmp_path):
-    (tmp_path / "train.py").write_text(TRAIN)
+def in_two_processes(folder, root, out: str, dropout: float = 0.0, killed_at: int = 0) -> subprocess.CompletedProcess:
+    """Train in a run folder below the folder; the second process is killed before its step of that number, from 1."""
+    (folder / "train.py").write_text(TRAIN)
     port = 20_000 + os.getpid() % 20_000
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
-    arguments = [tmp_path / "train.py", intact_mimic3.root, tmp_path / "two", "5", "2"]
-    done = subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=200
-    )
+    arguments = map(str, (folder / "train.py", root, folder / out, dropout, killed_at))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, timeout=200)
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_one_was_killed_go_on_together(intact_mimic3, session_cache, tmp_path):
+    cut = in_two_processes(tmp_path, intact_mimic3.root, "killed", dropout=0.3, killed_at=6)
+    assert cut.returncode != 0
+    assert (tmp_path / "killed" / "last.safetensors").exists()
+    assert not (tmp_path / "killed" / "result.json").exists()
+    for out in ("killed", "spared"):
+        done = in_two_processes(tmp_path, intact_mimic3.root, out, dropout=0.3)
+        assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("killed", "spared"))
+    assert all(torch.equal(w, second[n]) for n, w in first.items())
+    assert [r["train_loss"] for r in log(tmp_path / "killed")] == [r["train_loss"] for r in log(tmp_path / "spared")]
+
+
+def test_two_processes_take_the_steps_of_one_with_twice_the_batch(data, gru, intact_mimic3, session_cache, tmp_path):
+    done = in_two_processes(tmp_path, intact_mimic3.root, "two")
     assert done.returncode == 0, done.stderr[-3000:]
     how = {"max_epochs": 2, "batch_size": 20, "device": "cpu", "optimizer": "sgd", "lr": 0.1}
     one = zoo.train(gru(dropout=0.0), data, seed=5, out=tmp_path / "one", **how)

@@ -341,9 +341,10 @@ class Loop:
             self.best_weights = {n: w.to(self.device) for n, w in weights.items()}
         self.model.load_state_dict(groups["model"])
         load_optimizer(self.optimizer, groups["optimizer"])
-        torch.set_rng_state(groups["random"]["cpu"][self.processes.rank])
-        if "cuda" in groups["random"] and self.device.type == "cuda":
-            torch.cuda.set_rng_state(groups["random"]["cuda"][self.processes.rank], self.device)
+        own = {n: state[self.processes.rank].clone() for n, state in groups["random"].items()}  # no view is taken
+        torch.set_rng_state(own["cpu"])
+        if "cuda" in own and self.device.type == "cuda":
+            torch.cuda.set_rng_state(own["cuda"], self.device)
         if self.processes.main:
             self.losses.copy_(tensors["losses"])
         self.place = place
