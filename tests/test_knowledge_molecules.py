@@ -179,6 +179,8 @@ def test_a_drug_whose_smiles_fails_is_named_and_still_has_a_vector(smiles):
         (["ATC//C03C", "X9"], {}, "'X9' is no ATC code: molecules are of classes such as ATC//C03C"),
         (["ATC//C03C", "c03c"], {}, "'ATC//C03C' is there twice"),
         (["ATC//C03C"], {"radius": -1}, "radius=-1 of fingerprints must be 0 or more"),
+        (["ATC//C03C"], {"smiles": {"Furosemid": "C"}}, "smiles: 'Furosemid' is no substance.*mean 'furosemide'"),
+        (["ATC//C03C"], {"smiles": {"qqqqqqqqq": "C"}}, "no substance of the ATC: names are in English and lower case"),
     ],
 )
 def test_a_mistake_ends_in_one_clear_error(classes, options, says):

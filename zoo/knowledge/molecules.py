@@ -20,6 +20,7 @@ RDKit reads the molecules; it is in the extra ``molecules``.
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -123,7 +124,8 @@ def molecules(
         smiles: SMILES by substance (its name in the ATC), before those of `drug_molecules.csv.gz`.
 
     Raises:
-        UserError: RDKit is not installed, ``radius`` is negative, or a class is no ATC code or is there twice.
+        UserError: RDKit is not installed, ``radius`` is negative, a class is no ATC code or is there twice, or a
+            substance of ``smiles`` is in no class.
 
     >>> found = molecules(["ATC//C03C", "ATC//A10A"], used=["C03CA01"])
     >>> found.names, found.average.tolist(), found.without
@@ -134,6 +136,11 @@ def molecules(
     _needs_rdkit()
     if radius < 0:
         raise UserError(f"radius={radius!r} of fingerprints must be 0 or more.")
+    single, combined = _substances_by_code()
+    named = {name for names in (*single.values(), *combined.values()) for name in names}
+    for name in smiles or {}:
+        if name not in named:
+            raise UserError(f"smiles: {name!r} is no substance of the ATC: {_near(name, named)}.")
     known = {**_known_smiles(), **(smiles or {})}
     wanted = None if used is None else frozenset(map(atc.bare, used))
     own = [_members(code, known, wanted) for code in _bare(classes)]
@@ -144,6 +151,12 @@ def molecules(
     structures.update({name: None for names, name in zip(own, classes, strict=True) if not names})
     own = [names or [name] for names, name in zip(own, classes, strict=True)]
     return _assembled(tuple(classes), own, structures, radius)
+
+
+def _near(name: str, named: set[str]) -> str:
+    """Say which substances have names like this one."""
+    near = difflib.get_close_matches(name.lower(), named)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else "names are in English and lower case"
 
 
 def _assembled(classes: tuple[str, ...], own: list[list[str]], found: dict[str, Mol | None], radius: int) -> Molecules:
@@ -275,7 +288,7 @@ def _graphs(molecules: Sequence[Mol | None], radius: int) -> tuple[Graphs, int]:
 
 
 def _fingerprints(kinds: list, bonds: list[tuple[int, int]], bond_kinds: list[int], radius: int) -> list[int]:
-    """Fingerprint of each atom: numbers of subgraphs of a radius around it (Tsubaki et al. 2019, section 2.2).
+    """Fingerprint of each atom: numbers of subgraphs of a radius around it (Tsubaki et al. 2019).
 
     At each step an atom is numbered anew by its number and those of its neighbours and bonds, and a bond by its number
     and those of its ends.
