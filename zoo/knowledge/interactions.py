@@ -9,8 +9,8 @@ Sources:
 - a folder: TWOSIDES (Tatonetti et al., Science Translational Medicine 4:125ra31, 2012) in the two files that GAMENet,
   SafeDrug and MoleRec read, ``drug-DDI.csv`` and ``drug-atc.csv``.
 
-A listed substance stands for its ATC codes that work in the whole body, and for combinations with it: eye ointments of
-erythromycin do not interact, ``lopinavir and ritonavir`` does. Two classes interact where a drug of the one interacts
+A substance of the list stands for its ATC codes that work in the whole body, and for combinations with it: eye
+ointments of erythromycin do not interact, ``lopinavir and ritonavir`` does. Two classes interact where a drug of the one interacts
 with a drug of the other, as in those papers; drugs of one class do not count, so the matrix has no diagonal.
 
 Of a folder the papers speak of the 40 most severe kinds of side effect, and their code keeps the 40 *rarest* of the
