@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import nn
@@ -179,6 +181,54 @@ class LooksAheadByTime(Sound):
         return Output(super().forward(batch).logits + torch.log1p(last - own)[:, None].float())
 
 
+class SoundCausal(Sound):
+    """Takes of a sample's own visit all but the label concepts, of earlier visits all."""
+
+    facts: ClassVar = {"causal": True, "kinds": {"binary", "multilabel"}}
+
+    def more(self, spec, dim):
+        self.lagged = VisitEmbedding({c: spec.size(c) for c in spec.label_concepts}, dim)
+
+    def seen(self, spec):
+        return [c for c in spec.concepts if c not in spec.label_concepts]
+
+    def earlier(self, batch):
+        """(samples, longest) of each visit of the row: shares of those that are seen whole."""
+        places = torch.arange(batch.visit_mask.shape[1])
+        mask = (places < batch.sample_visit[:, None]) & batch.visit_mask[batch.sample_row]
+        return mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def state(self, batch):
+        if not self.spec.label_concepts:
+            return super().state(batch)
+        rows = batch.rows(self.lagged(batch))[batch.sample_row]
+        return super().state(batch) + torch.tanh((self.earlier(batch)[..., None] * rows).sum(dim=1))
+
+
+class LooksAtItsLabelConcept(SoundCausal):
+    """Takes its own visit for an earlier one, in which the label concepts are seen."""
+
+    def earlier(self, batch):
+        return self.weights(batch, None)
+
+
+class LooksAtLaterLabelConcepts(SoundCausal):
+    """Takes every other visit of the row for an earlier one."""
+
+    def earlier(self, batch):
+        places = torch.arange(batch.visit_mask.shape[1])
+        mask = (places != batch.sample_visit[:, None]) & batch.visit_mask[batch.sample_row]
+        return mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+class LooksAtSamplesOfItsRow(SoundCausal):
+    """Adds how many samples share its row."""
+
+    def forward(self, batch):
+        beside = torch.bincount(batch.sample_row)[batch.sample_row]
+        return Output(super().forward(batch).logits + 0.1 * beside[:, None])
+
+
 class LosesWeights(Sound):
     """Keeps a layer where no checkpoint finds it."""
 
@@ -281,6 +331,74 @@ class LossPerSample(Sound):
     def loss(self, output, batch):
         logits = output.logits[:, 0]
         return nn.functional.binary_cross_entropy_with_logits(logits, batch.label.float(), reduction="none")
+
+
+class SoundPretraining(Sound):
+    """Learns to tell which codes of a visit were hidden from it, by a layer that nothing else goes through."""
+
+    def more(self, spec, dim):
+        self.fill = nn.ModuleDict({c: nn.Linear(dim, spec.size(c)) for c in spec.concepts})
+
+    def losses(self, batch):
+        assert not batch.label.any()
+        visits = self.visits(batch)
+        wanted = {c: batch[c].multi_hot(self.spec.size(c)) for c in self.fill}
+        return {c: nn.functional.binary_cross_entropy_with_logits(f(visits), wanted[c]) for c, f in self.fill.items()}
+
+    def pretrain(self, batch):
+        return Output(self.head(self.state(batch)), self.losses(batch))
+
+
+class UnusedInPretraining(SoundPretraining):
+    """Has a layer that neither training nor pre-training goes through."""
+
+    def more(self, spec, dim):
+        super().more(spec, dim)
+        self.spare = nn.Linear(dim, dim)
+
+
+class PretrainingNotFinite(SoundPretraining):
+    """Divides its pre-training loss by how many labels there are, of which there are none."""
+
+    def losses(self, batch):
+        return {n: loss / batch.label.sum() for n, loss in super().losses(batch).items()}
+
+
+class PretrainingNotFiniteInEvaluation(SoundPretraining):
+    """Takes the mean over hidden codes when it hides none."""
+
+    def losses(self, batch):
+        return {n: loss if self.training else loss / 0 for n, loss in super().losses(batch).items()}
+
+
+class PretrainingWithoutLoss(SoundPretraining):
+    """Gives no loss."""
+
+    def losses(self, batch):
+        return {}
+
+
+class PretrainingLossPerVisit(SoundPretraining):
+    """Does not reduce its loss."""
+
+    def losses(self, batch):
+        return {n: loss.expand(3) for n, loss in super().losses(batch).items()}
+
+
+class PretrainingWithoutEvents(SoundPretraining):
+    """Takes the mean over codes, of which there may be none."""
+
+    def losses(self, batch):
+        codes = sum(len(batch[c].ids) for c in batch)
+        return {n: loss * codes / torch.tensor(codes) for n, loss in super().losses(batch).items()}
+
+
+class PretrainingOverflowsInHalf(SoundPretraining):
+    """Takes the logarithm of one minus a probability that bfloat16 rounds to one."""
+
+    def losses(self, batch):
+        far = 8 + self.mix(self.visits(batch)).mean()
+        return {**super().losses(batch), "far": -torch.log(1 - torch.sigmoid(far))}
 
 
 class NoDefault(Sound):

@@ -32,20 +32,26 @@ def test_every_model_that_can_read_a_grid_passes_with_it():
 BROKEN = {
     "batch_independence": [broken.PaddingLeak, broken.BatchStatistics, broken.Neighbour],
     "uses_inputs": [broken.IgnoredInput, broken.Presence],
-    "gradients": [broken.UnusedParameter, broken.Detached],
+    "gradients": [broken.UnusedParameter, broken.Detached, broken.UnusedInPretraining],
     "seed": [broken.Nondeterministic, broken.FitsByChance],
     "state": [broken.StateKept, broken.Remembers],
     "label": [broken.LooksAtLabel, broken.LooksAtSubject],
     "future": [broken.LooksAhead, broken.LooksAheadByTime],
+    "causal": [broken.LooksAtItsLabelConcept],
     "save_load": [broken.LosesWeights, broken.NotPersistent, broken.ForgetsItsFit],
-    "empty_history": [broken.EmptyHistory],
+    "empty_history": [broken.EmptyHistory, broken.PretrainingWithoutEvents],
     "missing_concept": [broken.MissingConcept, broken.AllAbsent],
     "single_sample": [broken.SingleSample],
     "code_order": [broken.CodeOrder],
-    "bf16": [broken.OverflowsInHalf],
+    "bf16": [broken.OverflowsInHalf, broken.PretrainingOverflowsInHalf],
     "overfits": [broken.CannotFit],
     "output_shape": [broken.OneLogitTooMany],
-    "loss_finite": [broken.LossPerSample],
+    "loss_finite": [
+        broken.LossPerSample,
+        broken.PretrainingNotFinite,
+        broken.PretrainingWithoutLoss,
+        broken.PretrainingLossPerVisit,
+    ],
     "hyperparameters": [broken.NoDefault, broken.AnyHyperparameter],
 }
 
@@ -56,7 +62,9 @@ def registered(monkeypatch):
     monkeypatch.setattr(models, "_entries", dict(models._entries))
 
     def register(thing, **facts):
-        return models.register("checked here", **{**broken.FACTS, **facts})(thing).registered_name
+        models._entries.pop("checked here", None)
+        facts = {**broken.FACTS, **getattr(thing, "facts", {}), **facts}
+        return models.register("checked here", **facts)(thing).registered_name
 
     return register
 
@@ -77,7 +85,36 @@ def test_noise_in_evaluation_is_named(registered):
     assert set(report.failures) == {"batch_independence", "state"}, str(report)
 
 
-@pytest.mark.parametrize("thing", [broken.Sound, broken.SoundEstimator])
+@pytest.mark.parametrize(
+    ("thing", "failures"),
+    [
+        (broken.LooksAtLaterLabelConcepts, {"future", "causal"}),
+        (broken.LooksAtSamplesOfItsRow, {"batch_independence", "causal"}),
+    ],
+)
+def test_a_causal_model_that_looks_at_others_in_its_row_is_named(registered, thing, failures):
+    report = check_model(registered(thing))
+    assert set(report.failures) == failures, str(report)
+
+
+def test_a_pretraining_loss_that_is_not_finite_in_evaluation_is_named(registered):
+    report = check_model(registered(broken.PretrainingNotFiniteInEvaluation))
+    assert report.details["loss_finite"] == "binary: the pre-training loss is not finite"
+
+
+def test_a_model_that_reads_what_is_withheld_of_its_own_visit_is_sound_alone_in_its_row_only(registered):
+    assert check_model(registered(broken.Sound, kinds={"multilabel"})).passed
+    report = check_model(registered(broken.Sound, kinds={"multilabel"}, causal=True))
+    assert report.failures == ["causal"], str(report)
+
+
+def test_the_report_says_that_a_model_is_not_causal(registered):
+    report = check_model(registered(broken.Sound))
+    assert "not registered as causal" in report.details["causal"]
+    assert "causal" not in check_model(registered(broken.SoundCausal)).details
+
+
+@pytest.mark.parametrize("thing", [broken.Sound, broken.SoundEstimator, broken.SoundCausal, broken.SoundPretraining])
 def test_a_sound_model_passes(registered, thing):
     report = check_model(registered(thing))
     assert report.passed, str(report)
@@ -94,7 +131,8 @@ def test_every_check_is_documented():
 
 
 def test_what_results_rest_on_cannot_be_waived():
-    assert {n for n, check in CHECKS.items() if not check.waivable} == {"batch_independence", "future", "save_load"}
+    kept = {"batch_independence", "future", "causal", "save_load"}
+    assert {n for n, check in CHECKS.items() if not check.waivable} == kept
 
 
 def test_a_sound_model_passes_for_every_kind(registered):
@@ -151,6 +189,7 @@ def test_a_waiver_that_makes_no_sense_is_named(registered, waives, said):
         ({"kinds": {"boolean"}}, "'boolean' is none of"),
         ({"uses": {"genome"}}, "'genome', which is none of"),
         ({"needs": {"gene"}}, "'gene', which is none of"),
+        ({"causal": "yes"}, "causal='yes' is neither True nor False"),
     ],
 )
 def test_a_declaration_that_makes_no_sense_is_named(registered, facts, said):

@@ -25,7 +25,7 @@ def missing_concept(candidate: Candidate) -> Iterator[str]:
         rest = tuple(c for c in candidate.concepts if c != concept)
         if concept in needs or not rest or not candidate.first:
             continue
-        task = FabricatedTask(candidate.kind, rest)
+        task = FabricatedTask(candidate.kind, rest, candidate.causal)
         try:
             model, _ = trained(candidate.entry, task, candidate.hyperparameters, patients=16)
             problems = list(runs(candidate, task, task.rows(200, 206), model))

@@ -42,7 +42,12 @@ class Candidate:
     @property
     def task(self) -> FabricatedTask:
         """The task, with all concepts that it uses."""
-        return FabricatedTask(self.kind, self.concepts)
+        return FabricatedTask(self.kind, self.concepts, self.causal)
+
+    @property
+    def causal(self) -> bool:
+        """Whether it says that a sample is the same alone in its row and beside others."""
+        return bool(self.entry.facts.get("causal"))
 
     @property
     def fitted(self) -> bool:

@@ -26,12 +26,14 @@ def check_model(name: str, **hyperparameters) -> Report:
     - ``hyperparameters``: the constructor takes keyword arguments with defaults of their annotated types, and the
       trainer knows the model's trainer defaults.
     - ``output_shape``: logits are (samples, outputs), and predictions have the shape and range of their kind.
-    - ``loss_finite``: the loss is one finite number, in training too.
+    - ``loss_finite``: the loss is one finite number, in training and in pre-training too.
     - ``batch_independence``: a sample gives the same output alone and in any batch (1e-5).
     - ``code_order``: the order of codes at the same time within a visit does not matter.
     - ``uses_inputs``: every concept that it uses changes the output where there is some.
     - ``label``: neither the label nor the subject's number in a batch reaches the logits.
     - ``future``: later visits change no earlier logits.
+    - ``causal``: where the model is registered with ``causal=True``, a sample gives the same output (1e-5) alone and
+      beside others of its subject, in a row that holds later visits and the label concepts of its own.
     - ``empty_history``, ``missing_concept``, ``single_sample``: patients without events, a concept that is absent from
       the data or from a batch, and batches of one work, in training too.
     - ``state``: the same batch gives the same once more, also after another one.
@@ -39,11 +41,12 @@ def check_model(name: str, **hyperparameters) -> Report:
     - ``seed``: one seed, one result, bitwise.
     - ``overfits``: the main loss falls on eight samples until it fits them.
     - ``gradients``: each trainable parameter gets a gradient within a few batches, or in ``pretrain``.
-    - ``bf16``: loss, logits and gradients stay finite in bfloat16.
+    - ``bf16``: logits, losses and gradients stay finite in bfloat16.
 
-    A model that is fitted is spared the last two. A model may waive a check with a reason, as in
+    A model that is fitted is spared the last two. One with ``pretrain`` is pre-trained before each step of its
+    training, on whole visits without labels. A model may waive a check with a reason, as in
     ``register_model(..., waives={"code_order": "positions are part of the input"})``, and the report says it; never
-    ``batch_independence``, ``future`` or ``save_load``.
+    ``batch_independence``, ``future``, ``causal`` or ``save_load``.
 
     Args:
         name: a registered model.
@@ -90,7 +93,9 @@ def _check_kind(findings: Findings, candidate: Candidate, waived: dict[str, str]
         findings.note("loss_finite", f"{candidate.kind}: it could not be trained, the other checks were not run")
         return
     for name, check in CHECKS.items():
-        if name in waived:
+        if check.causal_only and not candidate.causal:
+            findings.note(name, "not registered as causal: a row holds one sample") if candidate.first else None
+        elif name in waived:
             findings.note(name, f"waived: {waived[name]}") if candidate.first else None
         elif not (candidate.fitted and check.networks_only) and (candidate.first or not check.once):
             with _guarded(findings, name, candidate):

@@ -24,6 +24,8 @@ def check_declaration(findings: Findings, entry: Entry) -> None:
         for concept in sorted(set(entry.facts.get(fact, ())) - set(CONCEPTS)):
             findings.fail("declaration", f"{fact} {concept!r}, which is none of {', '.join(CONCEPTS)}")
     findings.expect("declaration", issubclass(entry.thing, Model), "the class is no zoo.models.Model")
+    causal = entry.facts.get("causal", False)
+    findings.expect("declaration", isinstance(causal, bool), f"causal={causal!r} is neither True nor False")
     for check, reason in dict(entry.facts.get("waives", {})).items():
         if check in CHECKS and not CHECKS[check].waivable:
             findings.fail("declaration", f"{check} cannot be waived")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
 from zoo.models import Model
 from zoo.testing._model import _patients as patients
 from zoo.testing._model._candidate import Candidate
-from zoo.testing._model._logits import copied
+from zoo.testing._model._output import runs
 from zoo.testing._model._short_training import Training, loss_of_a_constant, made, main_loss
 
 FITS = 0.25
@@ -50,18 +48,4 @@ def gradients(candidate: Candidate) -> Iterator[str]:
 
 def bf16(candidate: Candidate) -> Iterator[str]:
     rows = [*candidate.rows(), candidate.task.row(patients.long_patient())]
-    batch, model = candidate.task.batch(rows), copied(candidate.model)
-    for training in (False, True):
-        where = " in training" if training else ""
-        model.train(training)
-        with torch.set_grad_enabled(training), torch.autocast("cpu", torch.bfloat16):
-            output = model(batch)
-            loss = model.loss(output, batch) + sum(output.losses.values())
-        if not torch.isfinite(output.logits).all():
-            yield f"logits are not finite{where}"
-        elif not torch.isfinite(loss):
-            yield f"the loss is not finite{where}"
-        elif loss.requires_grad:
-            loss.backward()
-            if not all(torch.isfinite(w.grad).all() for w in model.parameters() if w.grad is not None):
-                yield "a gradient is not finite"
+    yield from runs(candidate, candidate.task, rows, half=True)

@@ -134,10 +134,16 @@ class FabricatedTask:
 
     It predicts at the end of a patient's last visit. The multilabel task withholds the drugs of that visit, and its
     patients have two visits at least.
+
+    Attributes:
+        kind: of the task.
+        concepts: that the model gets.
+        causal: whether a model is trained with a sample of each visit of a row.
     """
 
     kind: str
     concepts: tuple[str, ...]
+    causal: bool = False
 
     @property
     def spec(self) -> Spec:
@@ -157,8 +163,13 @@ class FabricatedTask:
             return patient
         visits = patient.visits if len(patient.visits) > 1 else patient.visits * 2
         last = replace(visits[-1], start=visits[-2].start + 1000.0)
-        own = last.changed(lambda concept, events: events.none if concept in WITHHELD else events)
-        return replace(patient, visits=(*visits[:-1], own))
+        return self.seen(replace(patient, visits=(*visits[:-1], last)), len(visits) - 1)
+
+    def seen(self, row: Patient, place: int) -> Patient:
+        """What a sample of the visit at a place of a row sees: the visits up to its own, of that nothing withheld."""
+        withheld = self.spec.label_concepts
+        own = row.visits[place].changed(lambda concept, events: events.none if concept in withheld else events)
+        return replace(row, visits=(*row.visits[:place], own))
 
     def rows(self, low: int, high: int) -> list[Patient]:
         """What the samples of some patients see."""
@@ -188,8 +199,17 @@ class FabricatedTask:
         )
 
     def batches(self, rows: Sequence[Patient], size: int = 16) -> list[Batch]:
-        """Batches of so many rows each."""
-        return [self.batch(rows[low : low + size]) for low in range(0, len(rows), size)]
+        """Batches of so many rows each, as a model is trained with them."""
+        parts = [rows[low : low + size] for low in range(0, len(rows), size)]
+        return [self.batch(part, self._every_visit(part) if self.causal else None) for part in parts]
+
+    def batches_without_label(self, rows: Sequence[Patient], size: int = 16) -> list[Batch]:
+        """Batches of so many rows each, as a model is pre-trained with them."""
+        batches = self.batches(rows, size)
+        return [replace(batch, label=torch.zeros(batch.samples, dtype=torch.bool)) for batch in batches]
+
+    def _every_visit(self, rows: Sequence[Patient]) -> list[range]:
+        return [range(len(row.visits)) for row in rows]
 
     def labels(self, rows: Sequence[Patient]) -> torch.Tensor:
         """Labels of the kind, which follow the signs of the concepts that the model gets."""

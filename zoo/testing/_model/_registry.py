@@ -10,7 +10,7 @@ from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._learning import bf16, gradients, overfits
 from zoo.testing._model._memory import save_load, seed, state
 from zoo.testing._model._output import loss_finite, output_shape
-from zoo.testing._model._sample import batch_independence, code_order, future, label, uses_inputs
+from zoo.testing._model._sample import batch_independence, causal, code_order, future, label, uses_inputs
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,14 @@ class Check:
         problems: tells what is wrong with a candidate, problem by problem.
         waivable: whether a model may leave it out for a reason.
         networks_only: whether a model that is fitted is spared it.
+        causal_only: whether only a model that is registered with ``causal=True`` is checked.
         once: whether it is enough to check one of the kinds that a model serves.
     """
 
     problems: Callable[[Candidate], Iterator[str]]
     waivable: bool = True
     networks_only: bool = False
+    causal_only: bool = False
     once: bool = False
 
 
@@ -38,6 +40,7 @@ CHECKS = {
     "uses_inputs": Check(uses_inputs),
     "label": Check(label),
     "future": Check(future, waivable=False),
+    "causal": Check(causal, waivable=False, causal_only=True),
     "empty_history": Check(empty_history),
     "missing_concept": Check(missing_concept),
     "single_sample": Check(single_sample),

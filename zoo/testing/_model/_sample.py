@@ -91,6 +91,18 @@ def future(candidate: Candidate) -> Iterator[str]:
         yield from _earlier_samples(candidate)
 
 
+def causal(candidate: Candidate) -> Iterator[str]:
+    """Rows with a sample of each of their visits, and of every other one."""
+    task, rows = candidate.task, _rows_of_three(candidate)
+    for step in (1, 2):
+        own = [range(0, len(r.visits), step) for r in rows]
+        alone = [task.seen(row, place) for row, places in zip(rows, own, strict=True) for place in places]
+        expected, found = logits(candidate.model, task.batch(alone)), logits(candidate.model, task.batch(rows, own))
+        if not same(found, expected):
+            yield f"a sample's logits differ by {distance(found, expected):.1e} in a row with others"
+            return
+
+
 def _with_later_visits(row: Patient, change: Callable) -> Patient:
     later = [v.changed(change) for v in patients.long_patient().visits[:2]]
     end = row.visits[-1].start + row.visits[-1].length

@@ -12,6 +12,7 @@ from zoo.models import Estimator, Model
 from zoo.registry import Entry
 from zoo.testing._model._logits import seeded
 from zoo.testing._model._patients import FabricatedTask
+from zoo.testing._model._patients import patients as all_patients
 
 STEPS = (3, 6)
 """How many batches a short training has, at least and at most: it ends when each parameter has had a gradient."""
@@ -49,37 +50,57 @@ class Training:
         """The names of the parameters that have had no gradient."""
         return [n for n, w in self.model.named_parameters() if w.requires_grad and n not in self.reached]
 
-    def step(self, batch: Batch) -> None:
-        """Train on a batch."""
+    def step(self, batch: Batch) -> torch.Tensor:
+        """Train on a batch, and give its loss."""
         self.model.train()
         output = self.model(batch)
-        self._descend(self.model.loss(output, batch) + sum(output.losses.values()))
+        return self._descend(self.model.loss(output, batch) + sum(output.losses.values()))
 
-    def pretrain(self, batch: Batch) -> None:
-        """Train on a batch without labels, where the model knows how."""
-        hook = getattr(self.model, "pretrain", None)
-        if hook is None:
-            return
+    def pretrain(self, batch: Batch) -> torch.Tensor:
+        """Pre-train on a batch, and give its loss."""
         self.model.train()
-        found = hook(batch)
-        found = getattr(found, "losses", found)
-        found = sum(found.values()) if hasattr(found, "values") and not torch.is_tensor(found) else found
-        if torch.is_tensor(found):
-            self._descend(found)
+        return self._descend(pretraining_loss(self.model, batch))
 
-    def _descend(self, loss: torch.Tensor) -> None:
+    def _descend(self, loss: torch.Tensor) -> torch.Tensor:
         if self._optimiser is None or not loss.requires_grad:
-            return
+            return loss.detach()
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         grads = {n: w.grad for n, w in self.model.named_parameters() if n not in self.reached and w.grad is not None}
         self.reached |= {n for n, grad in grads.items() if bool(grad.any())}
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self._optimiser.step()
+        return loss.detach()
+
+
+def is_pretrained(model: Model) -> bool:
+    """Whether a model learns from batches without labels too."""
+    return type(model).pretrain is not Model.pretrain
+
+
+def pretraining_loss(model: Model, batch: Batch) -> torch.Tensor:
+    """The sum of what `Model.pretrain` gives, a scalar.
+
+    Raises:
+        ValueError: it gives no loss, or one that is more than one number.
+    """
+    losses = model.pretrain(batch).losses
+    if not losses:
+        raise ValueError("pretrain gives no losses")
+    for name, loss in losses.items():
+        if loss.shape != ():
+            raise ValueError(f"the pre-training loss {name!r} is {tuple(loss.shape)}, not one number")
+    return sum(losses.values())
 
 
 def trained(entry: Entry, task: FabricatedTask, hyperparameters: dict, seed: int = 0, patients: int = 96):
-    """A model after a short training or a fit, and the `Training` (None for a model that is fitted)."""
+    """A model after a short training or a fit, and the `Training` (None for a model that is fitted).
+
+    Before each step, a model that is pre-trained is so on the same patients.
+
+    Raises:
+        ValueError: a loss is not finite.
+    """
     model = made(entry, task.spec, hyperparameters, seed)
     seeded(seed)
     batches = task.batches(task.rows(0, patients))
@@ -88,9 +109,12 @@ def trained(entry: Entry, task: FabricatedTask, hyperparameters: dict, seed: int
         return model, None
     training = Training(model)
     least, most = STEPS
-    for step, batch in enumerate(batches[:most], start=1):
-        training.pretrain(batch)
-        training.step(batch)
+    whole = task.batches_without_label(all_patients()[:patients]) if is_pretrained(model) else [None] * len(batches)
+    for step, (batch, visits) in enumerate(zip(batches[:most], whole[:most], strict=True), start=1):
+        if visits is not None and not torch.isfinite(training.pretrain(visits)):
+            raise ValueError("the pre-training loss is not finite")
+        if not torch.isfinite(training.step(batch)):
+            raise ValueError("the loss is not finite in training")
         if step >= least and not training.unreached:
             break
     return model.eval(), training
