@@ -10,8 +10,9 @@ Sources:
   SafeDrug and MoleRec read, ``drug-DDI.csv`` and ``drug-atc.csv``.
 
 A substance of the list stands for its ATC codes that work in the whole body, and for combinations with it: eye
-ointments of erythromycin do not interact, ``lopinavir and ritonavir`` does. Two classes interact where a drug of the one interacts
-with a drug of the other, as in those papers; drugs of one class do not count, so the matrix has no diagonal.
+ointments of erythromycin do not interact, ``lopinavir and ritonavir`` does. Two classes interact where a drug of the
+one interacts with a drug of the other, as in those papers; drugs of one class do not count, so the matrix has no
+diagonal.
 
 Of a folder the papers speak of the 40 most severe kinds of side effect, and their code keeps the 40 *rarest* of the
 table. So does the default here; ``effects`` keeps another number of the rarest, or all.
