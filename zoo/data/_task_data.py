@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from zoo.data._every_visit import PRETRAINING, EveryVisit, all_visits
+from zoo.data._resources import cooccurrence
 from zoo.data._rows import Rows
 from zoo.data._splits import NAMES
 from zoo.data._store import Store, VisitIndex
@@ -18,9 +19,14 @@ from zoo.data._vocabulary import BY_NAME, SAMPLE, Vocabulary, fit_codes, fit_val
 from zoo.data._window import Cut, cut, spans
 from zoo.data.batch import Batch, Ragged
 from zoo.data.spec import Spec
+from zoo.knowledge.interactions import interactions
+from zoo.knowledge.molecules import molecules
+from zoo.knowledge.ontology import Ontology
 from zoo.registry import UserError, models, nearest
 
 HOUR = 3_600_000_000
+TREES = frozenset({"diagnosis", "procedure", "drug"})
+"""Concepts whose codes lie in trees."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +198,26 @@ class TaskData:
             {c: self.feature(c).vocabulary for c in self.concepts_for(model)},
             frozenset(self.task.given),
             frozenset(self.task.label_concepts),
+            self.task.predicts,
+            {name: self._resource(name, model) for name in sorted(_facts(model).get("resources", ()))},
         )
+
+    @cached_property
+    def interactions(self) -> np.ndarray | None:
+        """(labels, labels) bool: which labels are drugs that interact; None where the labels are no drugs."""
+        if self.task.predicts != "drug":
+            return None
+        return interactions(self.task.interactions or self.dataset.interactions).matrix(self.labels)
+
+    def _resource(self, name: str, model) -> object:
+        if name == "ontology":
+            concepts = [c for c in self.concepts_for(model) if c in TREES]
+            return {c: Ontology.for_codes(self.feature(c).vocabulary.codes) for c in concepts}
+        if self.interactions is None:
+            raise UserError(f"the labels of task {self.task.name!r} are no drugs: they have no {name}.")
+        if name == "cooccurrence":
+            return cooccurrence(self.label("train"))
+        return self.interactions if name == "interactions" else molecules(self.labels)
 
     def concepts_for(self, model) -> list[str]:
         """The concepts that a model gets: those it uses, of those there are.
@@ -206,7 +231,7 @@ class TaskData:
                     self.dataset.require(concept)
                     raise UserError(f"concept {concept!r} was not asked for: load the data with concepts including it.")
             return [c for c in self.concepts if c in model]
-        entry = models.entry(model if isinstance(model, str) else model.registered_name)
+        entry = _entry(model)
         uses, needs = set(entry.facts.get("uses", ())), set(entry.facts.get("needs", ()))
         for concept in sorted(needs - set(self.concepts)):
             self.dataset.require(concept)
@@ -417,9 +442,16 @@ def _levels(task, asked: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_causal(model) -> bool:
-    if isinstance(model, Collection) and not isinstance(model, str):
-        return False
-    return bool(models.entry(model if isinstance(model, str) else model.registered_name).facts.get("causal"))
+    return bool(_facts(model).get("causal"))
+
+
+def _entry(model):
+    return models.entry(model if isinstance(model, str) else model.registered_name)
+
+
+def _facts(model) -> dict:
+    """What was said of a model when it was registered; nothing of a set of concepts."""
+    return {} if isinstance(model, Collection) and not isinstance(model, str) else _entry(model).facts
 
 
 def _split_place(split: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from zoo.data._resources import from_plain, to_plain
 from zoo.data._vocabulary import Vocabulary
 
 KINDS = ("binary", "multiclass", "multilabel", "regression")
@@ -20,6 +21,8 @@ class Spec:
         vocabularies: for each concept that the model gets, what its ids mean; ``spec.size(concept)`` ids each.
         given: concepts of the target visit that are seen whole.
         label_concepts: concepts of the target visit that are withheld.
+        predicts: the concept whose codes the labels are: its id ``2 + n`` is label ``n``; None where they are others.
+        resources: those that the model asked for; see `zoo.data._resources`.
     """
 
     kind: str
@@ -27,7 +30,8 @@ class Spec:
     vocabularies: Mapping[str, Vocabulary]
     given: frozenset[str] = frozenset()
     label_concepts: frozenset[str] = frozenset()
-    facts: dict = field(default_factory=dict)
+    predicts: str | None = None
+    resources: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def concepts(self) -> tuple[str, ...]:
@@ -51,7 +55,8 @@ class Spec:
             "vocabularies": {c: v.to_dict() for c, v in self.vocabularies.items()},
             "given": sorted(self.given),
             "label_concepts": sorted(self.label_concepts),
-            "facts": self.facts,
+            "predicts": self.predicts,
+            "resources": {n: to_plain(r) for n, r in self.resources.items()},
         }
 
     @classmethod
@@ -62,5 +67,6 @@ class Spec:
             {c: Vocabulary.from_dict(v) for c, v in facts["vocabularies"].items()},
             frozenset(facts["given"]),
             frozenset(facts["label_concepts"]),
-            facts["facts"],
+            facts["predicts"],
+            {n: from_plain(r) for n, r in facts["resources"].items()},
         )

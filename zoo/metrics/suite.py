@@ -6,6 +6,7 @@
 | multiclass | `f1_macro`, `f1_weighted`, `auroc_macro` (one against the rest), `accuracy`, `kappa_linear` |
 | multilabel | `auroc`, `auprc`, `f1`, `jaccard`, each `_micro`, `_macro`, `_samples` |
 | multilabel | `accuracy_element`, and for each k `precision_at_k`, `recall_at_k` |
+| multilabel, of drugs | `ddi_rate`, `ddi_rate_true`, `drugs_per_visit`, `drugs_per_visit_true` |
 | regression | `mae`, `mse`, `mape`, `r2` |
 """
 
@@ -20,11 +21,13 @@ from zoo.metrics.bootstrap import interval, weights
 from zoo.metrics.calibration import CalibrationError, squared_error
 from zoo.metrics.checks import as_binary, as_class, as_finite, as_probability, same_shape
 from zoo.metrics.classification import Kappa, Overlap, one_hot, right, top_k
+from zoo.metrics.interactions import InteractionRate, checked_interactions, drugs_per_sample
 from zoo.metrics.ranking import Areas
 from zoo.metrics.regression import Determination, errors
 
 KINDS = ("binary", "multiclass", "multilabel", "regression")
-LOWER_IS_BETTER = frozenset({"brier", "ece", "mae", "mse", "mape"})
+LOWER_IS_BETTER = frozenset({"brier", "ece", "mae", "mse", "mape", "ddi_rate"})
+OF_DRUGS = ("ddi_rate", "ddi_rate_true", "drugs_per_visit", "drugs_per_visit_true")
 AVERAGES = ("micro", "macro", "samples")
 
 
@@ -51,14 +54,18 @@ class Metric:
 
 @dataclass(frozen=True)
 class Group:
-    """Metrics that are computed together: public name to the family's own, and how to make the family."""
+    """Metrics that are computed together: public name to the family's own, and how to make the family.
+
+    `over_samples` says whether they are means of values that each sample has.
+    """
 
     names: dict[str, str]
     make: Callable
+    over_samples: bool = False
 
 
-def metric_names(kind: str, ks: Iterable[int] = (5, 10)) -> tuple[str, ...]:
-    """Names of the metrics of a kind, in the order of a report.
+def metric_names(kind: str, ks: Iterable[int] = (5, 10), drugs: bool = False) -> tuple[str, ...]:
+    """Names of the metrics of a kind, in the order of a report; with `drugs` those of drug sets too.
 
     >>> metric_names("regression")
     ('mae', 'mse', 'mape', 'r2')
@@ -73,7 +80,7 @@ def metric_names(kind: str, ks: Iterable[int] = (5, 10)) -> tuple[str, ...]:
         return "mae", "mse", "mape", "r2"
     averaged = [f"{m}_{average}" for m in ("auroc", "auprc", "f1", "jaccard") for average in AVERAGES]
     top = [f"{m}_at_{k}" for k in ks for m in ("precision", "recall")]
-    return *averaged, "accuracy_element", *top
+    return *averaged, "accuracy_element", *top, *(OF_DRUGS if drugs else ())
 
 
 def higher_is_better(name: str) -> bool:
@@ -96,6 +103,8 @@ def evaluate(
     threshold: float = 0.5,
     metrics: Iterable[str] | None = None,
     ks: Iterable[int] = (5, 10),
+    interactions=None,
+    average: str = "visit",
 ) -> dict[str, Metric]:
     """Metrics of a kind with 95 % percentile intervals from a bootstrap over subjects.
 
@@ -110,6 +119,9 @@ def evaluate(
     threshold : probabilities of at least this are positive predictions (binary, multilabel)
     metrics : names of those wanted; None for all of the kind
     ks : of `precision_at_k` and `recall_at_k`
+    interactions : (L, L) bool, which of the labels are drugs that interact; adds the metrics of drug sets
+    average : "visit", or "patient": in means over samples each subject weighs the same, as in the code of the papers
+        on medication (mean over the visits of a patient, then over patients)
 
     Values equal scikit-learn's, save where a metric is undefined: then the value is None and the reason says
     why. Labels, classes and samples without a positive (for AUROC: or a negative) are left out of averages,
@@ -123,16 +135,17 @@ def evaluate(
     'undefined: no positive among 2 labels'
     """
     ks = tuple(ks)
-    wanted = _wanted(kind, metrics, ks)
+    wanted = _wanted(kind, metrics, ks, interactions)
     if np.shape(label)[:1] == (0,):
         return dict.fromkeys(wanted, Metric(None, reason="undefined: no samples"))
     label, score = _checked(kind, label, score)
     subject = _subject(subject, len(label))
     found: dict[str, Metric] = {}
-    for group in _groups(kind, threshold, ks):
+    for group in _groups(kind, threshold, ks, interactions):
         if not group.names.keys().isdisjoint(wanted):
             family = group.make(label, score)
-            found |= _metrics(family, group.names, subject, resamples, seed)
+            share = _share(group, subject, average)
+            found |= _metrics(family, group.names, subject, resamples, seed, share)
     return {name: found[name] for name in wanted}
 
 
@@ -147,6 +160,8 @@ def resampled(
     threshold: float = 0.5,
     metrics: Iterable[str] | None = None,
     ks: Iterable[int] = (5, 10),
+    interactions=None,
+    average: str = "visit",
 ) -> dict[str, np.ndarray]:
     """Metrics under each resample of a bootstrap over subjects: (resamples,) each, NaN where undefined.
 
@@ -158,21 +173,34 @@ def resampled(
     array([1., 1., 1., 1.])
     """
     ks = tuple(ks)
-    wanted = _wanted(kind, metrics, ks)
+    wanted = _wanted(kind, metrics, ks, interactions)
     label, score = _checked(kind, label, score)
     subject = _subject(subject, len(label))
     found: dict[str, np.ndarray] = {}
-    for group in _groups(kind, threshold, ks):
+    for group in _groups(kind, threshold, ks, interactions):
         if not group.names.keys().isdisjoint(wanted):
             family = group.make(label, score)
-            blocks = [family(weight) for weight in weights(subject, resamples, seed)]
+            share = _share(group, subject, average)
+            blocks = [family(weight * share) for weight in weights(subject, resamples, seed)]
             found |= {name: np.concatenate([b[own] for b in blocks]) for name, own in group.names.items()}
     return {name: found[name] for name in wanted}
 
 
-def _wanted(kind: str, metrics: Iterable[str] | None, ks: tuple[int, ...]) -> tuple[str, ...]:
+def _share(group: Group, subject: np.ndarray, average: str) -> np.ndarray:
+    """(n,) what a sample weighs in a mean over samples."""
+    if average not in ("visit", "patient"):
+        raise ValueError(f"average must be visit or patient, not {average!r}")
+    if average == "visit" or not group.over_samples:
+        return np.ones(len(subject))
+    _, place, count = np.unique(subject, return_inverse=True, return_counts=True)
+    return 1 / count[place]
+
+
+def _wanted(kind: str, metrics: Iterable[str] | None, ks: tuple[int, ...], interactions) -> tuple[str, ...]:
     """The metrics asked for, in the order of a report."""
-    known = metric_names(kind, ks)
+    if interactions is not None and kind != "multilabel":
+        raise ValueError(f"interactions are of the labels of a multilabel task, not of a {kind} one")
+    known = metric_names(kind, ks, interactions is not None)
     if metrics is None:
         return known
     if isinstance(metrics, str):
@@ -210,14 +238,14 @@ def _subject(subject, samples: int) -> np.ndarray:
     return subject
 
 
-def _groups(kind: str, threshold: float, ks: tuple[int, ...]) -> Iterator[Group]:
+def _groups(kind: str, threshold: float, ks: tuple[int, ...], interactions=None) -> Iterator[Group]:
     """The groups of metrics of a kind."""
     if kind == "binary":
         return _binary(threshold)
     if kind == "multiclass":
         return _multiclass()
     if kind == "multilabel":
-        return _multilabel(threshold, ks)
+        return _multilabel(threshold, ks, interactions)
     return iter([Group(_own("mae", "mse", "mape"), errors), Group(_own("r2"), Determination)])
 
 
@@ -248,23 +276,33 @@ def _multiclass() -> Iterator[Group]:
     yield Group(_own("kappa_linear"), lambda y, p: Kappa(y, p.argmax(axis=1), p.shape[1]))
 
 
-def _multilabel(threshold: float, ks: tuple[int, ...]) -> Iterator[Group]:
+def _multilabel(threshold: float, ks: tuple[int, ...], interactions) -> Iterator[Group]:
     for average in AVERAGES:
+        of_samples = average == "samples"
         areas = {f"{m}_{average}": m for m in Areas.names}
-        yield Group(areas, lambda y, p, average=average: Areas(y, p, average))
+        yield Group(areas, lambda y, p, average=average: Areas(y, p, average), of_samples)
         overlap = {f"{m}_{average}": m for m in Overlap.names}
-        yield Group(overlap, lambda y, p, average=average: Overlap(y, p >= threshold, average))
+        yield Group(overlap, lambda y, p, average=average: Overlap(y, p >= threshold, average), of_samples)
     same = "accuracy_element"
-    yield Group(_own(same), lambda y, p: Means({same: (y == (p >= threshold)).mean(axis=1)}))
+    yield Group(_own(same), lambda y, p: Means({same: (y == (p >= threshold)).mean(axis=1)}), True)
     for k in ks:
-        yield Group(_own(f"precision_at_{k}", f"recall_at_{k}"), lambda y, p, k=k: top_k(y, p, k))
+        yield Group(_own(f"precision_at_{k}", f"recall_at_{k}"), lambda y, p, k=k: top_k(y, p, k), True)
+    if interactions is not None:
+        rates = {n: n for n in InteractionRate.names}
+        yield Group(
+            rates,
+            lambda y, p: InteractionRate(y, p >= threshold, checked_interactions(interactions, y.shape[1])),
+        )
+        yield Group(
+            _own("drugs_per_visit", "drugs_per_visit_true"), lambda y, p: drugs_per_sample(y, p >= threshold), True
+        )
 
 
-def _metrics(family, names: dict[str, str], subject, resamples: int, seed: int) -> dict[str, Metric]:
+def _metrics(family, names: dict[str, str], subject, resamples: int, seed: int, share) -> dict[str, Metric]:
     """The metrics of one family: values, and intervals from the same function under resampled weights."""
-    point = family(np.ones((1, len(subject))))
+    point = family(share[None])
     single = len(np.unique(subject)) == 1
-    blocks = [family(weight) for weight in weights(subject, 0 if single else resamples, seed)]
+    blocks = [family(weight * share) for weight in weights(subject, 0 if single else resamples, seed)]
     found = {}
     for name, own in names.items():
         resampled = np.concatenate([block[own] for block in blocks]) if blocks else np.empty(0)

@@ -31,6 +31,9 @@ def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters)
             f"model {name!r} does not serve {data.task.kind} tasks such as {data.task.name!r}; "
             f"it serves {', '.join(sorted(kinds))}."
         )
+    predicts = entry.facts.get("predicts")
+    if predicts is not None and predicts != data.task.predicts:
+        raise UserError(f"model {name!r} predicts a {predicts} set; task {data.task.name!r} asks for something else.")
     check_parameters(f"model {name!r}", entry.thing, hyperparameters)
     check_seed(seed)
     spec = data.spec(name)

@@ -70,7 +70,7 @@ def train(
     if isinstance(model, str):
         model = create_model(model, data, seed=seed, **(initial.hyperparameters if initial else {}))
     loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
-    loop.check(data.task.kind)
+    loop.check(data.task.kind, data.interactions is not None)
     if not data.size("train"):
         raise UserError(f"no sample of task {data.task.name!r} on {data.dataset.name} falls into the training split.")
     further = initial.begin(model) if initial else []
@@ -181,11 +181,12 @@ def fitted(model: Model, data: TaskData, loop: Trainer, seed: int, report: Calla
 
 def test_metrics(model: Model, data: TaskData, loop: Trainer) -> dict[str, dict]:
     """The metrics of the task's kind on the test split, each with its interval or the reason why it has none."""
+    among = data.interactions
     if not data.size("test"):
-        reason = "no sample falls into the test split"
-        return {n: {"value": None, "low": None, "high": None, "reason": reason} for n in metric_names(data.task.kind)}
+        names, reason = metric_names(data.task.kind, drugs=among is not None), "no sample falls into the test split"
+        return {n: {"value": None, "low": None, "high": None, "reason": reason} for n in names}
     scores = loop.scores(model, data, "test")
-    found = evaluate(data.task.kind, data.label("test"), scores, data.subject("test"))
+    found = evaluate(data.task.kind, data.label("test"), scores, data.subject("test"), interactions=among)
     return {n: m.to_dict() for n, m in found.items()}
 
 

@@ -1,0 +1,70 @@
+"""Metrics of recommended drug sets: how many of their pairs interact, and how many drugs they have.
+
+The rate is pooled: pairs of drugs of one visit that interact, over all pairs of drugs of one visit, counted over all
+visits together (GAMENet, Shang et al., AAAI 2019; SafeDrug, Yang et al., IJCAI 2021).
+"""
+
+import numpy as np
+
+from zoo.metrics.average import Means, ratio
+from zoo.metrics.checks import as_binary
+
+
+class InteractionRate:
+    """DDI rates of predicted and of true drug sets.
+
+    Parameters
+    ----------
+    label, prediction : (n, L) bool
+    interactions : (L, L) bool, symmetric with an empty diagonal
+    """
+
+    names = ("ddi_rate", "ddi_rate_true")
+
+    def __init__(self, label, prediction, interactions):
+        self.counts = {
+            name: np.stack(_pairs(sets, interactions), axis=1)
+            for name, sets in zip(self.names, (prediction, label), strict=True)
+        }
+        none = "undefined: no sample with two drugs"
+        self.reasons = {name: None if count[:, 1].any() else none for name, count in self.counts.items()}
+
+    def __call__(self, weight: np.ndarray) -> dict[str, np.ndarray]:
+        """Name to values (resamples,) for `weight` (resamples, n)."""
+        return {name: ratio(*(weight @ count).T) for name, count in self.counts.items()}
+
+
+def _pairs(sets: np.ndarray, interactions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many pairs of each set (n,) interact, and how many there are."""
+    hot = sets.astype(np.float64)
+    size = hot.sum(axis=1)
+    return ((hot @ interactions.astype(np.float64)) * hot).sum(axis=1) / 2, size * (size - 1) / 2
+
+
+def ddi_rate(prediction, interactions) -> float:
+    """Share of interacting pairs among all pairs of drugs that are predicted together; NaN where there is no pair.
+
+    `prediction` (n, L) bool, `interactions` (L, L) bool.
+
+    >>> among = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], bool)
+    >>> ddi_rate([[1, 1, 1], [0, 1, 1]], among)
+    0.25
+    """
+    prediction, interactions = as_binary(prediction), checked_interactions(interactions, np.shape(prediction)[1])
+    found, all_pairs = _pairs(prediction, interactions)
+    return float(ratio(found.sum(), all_pairs.sum()))
+
+
+def drugs_per_sample(label: np.ndarray, prediction: np.ndarray) -> Means:
+    """How many drugs are predicted, and how many there are, `label` and `prediction` (n, L) bool."""
+    return Means({"drugs_per_visit": prediction.sum(axis=1), "drugs_per_visit_true": label.sum(axis=1)})
+
+
+def checked_interactions(interactions, labels: int) -> np.ndarray:
+    """Interactions as (labels, labels) bool; a ValueError where they are not symmetric or of another shape."""
+    found = np.asarray(interactions, dtype=bool)
+    if found.shape != (labels, labels):
+        raise ValueError(f"interactions have shape {found.shape}, expected {(labels, labels)}")
+    if (found != found.T).any() or found.diagonal().any():
+        raise ValueError("interactions must be symmetric, and no drug interacts with itself")
+    return found
