@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from zoo import registry
@@ -15,9 +16,18 @@ NOUNS = {"datasets": registry.datasets, "tasks": registry.tasks, "models": regis
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
+def own_names(noun: str) -> list[str]:
+    """The names of a noun that come with this package, whatever other packages are installed beside it.
+
+    >>> own_names("tasks")[:2]
+    ['diagnosis', 'los']
+    """
+    return sorted(p.name for p in entry_points(group=NOUNS[noun].group) if p.module.partition(".")[0] == "zoo")
+
+
 def table(noun: str) -> str:
-    """A Markdown table of all names of a noun with the first line of what is said of them."""
-    rows = [f"| `{name}` | {NOUNS[noun].summary(name)} |" for name in NOUNS[noun].names()]
+    """A Markdown table of this package's names of a noun with the first line of what is said of them."""
+    rows = [f"| `{name}` | {NOUNS[noun].summary(name)} |" for name in own_names(noun)]
     return "\n".join([f"| {noun[:-1]} | |", "| --- | --- |", *rows, ""])
 
 

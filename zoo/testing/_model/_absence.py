@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from zoo.testing._model import _patients as patients
 from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._output import runs
-from zoo.testing._model._patients import FabricatedTask
 from zoo.testing._model._short_training import trained
 
 
@@ -25,7 +24,7 @@ def missing_concept(candidate: Candidate) -> Iterator[str]:
         rest = tuple(c for c in candidate.concepts if c != concept)
         if concept in needs or not rest or not candidate.first:
             continue
-        task = FabricatedTask(candidate.kind, rest, candidate.causal)
+        task = candidate.task_with(rest)
         try:
             model, _ = trained(candidate.entry, task, candidate.hyperparameters, patients=16)
             problems = list(runs(candidate, task, task.rows(200, 206), model))

@@ -42,7 +42,13 @@ class Candidate:
     @property
     def task(self) -> FabricatedTask:
         """The task, with all concepts that it uses."""
-        return FabricatedTask(self.kind, self.concepts, self.causal)
+        return self.task_with(self.concepts)
+
+    def task_with(self, concepts: tuple[str, ...]) -> FabricatedTask:
+        """The task with some concepts."""
+        facts = self.entry.facts
+        resources = tuple(sorted(facts.get("resources", ())))
+        return FabricatedTask(self.kind, concepts, self.causal, facts.get("predicts"), resources)
 
     @property
     def causal(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 
+from zoo.data._resources import RESOURCES
 from zoo.data.spec import KINDS
 from zoo.datasets._canonical import CONCEPTS
 from zoo.models import Model
@@ -24,6 +25,11 @@ def check_declaration(findings: Findings, entry: Entry) -> None:
         for concept in sorted(set(entry.facts.get(fact, ())) - set(CONCEPTS)):
             findings.fail("declaration", f"{fact} {concept!r}, which is none of {', '.join(CONCEPTS)}")
     findings.expect("declaration", issubclass(entry.thing, Model), "the class is no zoo.models.Model")
+    for name in sorted(set(entry.facts.get("resources", ())) - set(RESOURCES)):
+        findings.fail("declaration", f"asks for {name!r}, which is none of {', '.join(RESOURCES)}")
+    predicts = entry.facts.get("predicts")
+    if predicts is not None and (predicts not in CONCEPTS or kinds != {"multilabel"}):
+        findings.fail("declaration", f"predicts={predicts!r} is no concept, or its kinds are not multilabel alone")
     causal = entry.facts.get("causal", False)
     findings.expect("declaration", isinstance(causal, bool), f"causal={causal!r} is neither True nor False")
     for check, reason in dict(entry.facts.get("waives", {})).items():

@@ -10,13 +10,17 @@ import numpy as np
 import torch
 
 from zoo.data import Batch, Spec
+from zoo.data._resources import cooccurrence
+from zoo.data._task_data import TREES
 from zoo.data._vocabulary import UNKNOWN, Vocabulary
 from zoo.data.batch import Ragged
+from zoo.knowledge.molecules import Molecules, molecules
+from zoo.knowledge.ontology import Ontology
 
 NAMES = {
     "diagnosis": ("ICD9CM", "250.00 272.4 276.2 401.9 414.01 427.31 428.0 496 518.81 584.9 599.0 038.9"),
     "procedure": ("ICD9PROC", "33.24 36.15 38.91 38.93 39.61 39.95 96.04 96.6 96.71 99.04"),
-    "drug": ("DRUG", "acetaminophen aspirin furosemide heparin insulin metoprolol morphine warfarin"),
+    "drug": ("ATC", "A02B A10A B01A C03C C07A J01D N02A N02B"),
     "lab": ("LAB", "bicarbonate creatinine glucose lactate potassium sodium"),
     "vital": ("VITAL", "diastolic_bp heart_rate oxygen_saturation respiratory_rate"),
     "note": ("NOTE", "discharge_summary nursing physician radiology"),
@@ -82,15 +86,15 @@ class Patient:
 
 @lru_cache(maxsize=1)
 def patients() -> tuple[Patient, ...]:
-    """The fabricated patients, the same in every process: 256 with one to four visits of 5 to 8 hours."""
+    """The fabricated patients, the same in every process: 256 with one to four visits of 4 to 6 hours."""
     random = np.random.default_rng(20_160_805)
-    return tuple(_patient(number, int(random.integers(1, 5)), (5, 8), random) for number in range(256))
+    return tuple(_patient(number, int(random.integers(1, 5)), (4, 6), random) for number in range(256))
 
 
 @lru_cache(maxsize=1)
 def long_patient() -> Patient:
     """A patient with more, longer and fuller visits than all others, next to whom all others are padded."""
-    return _patient(10_000, 6, (10, 14), np.random.default_rng(1), fullness=4)
+    return _patient(10_000, 5, (9, 11), np.random.default_rng(1), fullness=4)
 
 
 def _patient(number: int, visits: int, hours: tuple[int, int], random: np.random.Generator, fullness: int = 1):
@@ -139,11 +143,15 @@ class FabricatedTask:
         kind: of the task.
         concepts: that the model gets.
         causal: whether a model is trained with a sample of each visit of a row.
+        predicts: the concept whose codes are the labels of the multilabel task; else labels are of their own.
+        resources: the names of those that the model asks for.
     """
 
     kind: str
     concepts: tuple[str, ...]
     causal: bool = False
+    predicts: str | None = None
+    resources: tuple[str, ...] = ()
 
     @property
     def spec(self) -> Spec:
@@ -151,11 +159,30 @@ class FabricatedTask:
         multilabel = self.kind == "multilabel"
         return Spec(
             self.kind,
-            tuple(f"{self.kind}-{n}" for n in range(OUTPUTS[self.kind])),
+            self.outputs,
             {c: vocabulary(c) for c in self.concepts},
             frozenset(GIVEN if multilabel else ()),
             frozenset(WITHHELD if multilabel else ()),
+            self.predicts,
+            {name: self._resource(name) for name in self.resources},
         )
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The name of each output."""
+        if self.predicts is not None:
+            return tuple(CODES[self.predicts])
+        return tuple(f"{self.kind}-{n}" for n in range(OUTPUTS[self.kind]))
+
+    def _resource(self, name: str) -> object:
+        if name == "ontology":
+            return {c: Ontology.for_codes(CODES[c]) for c in self.concepts if c in TREES}
+        if name == "cooccurrence":
+            return cooccurrence(self.labels(self.rows(0, 96)).numpy())
+        if name == "molecules":
+            return _molecules(self.outputs)
+        among = np.triu(np.random.default_rng(2012).random((len(self.outputs), len(self.outputs))) < 0.3, 1)
+        return among | among.T
 
     def row(self, patient: Patient) -> Patient:
         """What a sample of the patient sees."""
@@ -213,7 +240,8 @@ class FabricatedTask:
 
     def labels(self, rows: Sequence[Patient]) -> torch.Tensor:
         """Labels of the kind, which follow the signs of the concepts that the model gets."""
-        noise = np.array([np.random.default_rng(row.number).uniform(-1, 1, OUTPUTS["multilabel"]) for row in rows])
+        outputs = len(self.outputs) if self.kind == "multilabel" else 1
+        noise = np.array([np.random.default_rng(row.number).uniform(-1, 1, outputs) for row in rows])
         signs = np.array([[row.sign[c] for c in self.concepts] for row in rows]).reshape(len(rows), -1)
         score = signs.sum(axis=1) + noise[:, 0]
         if self.kind == "binary":
@@ -222,8 +250,13 @@ class FabricatedTask:
             return torch.from_numpy(np.digitize(score, [-0.8, 0.8]))
         if self.kind == "regression":
             return torch.from_numpy((1 + score / 2).astype(np.float32))
-        columns = [signs[:, n % len(self.concepts)] if self.concepts else 0 for n in range(OUTPUTS["multilabel"])]
+        columns = [signs[:, n % len(self.concepts)] if self.concepts else 0 for n in range(outputs)]
         return torch.from_numpy(np.stack([c + 1.5 * noise[:, n] for n, c in enumerate(columns)], axis=1) > 0)
+
+
+@lru_cache(maxsize=1)
+def _molecules(classes: tuple[str, ...]) -> Molecules:
+    return molecules(classes)
 
 
 @lru_cache(maxsize=len(CODES))
