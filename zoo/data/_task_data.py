@@ -20,7 +20,7 @@ from zoo.data._window import Cut, cut, spans
 from zoo.data.batch import Batch, Ragged
 from zoo.data.spec import Spec
 from zoo.knowledge.interactions import interactions
-from zoo.knowledge.molecules import molecules
+from zoo.knowledge.molecules import Molecules, molecules
 from zoo.knowledge.ontology import Ontology
 from zoo.registry import UserError, models, nearest
 
@@ -217,7 +217,15 @@ class TaskData:
             raise UserError(f"the labels of task {self.task.name!r} are no drugs: they have no {name}.")
         if name == "cooccurrence":
             return cooccurrence(self.label("train"))
-        return self.interactions if name == "interactions" else molecules(self.labels)
+        return self.interactions if name == "interactions" else self._molecules
+
+    @cached_property
+    def _molecules(self) -> Molecules:
+        """Those of the drugs that training visits have."""
+        store = self._open_store("drug", "atc5", self.task.order_types)
+        own = self._own[self._split == 0]
+        events = spans(store.offsets[own], store.offsets[own + 1] - store.offsets[own])
+        return molecules(self.labels, used=[store.codes[i] for i in np.unique(store.code[events])])
 
     def concepts_for(self, model) -> list[str]:
         """The concepts that a model gets: those it uses, of those there are.

@@ -15,7 +15,7 @@ zero (MoleRec); and substructures have no fixed order. All BRICS bonds (Degen et
 cut at once, in milliseconds; that code cuts one after the other, which takes a minute for a peptide and keeps a few
 more pieces of rings.
 
-RDKit reads the molecules; it is in the extra ``molecules``.
+RDKit reads the molecules; it is loaded when it is used.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def molecules(
         smiles: SMILES by substance (its name in the ATC), before those of `drug_molecules.csv.gz`.
 
     Raises:
-        UserError: RDKit is not installed, ``radius`` is negative, a class is no ATC code or is there twice, or a
+        UserError: ``radius`` is negative, a class is no ATC code or is there twice, or a
             substance of ``smiles`` is in no class.
 
     >>> found = molecules(["ATC//C03C", "ATC//A10A"], used=["C03CA01"])
@@ -133,7 +133,6 @@ def molecules(
     >>> found.substructures
     ('[14*]c1ccco1', '[16*]c1cc(Cl)c(S(N)(=O)=O)cc1[16*]', '[4*]C[8*]', '[5*]N[5*]', '[6*]C(=O)O')
     """
-    _needs_rdkit()
     if radius < 0:
         raise UserError(f"radius={radius!r} of fingerprints must be 0 or more.")
     single, combined = _substances_by_code()
@@ -225,13 +224,6 @@ def _substances_by_code() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
 @cache
 def _known_smiles() -> dict[str, str]:
     return {row["substance"]: row["smiles"] for row in read_rows("drug_molecules.csv.gz")}
-
-
-def _needs_rdkit() -> None:
-    try:
-        import rdkit  # noqa: F401
-    except ImportError as error:
-        raise UserError("molecules need RDKit: pip install 'ehr-zoo[molecules]'") from error
 
 
 def _active_part(smiles: str) -> Mol | None:
