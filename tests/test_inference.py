@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -282,7 +283,8 @@ def test_a_model_that_tells_nothing(multilabel):
 # Bad input
 
 
-def test_a_folder_that_is_no_finished_run(copy, tmp_path):
+def test_a_folder_that_is_no_finished_run(copy):
+    data = zoo.load("synthetic", task="readmission", patients=PATIENTS)
     for spoil, complaint in [
         (lambda: (copy / "model.safetensors").unlink(), "half written: it has no model.safetensors"),
         (lambda: (copy / "spec.json").write_text("{"), r"spec.json cannot be read .*damaged"),
@@ -291,16 +293,30 @@ def test_a_folder_that_is_no_finished_run(copy, tmp_path):
         (lambda: shutil.rmtree(copy), "there is no run folder"),
     ]:
         spoil()
-        with pytest.raises(UserError, match=complaint):
-            zoo.evaluate(copy)
+        for door in (lambda: zoo.evaluate(copy), lambda: zoo.train("retain", data, init=copy)):
+            with pytest.raises(UserError, match=complaint):
+                door()
 
 
 def test_a_run_of_another_version(copy):
     result = Result.read(copy)
     result.versions["ehr-zoo"] = "0.0.7"
     result.write(copy)
-    with pytest.raises(UserError, match=r"written by ehr-zoo 0.0.7, this is .*: install that, or train it again"):
-        zoo.predict(copy)
+    data = zoo.load("synthetic", task="readmission", patients=PATIENTS)
+    for door in (lambda: zoo.predict(copy), lambda: zoo.train("retain", data, init=copy)):
+        with pytest.raises(UserError, match=r"written by ehr-zoo 0.0.7, this is .*: install that, or train it again"):
+            door()
+
+
+def test_a_run_of_another_release_of_the_same_series(retain, copy, monkeypatch):
+    series = version("ehr-zoo").rpartition(".")[0]
+    result = Result.read(copy)
+    result.versions["ehr-zoo"] = f"{series}.99"
+    result.write(copy)
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.training._checkpoint.version", lambda _: f"{series}.99")
+        write_tensors(copy / "model.safetensors", load_file(retain.folder / "model.safetensors"))
+    assert zoo.evaluate(copy).metrics == retain.metrics
 
 
 @pytest.mark.parametrize("part", ["model", "data"])

@@ -126,10 +126,15 @@ def test_what_cannot_be_begun_with_is_refused(data, intact_mimic3, tmp_path):
     with pytest.raises(UserError, match=r"do not fit the model \(embed.weight, .*\): make it with dim=8"):
         zoo.train(zoo.create_model("filler", data, dim=3), data, out=tmp_path / "a", init=run, **HOW)
     raised = zoo.load("mimic3", task="mortality_next_visit", levels={"diagnosis": "ccs"}, **how)
+    with pytest.raises(UserError, match="has diagnosis at level 'code', the data have it at 'ccs'"):
+        zoo.train("filler", raised, out=tmp_path / "a", init=run, **HOW)
     with pytest.raises(UserError, match="made for other codes of diagnosis than those of"):
-        zoo.train(zoo.create_model("filler", raised), raised, out=tmp_path / "a", init=run, **HOW)
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UserError, match="holds no finished run"):
+        zoo.train(zoo.create_model("filler", raised), data, out=tmp_path / "a", init=run, **HOW)
+    fitted = zoo.train("majority", data, out=tmp_path / "fitted")
+    with pytest.raises(UserError, match="a run of 'majority', which has no weights to begin with"):
+        zoo.train("majority", data, out=tmp_path / "a", init=fitted.folder)
+    for folder, complaint in ((tmp_path, "is no run folder"), (tmp_path / "nowhere", "there is no run folder")):
+        with pytest.raises(UserError, match=complaint):
             zoo.train("filler", data, out=tmp_path / "a", init=folder, **HOW)
     with pytest.raises(UserError, match="'gru' is not pre-trained"):
         zoo.pretrain("gru", data, out=tmp_path / "a", **HOW)

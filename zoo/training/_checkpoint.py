@@ -45,8 +45,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: object = Non
         unfinished.unlink(missing_ok=True)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+def read_tensors(path: Path, any_release: bool = False) -> tuple[dict[str, Tensor], dict]:
     """The tensors, on the CPU, and the facts of a file that `write_tensors` wrote.
+
+    Args:
+        path: the file.
+        any_release: take it whichever release wrote it, where the format is the same.
 
     Raises:
         UserError: the file is damaged or of another version.
@@ -54,7 +58,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
-            if header.get("format") != FORMAT or header.get("zoo") != version("ehr-zoo"):
+            release = header.get("zoo") == version("ehr-zoo") or any_release
+            if header.get("format") != FORMAT or not release:
                 raise UserError(
                     f"{path} was written by zoo {header.get('zoo', 'of an unknown version')}, and this is "
                     f"{version('ehr-zoo')}: go on with that version, or choose another folder."

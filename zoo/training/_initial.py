@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
-from zoo.data import Spec
 from zoo.data._task_data import TaskData
 from zoo.models._model import Model
 from zoo.registry import UserError
-from zoo.result import Result
-from zoo.training._checkpoint import read_tensors
+from zoo.training._finished import Finished
 
 
-@dataclass(frozen=True)
-class Initial:
-    """What a training takes over from a finished run.
-
-    Attributes:
-        folder: where the run lies.
-        result: what it found.
-        spec: what its model was built from.
-        weights: of its model, by name.
-        digest: of the file that holds them.
-    """
-
-    folder: Path
-    result: Result
-    spec: Spec
-    weights: dict[str, Tensor]
-    digest: str
+class Initial(Finished):
+    """A finished run of a network, whose weights and vocabularies a training takes over."""
 
     @classmethod
     def read(cls, folder: str | Path) -> Initial:
@@ -42,18 +21,10 @@ class Initial:
         Raises:
             UserError: it holds no finished run of a network, or one that is damaged or of another version.
         """
-        folder = Path(folder).expanduser()
-        result = Result.read(folder)
-        path = folder / "model.safetensors"
-        if not path.exists():
-            raise UserError(
-                f"{folder} has no {path.name}: only a network that was trained to its end can be gone on with."
-            )
-        try:
-            spec = Spec.from_dict(json.loads((folder / "spec.json").read_text()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{folder / 'spec.json'} is no specification of this version of zoo: {error!r}.") from error
-        return cls(folder, result, spec, read_tensors(path)[0], hashlib.sha256(path.read_bytes()).hexdigest())
+        found = super().read(folder)
+        if found.fitted:
+            raise UserError(f"{found.folder} is a run of {found.result.model!r}, which has no weights to begin with.")
+        return found
 
     @property
     def identity(self) -> dict:
@@ -69,7 +40,8 @@ class Initial:
         """The data with the run's vocabularies for the concepts that the model gets.
 
         Raises:
-            UserError: the run is of another model, or has split the same dataset otherwise.
+            UserError: the run is of another model, has split the same dataset otherwise, or has a concept at another
+                level than the data were asked to have it at.
         """
         name = model if isinstance(model, str) else model.registered_name
         if name != self.result.model:
@@ -84,7 +56,15 @@ class Initial:
                 f"load the data with {said}."
             )
         concepts = data.concepts_for(name)
-        return data.with_vocabularies({c: v for c, v in self.spec.vocabularies.items() if c in concepts})
+        vocabularies = {c: v for c, v in self.spec.vocabularies.items() if c in concepts}
+        for concept, vocabulary in vocabularies.items():
+            level = data.levels.get(concept, vocabulary.level)
+            if level != vocabulary.level:
+                raise UserError(
+                    f"{self.folder} has {concept} at level {vocabulary.level!r}, the data have it at {level!r}: load "
+                    f"them with that level, or none, or begin with another run."
+                )
+        return data.with_vocabularies(vocabularies)
 
     def _set_otherwise(self, model: Model) -> str:
         """The run's hyperparameters that the model does not share, such as ``dim=5``."""

@@ -1,0 +1,89 @@
+"""The data that a run is tested on: its own or others, with its task, levels, vocabularies and label names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.data._task_data import TaskData
+from zoo.inference._run import Run
+from zoo.prepare import key_of, load_dataset, load_task, prepare
+from zoo.registry import UserError, datasets, models, parameters_of
+
+if TYPE_CHECKING:
+    from zoo.datasets._engine import Dataset
+
+HOW_READ = frozenset({"lab_delay", "memory_limit", "patients", "drug_map"})
+"""Parameters of a dataset that leave its patients who they are."""
+
+
+def dataset_of(run: Run, data, root: str | Path | None, parameters: Mapping) -> Dataset:
+    """The dataset to test on, read as the run's was as far as it has the same parameters."""
+    if data is not None and not isinstance(data, str):
+        if root is not None or parameters:
+            given = ", ".join([*(["root"] if root is not None else []), *parameters])
+            raise UserError(f"{given}: the dataset is opened already; give its name to open it otherwise.")
+        return data.dataset if isinstance(data, TaskData) else data
+    name = data or run.result.dataset
+    known = parameters_of(datasets.get(name))
+    kept = {n: v for n, v in run.result.config["dataset"].items() if n in known}
+    if root is None and name == run.result.dataset:
+        root = run.root
+    return load_dataset(name, root, **{**kept, **parameters})
+
+
+def same_patients(run: Run, dataset: Dataset) -> bool:
+    """Whether the patients are those of the run's own dataset."""
+    held = run.result.config["dataset"]
+    differs = [n for n, v in dataset.parameters().items() if n not in HOW_READ and held.get(n) != v]
+    return dataset.name == run.result.dataset and not differs
+
+
+def same_seed(run: Run, dataset: Dataset) -> bool:
+    """Whether a generator made the patients of the run, perhaps in other tables."""
+    seed = dataset.parameters().get("seed")
+    return dataset.name == run.result.dataset and seed is not None and seed == run.result.config["dataset"].get("seed")
+
+
+def check_task(run: Run, data: TaskData) -> None:
+    """Raise a `UserError` where data are of another task than the run."""
+    result = run.result
+    if data.task.name != result.task:
+        raise UserError(f"the run predicts {result.task!r}, the data are of task {data.task.name!r}.")
+    wanted, there = result.config["task"], json.loads(json.dumps(data.task.parameters(), default=str))
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            raise UserError(
+                f"the run predicts {result.task!r} with {name}={value!r}, the data have {name}={there.get(name)!r}: "
+                f"load them with {name}={value!r}."
+            )
+
+
+def check_split(run: Run, split: object, seed: int) -> None:
+    """Raise a `UserError` where subjects were split in another way than the run split them."""
+    wanted = run.split
+    if json.loads(json.dumps([split, seed], default=str)) != list(wanted):
+        raise UserError(
+            f"the data are split by split={split!r}, split_seed={seed}, the run by split={wanted[0]!r}, "
+            f"split_seed={wanted[1]}: some tested subjects would be those trained on; load the data as the run did."
+        )
+
+
+def prepared(run: Run, dataset: Dataset, split: object, split_seed: int) -> TaskData:
+    """The run's task on a dataset, with the run's vocabularies, as many of its concepts as there are."""
+    config, spec = run.result.config, run.spec
+    task = load_task(run.result.task, **config["task"])
+    concepts = [c for c in spec.concepts if c in dataset.concepts]
+    needs = set(models.entry(run.result.model).facts.get("needs", ()))
+    missing = sorted(set(spec.concepts) - set(concepts))
+    for concept in [*task.needs, *(c for c in missing if c in needs or dataset.name == run.result.dataset)]:
+        dataset.require(concept)
+    if spec.concepts and not concepts:
+        raise UserError(f"{dataset.name} has none of the concepts that the run uses: {', '.join(spec.concepts)}.")
+    how = {"levels": config["data"]["levels"], "max_visits": config["data"]["max_visits"]}
+    split = tuple(split) if isinstance(split, list) else split
+    key = key_of(dataset, task, concepts=config["data"]["concepts"], split=split, split_seed=split_seed, **how)
+    fixed = {"vocabularies": spec.vocabularies, "label_names": spec.labels, "concepts": concepts}
+    return prepare(dataset, task, split=split, split_seed=split_seed, key=key, **how, **fixed)

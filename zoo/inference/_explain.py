@@ -1,0 +1,164 @@
+"""What a finished run looked at in one sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from zoo.data import Batch, Spec
+from zoo.data._task_data import TaskData
+from zoo.inference._run import Run, load_run
+from zoo.inference._tested import Tested
+from zoo.knowledge import icd
+from zoo.registry import UserError, nearest
+
+if TYPE_CHECKING:
+    from zoo.datasets._engine import Dataset
+
+
+def explain(
+    run: str | Path | Run,
+    sample: int,
+    data: str | Dataset | TaskData | None = None,
+    root: str | Path | None = None,
+    *,
+    split: str | None = None,
+    output: str | None = None,
+    **parameters,
+) -> pd.DataFrame:
+    """What a finished run looked at in one sample.
+
+    Args:
+        run: the run folder.
+        sample: the row of the sample in what `predict` returns for the same data and split.
+        data, root, split, **parameters: as of `predict`.
+        output: the name of the class or label to explain; by default the most probable one.
+
+    Returns:
+        For a model that tells contributions, one row an event with ``concept``, ``visit_id``, ``time``, ``code``,
+        ``name`` (of the code, where we have one) and ``contribution`` to the logit of the output (the value, of a
+        regression); the last row, of the concept ``rest``, is what no event adds, and together they are the logit.
+        For a model with attention only, one row a visit: ``attention`` (which one), ``visit_id``, ``time`` and
+        ``weight``. ``attrs`` has ``output``, ``logit``, ``score`` and ``label``.
+
+    Raises:
+        UserError: as `evaluate`; there is no such sample or output; or the model tells neither.
+    """
+    run = load_run(run)
+    tested = Tested.of(run, data, root, split, parameters)
+    if not isinstance(sample, (int, np.integer)) or isinstance(sample, bool) or not 0 <= sample < len(tested.places):
+        raise UserError(
+            f"sample={sample!r} is out of range: {tested.split} has {len(tested.places)} samples, from 0 on."
+        )
+    batch = tested.batch(tested.places[[sample]])
+    with torch.no_grad():
+        told = run.model(batch)
+        score = run.model.predict(told).reshape(-1)
+        contributions = run.model.contributions(batch)
+    place = _output_place(run.spec, score, output)
+    if contributions is not None:
+        found = _contribution_rows(run.spec, tested, sample, batch, contributions, place)
+    elif told.attention:
+        found = _attention_rows(tested, sample, batch, told.attention)
+    else:
+        raise UserError(f"model {run.result.model!r} tells neither contributions nor attention: explain another model.")
+    found.attrs = {
+        "output": run.spec.labels[place],
+        "logit": float(told.logits[0, place]),
+        "score": float(score[place]),
+        "label": _plain(tested.samples.label[sample]),
+    }
+    return found
+
+
+def _output_place(spec: Spec, score: torch.Tensor, output: str | None) -> int:
+    if output is None:
+        return int(score.argmax())
+    if output not in spec.labels:
+        raise UserError(f"the run has no output {output!r}: {nearest(output, spec.labels)}.")
+    return spec.labels.index(output)
+
+
+def _contribution_rows(spec: Spec, tested: Tested, sample: int, batch: Batch, told, place: int) -> pd.DataFrame:
+    visits = _visits(tested, sample, batch)
+    parts = []
+    for concept in spec.concepts:
+        events, names = batch[concept], np.array(spec.vocabularies[concept].names, object)
+        visit = events.visit.numpy()
+        since = pd.to_timedelta(np.round(events.time.numpy().astype(np.float64) * 3600), unit="s")
+        codes = names[events.ids.numpy()]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "concept": concept,
+                    "visit_id": visits.visit_id.to_numpy()[visit],
+                    "time": visits.start.to_numpy()[visit] + since,
+                    "code": codes,
+                    "name": [_code_name(c) for c in codes],
+                    "contribution": told.events[concept][:, place].double().numpy(),
+                }
+            )
+        )
+    found = pd.concat(parts, ignore_index=True).sort_values("time", kind="stable", ignore_index=True)
+    rest = {"concept": "rest", "code": "", "name": "", "contribution": float(told.rest[0, place])}
+    return pd.concat([found.astype({"visit_id": "Int64"}), _row(rest, found)], ignore_index=True)
+
+
+def _row(values: dict, like: pd.DataFrame) -> pd.DataFrame:
+    """One row with the columns of a table, null where there is no value."""
+    types = like.dtypes.to_dict() | {"visit_id": "Int64"}
+    return pd.DataFrame({n: pd.Series([values.get(n)], dtype=t) for n, t in types.items()})
+
+
+def _code_name(code: str) -> str:
+    try:
+        return icd.ccs_name(code) if code.startswith("CCS") else ""
+    except UserError:
+        return ""
+
+
+def _visits(tested: Tested, sample: int, batch: Batch) -> pd.DataFrame:
+    """The visits of a batch of one sample, oldest first: ``visit_id`` and ``start``."""
+    index = tested.data.visits
+    own = index.numbers(tested.samples.visit_id.to_numpy()[[sample]])[0]
+    numbers = own - int(batch.sample_visit[0]) + np.arange(len(batch.visit_start))
+    return pd.DataFrame({"visit_id": index.visit_id[numbers], "start": index.start[numbers]})
+
+
+def _attention_rows(tested: Tested, sample: int, batch: Batch, attention: Mapping[str, torch.Tensor]) -> pd.DataFrame:
+    visits = _visits(tested, sample, batch).rename(columns={"start": "time"})
+    own = int(batch.sample_visit[0])
+    weights = {n: w for n, w in attention.items() if w.ndim and w.shape[-1] == len(visits)}
+    weights = {n: _per_visit(w, own) for n, w in weights.items() if _grows_with_visits(tested, n, len(visits))}
+    parts = [visits.assign(attention=n, weight=w) for n, w in weights.items()]
+    if not parts:
+        raise UserError(f"model {tested.run.result.model!r} has no attention over visits: explain another model.")
+    return pd.concat(parts, ignore_index=True)[["attention", "visit_id", "time", "weight"]]
+
+
+def _grows_with_visits(tested: Tested, attention: str, visits: int) -> bool:
+    """Whether an attention has a place for each visit, and not as many places by chance: another sample tells."""
+    lengths = tested.batch(tested.places[:256]).row_lengths
+    others = tested.places[:256][(lengths != visits).numpy()]
+    if not len(others):
+        return True
+    batch = tested.batch(others[:1])
+    with torch.no_grad():
+        return tested.run.model(batch).attention[attention].shape[-1] == len(batch.visit_start)
+
+
+def _per_visit(weights: torch.Tensor, own: int) -> np.ndarray:
+    """(visits,) of an attention (..., visits), seen from the sample's own visit, averaged over heads and the like."""
+    while weights.ndim > 1:
+        seen_from_each = weights.ndim > 2 and weights.shape[-2] == weights.shape[-1]
+        weights = weights[..., own, :] if seen_from_each else weights.mean(dim=0)
+    return weights.double().numpy()
+
+
+def _plain(label: object) -> object:
+    return label.item() if isinstance(label, np.generic) else label

@@ -1,0 +1,162 @@
+"""Samples that a run is tested on, their batches and scores, and what a reader of these must know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from zoo import cache
+from zoo.data import Batch, Ragged, Spec
+from zoo.data._splits import NAMES
+from zoo.data._task_data import TaskData
+from zoo.data._vocabulary import UNKNOWN, Vocabulary
+from zoo.inference._data import check_split, check_task, dataset_of, prepared, same_patients, same_seed
+from zoo.inference._run import Run
+from zoo.models._model import Model
+from zoo.registry import UserError, nearest
+
+SPLITS = (*NAMES, "all")
+MEETING_LEVEL = {"diagnosis": "ccs", "procedure": "ccs", "drug": "name"}
+"""The level on which codes of several sources meet."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a run says of samples.
+
+    Attributes:
+        label: (samples,), or (samples, labels) bool for multilabel.
+        score: what the model predicts for them.
+        subject: (samples,) whose they are.
+        unknown: for each concept how many ``events`` the samples see, and how many of these are ``unknown``.
+    """
+
+    label: np.ndarray
+    score: np.ndarray
+    subject: np.ndarray
+    unknown: dict[str, dict[str, int]]
+
+    def of(self, mask: np.ndarray) -> Scored:
+        """Some of the samples."""
+        return replace(self, label=self.label[mask], score=self.score[mask], subject=self.subject[mask])
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Samples that a run is tested on.
+
+    Attributes:
+        run: the run.
+        data: with the run's vocabularies and labels.
+        split: a split, or ``"all"``.
+        own: whether the patients are those of the run's own dataset.
+    """
+
+    run: Run
+    data: TaskData
+    split: str
+    own: bool
+
+    @classmethod
+    def of(cls, run: Run, data, root, split: str | None, parameters: Mapping) -> Tested:
+        if split is not None and split not in SPLITS:
+            raise UserError(f"unknown split {split!r}: {nearest(split, SPLITS)}.")
+        if isinstance(data, TaskData):
+            check_task(run, data)
+        dataset = dataset_of(run, data, root, parameters)
+        own = same_patients(run, dataset)
+        split = split or ("test" if own else "all")
+        how = run.split
+        if isinstance(data, TaskData):
+            how = data.key.get("split"), data.key.get("split_seed", 0)
+            if own:
+                check_split(run, *how)
+        elif split == "all" and not own:
+            how = (0, 0, 1), 0  # nobody is kept apart, so that ways to split which need more than ids do not matter
+        tested = cls(run, prepared(run, dataset, *how), split, own)
+        if not len(tested.places):
+            raise UserError(f"no sample of task {run.result.task!r} on {dataset.name} falls into split {split!r}.")
+        return tested
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The places of the samples in those of the data."""
+        if self.split == "all":
+            return np.arange(len(self.data.samples))
+        return self.data.places(self.split)
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        return self.data.samples.iloc[self.places].reset_index(drop=True)
+
+    def batch(self, places: np.ndarray) -> Batch:
+        """The samples at these places of the data; a concept that the data lack has no events."""
+        return _completed(self.data.batch(places, set(self.data.concepts)), self.run.spec)
+
+    def scored(self, batch_size: int, device: torch.device) -> Scored:
+        """What the run says of the samples."""
+        model = self.run.model.to(device)
+        counts = {c: {"events": 0, "unknown": 0} for c in self.run.spec.concepts}
+        labels, scores = [], []
+        for low in range(0, len(self.places), batch_size):
+            batch = self.batch(self.places[low : low + batch_size])
+            for concept, count in counts.items():
+                count["events"] += len(batch[concept].ids)
+                count["unknown"] += int((batch[concept].ids == UNKNOWN).sum())
+            labels.append(batch.label.numpy())
+            scores.append(_predicted(model, batch.to(device)))
+        model.to("cpu")
+        return Scored(np.concatenate(labels), np.concatenate(scores), self.samples.subject_id.to_numpy(), counts)
+
+    def notes(self, unknown: Mapping[str, Mapping[str, int]]) -> list[str]:
+        """What a reader of scores must know of the data."""
+        data, spec = self.data, self.run.spec
+        found = data.dataset.report(data.concepts).lines(examples=False)
+        if self.own and cache.digest(data.key) != self.run.result.data_key:
+            found.append("the tables, or how they are read, are not those that the run was trained on")
+        if not self.own and same_seed(self.run, data.dataset):
+            found.append("these patients are simulated from the seed of those trained on: choose another seed")
+        for concept in spec.concepts:
+            if concept not in data.concepts:
+                found.append(f"{concept}: the run uses it, but {data.dataset.name} has none; it was left empty")
+            elif unknown[concept]["unknown"]:
+                found.append(_unknown_note(concept, spec.vocabularies[concept], **unknown[concept], own=self.own))
+        if data.dropped_labels:
+            codes, times = len(data.dropped_labels), sum(data.dropped_labels.values())
+            found.append(f"{codes} label codes that the run was not trained on were dropped ({times} times)")
+        if data.unknown_label_codes:
+            found.append(f"{data.unknown_label_codes} label codes have no place at the label's level")
+        return found
+
+
+def _completed(batch: Batch, spec: Spec) -> Batch:
+    """A batch that has all concepts of a specification, in its order."""
+    none = {c: _no_events(v, len(batch.visit_start)) for c, v in spec.vocabularies.items() if c not in batch}
+    return replace(batch, concepts={c: batch[c] if c in batch else none[c] for c in spec.concepts})
+
+
+def _no_events(vocabulary: Vocabulary, visits: int) -> Ragged:
+    ids, numbers = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    of_values = (ids, numbers) if vocabulary.bins else ()
+    return Ragged(ids, torch.zeros(visits + 1, dtype=torch.int64), numbers, *of_values)
+
+
+def _predicted(model: Model, batch: Batch) -> np.ndarray:
+    try:
+        with torch.no_grad():
+            return model.predict(model(batch)).float().cpu().numpy()
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"out of memory with a batch of {batch.samples} samples: make batch_size smaller.") from error
+
+
+def _unknown_note(concept: str, vocabulary: Vocabulary, events: int, unknown: int, own: bool) -> str:
+    note = f"{concept}: {unknown} of {events} events ({unknown / events:.1%}) have codes that the run does not know"
+    meeting = MEETING_LEVEL.get(concept)
+    if own or meeting is None or vocabulary.level != "code":
+        return note
+    return f"{note}; sources meet better when it is trained with levels={{{concept!r}: {meeting!r}}}"

@@ -1,0 +1,37 @@
+"""From which probability on a sample counts as positive."""
+
+from __future__ import annotations
+
+import torch
+
+from zoo.inference._run import Run
+from zoo.inference._tested import Tested
+from zoo.metrics import tune_threshold
+from zoo.registry import UserError
+from zoo.result import write_json
+from zoo.training._finished import read_json
+
+FILE = "threshold.json"
+
+
+def check_thresholds(run: Run, thresholds: str | None) -> None:
+    """Raise a `UserError` where thresholds are asked for that there are not."""
+    if thresholds not in (None, "tuned"):
+        raise UserError(f"thresholds={thresholds!r} must be 'tuned', or None for 0.5.")
+    if thresholds and run.spec.kind not in ("binary", "multilabel"):
+        raise UserError(f"thresholds='tuned': a {run.spec.kind} task such as {run.result.task!r} has no threshold.")
+
+
+def chosen_threshold(run: Run, thresholds: str | None, tested: Tested, batch_size: int, device: torch.device) -> float:
+    """0.5, or the threshold tuned on the run's own validation split, which is then kept in its folder."""
+    if thresholds is None:
+        return 0.5
+    path = run.folder / FILE
+    if path.exists():
+        return float(read_json(path)["threshold"])
+    same = tested.data.dataset if tested.own else None
+    own = Tested.of(run, same, None, "validation", {})
+    scored = own.scored(batch_size, device)
+    threshold = tune_threshold(run.spec.kind, scored.label, scored.score, "f1")
+    write_json(path, {"threshold": threshold, "metric": "f1", "split": "validation", "samples": len(scored.label)})
+    return threshold

@@ -1,0 +1,128 @@
+"""A finished run, as its folder has it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+from torch import Tensor
+
+from zoo.data import Spec
+from zoo.models._model import Estimator
+from zoo.registry import UserError, models
+from zoo.result import FILE, Result
+from zoo.training._checkpoint import read_tensors
+
+PARTS = ("dataset", "task", "data", "model", "inputs")
+"""What the configuration of a run must hold for it to be used."""
+PREPARED = ("concepts", "levels", "split", "split_seed", "max_visits")
+"""And what it must hold of how its data were prepared."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that was trained, or pre-trained, to its end.
+
+    Attributes:
+        folder: where it lies.
+        result: what was found when it was trained.
+        spec: what its model was built from.
+    """
+
+    folder: Path
+    result: Result
+    spec: Spec
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Finished:
+        """Read the run in a folder.
+
+        Raises:
+            UserError: the folder is none, or holds no finished run, one that is half written or damaged, or one of
+                another version.
+        """
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"there is no run folder {folder}: give the folder that a run was written to.")
+        if not (folder / "config.json").exists():
+            raise UserError(f"{folder} is no run folder: it has no config.json.")
+        if not (folder / FILE).exists():
+            raise UserError(f"{folder} holds a run that did not finish: train it to its end first.")
+        result = Result.read(folder)
+        _check_version(result, folder)
+        found = cls(folder, result, _spec(folder / "spec.json"))
+        if not found.model_file.exists():
+            raise UserError(f"{folder} is half written: it has no {found.model_file.name}; train the run again.")
+        return found
+
+    @property
+    def fitted(self) -> bool:
+        """Whether its model is no network.
+
+        Raises:
+            UserError: its model is not registered.
+        """
+        return issubclass(models.get(self.result.model), Estimator)
+
+    @property
+    def model_file(self) -> Path:
+        """The file that holds what its model learned."""
+        return self.folder / ("model.skops" if self.fitted else "model.safetensors")
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of its network, by name, on the CPU.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        return read_tensors(self.model_file, any_release=True)[0]  # `read` has looked at the version
+
+    @property
+    def digest(self) -> str:
+        """Of the file that holds what its model learned."""
+        return hashlib.sha256(self.model_file.read_bytes()).hexdigest()
+
+
+def read_json(path: Path) -> dict:
+    """What a file of a run holds.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): the run is damaged; train it again.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged: train the run again.")
+    return found
+
+
+def _check_version(result: Result, folder: Path) -> None:
+    """Raise a `UserError` where a run was written by another series of versions than the one installed."""
+    config = result.config
+    dictionaries = isinstance(config, dict) and isinstance(result.versions, dict)
+    if not dictionaries or not set(PARTS) <= set(config) or not set(PREPARED) <= set(config["data"] or ()):
+        raise UserError(f"{folder / FILE} is no result of this version of zoo: train the run again.")
+    wrote, here = str(result.versions.get("ehr-zoo", "an unknown version")), version("ehr-zoo")
+    if _series(wrote) != _series(here):
+        raise UserError(f"{folder} was written by ehr-zoo {wrote}, this is {here}: install that, or train it again.")
+
+
+def _series(release: str) -> list[str]:
+    """The part of a version that changes when runs do: ``0.x``, later the first number."""
+    parts = release.split(".")
+    return parts[:2] if parts[0] == "0" else parts[:1]
+
+
+def _spec(path: Path) -> Spec:
+    facts = read_json(path)
+    try:
+        return Spec.from_dict(facts)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is no specification of this version of zoo: {error!r}.") from error
