@@ -134,6 +134,13 @@ def test_a_run_reports_drug_sets_beside_the_true_ones(data, tmp_path):
     assert result.metrics["ddi_rate_true"]["value"] == pytest.approx(np.mean(pairs))
     assert result.metrics["drugs_per_visit_true"]["value"] == pytest.approx(label.sum(axis=1).mean())
     assert np.mean(pairs) >= 0.12
+    assert zoo.evaluate(result.folder, data).metrics == result.metrics
+    by_patient = zoo.evaluate(result.folder, data, average="patient", resamples=0).metrics
+    score = zoo.predict(result.folder, data).filter(like="score_").to_numpy()
+    each = evaluate("multilabel", label, score, data.subject("test"), resamples=0, average="patient")
+    assert by_patient["jaccard_samples"]["value"] == pytest.approx(each["jaccard_samples"].value)
+    with pytest.raises(UserError, match="average='mean' must be 'visit' or 'patient'"):
+        zoo.evaluate(result.folder, data, average="mean")
 
 
 # Metrics

@@ -61,6 +61,7 @@ def evaluate(
     by: str | Iterable[str] = (),
     thresholds: str | None = None,
     resamples: int = 200,
+    average: str = "visit",
     batch_size: int | None = None,
     device: str = "auto",
     **parameters,
@@ -79,6 +80,8 @@ def evaluate(
         thresholds: ``"tuned"`` takes the threshold with the best F1 on the run's validation split, and keeps it in the
             run folder; 0.5 by default.
         resamples: of the bootstrap over subjects behind the intervals.
+        average: ``"patient"`` gives each subject the same weight in means over samples, as the code of the papers on
+            medication does.
         batch_size, device: as of `zoo.Trainer`; the run's batches are as large as they were.
         **parameters: the dataset's own.
 
@@ -87,6 +90,8 @@ def evaluate(
     """
     run = load_run(run)
     by = checked_by(by)
+    if average not in ("visit", "patient"):
+        raise UserError(f"average={average!r} must be 'visit' or 'patient'.")
     check_thresholds(run, thresholds)
     batch_size, device = checked_loop(run, batch_size, device)
     tested = Tested.of(run, dataset, root, split, parameters)
@@ -95,8 +100,9 @@ def evaluate(
     threshold = chosen_threshold(run, thresholds, tested, batch_size, device)
 
     def measure(scored: Scored) -> dict[str, dict]:
-        options = {"threshold": threshold, "resamples": resamples, "interactions": tested.data.interactions}
-        found = measured(run.spec.kind, scored.label, scored.score, scored.subject, **options)
+        options = {"threshold": threshold, "resamples": resamples, "average": average}
+        among = tested.data.interactions
+        found = measured(run.spec.kind, scored.label, scored.score, scored.subject, interactions=among, **options)
         return {n: m.to_dict() for n, m in found.items()}
 
     began = time.perf_counter()
