@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,9 +16,9 @@ def zoo_run(zoo_command, intact_mimic3, tmp_path_factory):
     """``zoo run`` and the like on the tiny source, with a cache that this file shares."""
     folder = tmp_path_factory.mktemp("cli")
 
-    def run(command, *arguments):
+    def run(command, *arguments, **environment):
         source = ("--dataset", "mimic3", "--root", intact_mimic3.root)
-        return zoo_command(command, *source, *arguments, cwd=folder, ZOO_CACHE=folder / "cache")
+        return zoo_command(command, *source, *arguments, cwd=folder, ZOO_CACHE=folder / "cache", **environment)
 
     return run
 
@@ -167,6 +168,50 @@ def test_run_prints_one_line_of_strict_json_last_and_nothing_else_in_a_pipe(zoo_
     found = json.loads(last, parse_constant=refuse)
     assert found == json.loads((tmp_path / "r" / "result.json").read_text(), parse_constant=refuse)
     assert (found["dataset"], found["task"], found["model"], found["seed"]) == ("mimic3", "readmission", "gru", 0)
+
+
+@pytest.fixture(scope="module")
+def with_filler(tmp_path_factory):
+    """The environment of a process in which a package is installed that has a model which is pre-trained."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "filler_model.py").write_text(
+        "import filler\nfrom zoo import register_model\n\n\n"
+        "@register_model('filler', **filler.FACTS)\nclass Filler(filler.Filler):\n    pass\n"
+    )
+    facts = site / "filler_model-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: filler-model\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[zoo.models]\nfiller = filler_model\n")
+    return {"PYTHONPATH": os.pathsep.join([str(site), str(Path(__file__).parent)])}
+
+
+def test_a_run_begins_with_a_pretraining(zoo_run, with_filler, tmp_path):
+    few = ("--set", "trainer.max_epochs=1", "--set", "data.split_seed=3")
+    small = (*few, "--set", "model.dim=5", "--set", 'data.levels={"diagnosis":"ccs"}')
+    model = ("--task", "mortality_next_visit", "--model", "filler")
+    done = zoo_run("pretrain", *model, *small, "--out", tmp_path / "before", "--json", **with_filler)
+    assert done.returncode == 0, done.stderr
+    before = json.loads(done.stdout.splitlines()[-1])
+    assert before["config"]["pretraining"]
+    assert list(before["metrics"]) == ["loss"]
+
+    begin = ("--init", tmp_path / "before", "--set", "trainer.max_epochs=1", "--out")
+    done = zoo_run("run", *model, *begin, tmp_path / "after", "--json", **with_filler)
+    assert done.returncode == 0, done.stderr
+    after = json.loads(done.stdout.splitlines()[-1])
+    assert after["config"]["model"] == {"dim": 5}
+    assert after["config"]["data"]["split_seed"] == 3
+    assert after["config"]["init"]["task"] == "mortality_next_visit"
+    assert after["notes"][-1] == "began with the weights of a run of mortality_next_visit; anew: none"
+
+    for command, *words in [
+        (("run", *model, *begin, tmp_path / "b", "--set", "model.dim=4"), "do not fit", "make it with dim=5"),
+        (("run", *model, *begin, tmp_path / "b", "--set", "data.split_seed=0"), "was split otherwise", "split_seed=3"),
+        (("run", *model, "--init", tmp_path, "--out", tmp_path / "b"), "is no run folder"),
+        (("pretrain", *model[:-1], "gru", "--out", tmp_path / "b"), "'gru' is not pre-trained"),
+    ]:
+        assert_mistake(zoo_run(*command, **with_filler), *words)
+    assert not (tmp_path / "b").exists()
 
 
 def test_one_class_is_told_and_no_failure(zoo_run, intact_mimic3, tmp_path):

@@ -30,6 +30,10 @@ Settings = Annotated[
     list[str],
     typer.Option("--set", help="KEY=VALUE with a key of task., data., model. or trainer. and a value of JSON or text."),
 ]
+Model = Annotated[str, typer.Option("--model", help="A model; see `zoo list models`.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seeds training.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run folder; a new one below runs by default.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -110,22 +114,41 @@ def _info_drugs(dataset: str | None, root: Path | None, settings: list[str], as_
 def run(
     dataset: Dataset,
     task: Task,
-    model: Annotated[str, typer.Option("--model", help="A model; see `zoo list models`.")],
+    model: Model,
     root: Root = None,
     settings: Settings = [],  # noqa: B006
-    seed: Annotated[int, typer.Option(help="Seeds training.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="The run folder; a new one below runs by default.")] = None,
+    seed: Seed = 0,
+    out: Out = None,
+    init: Annotated[Path | None, typer.Option(help="A finished run with whose weights to begin.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prepare, train and test."""
     _known(datasets=dataset, tasks=task, models=model)
-    from zoo.experiment import run as run_all
+    from zoo import experiment
 
-    result = run_all(dataset, task, model, root, seed=seed, out=out, settings=_parsed(settings))
+    result = experiment.run(dataset, task, model, root, seed=seed, out=out, init=init, settings=_parsed(settings))
     print(result.to_line() if as_json else result)
 
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+@app.command()
+def pretrain(
+    dataset: Dataset,
+    task: Task,
+    model: Model,
+    root: Root = None,
+    settings: Settings = [],  # noqa: B006
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prepare, and pre-train on every visit without labels; train with `zoo run --init RUN` then."""
+    _known(datasets=dataset, tasks=task, models=model)
+    from zoo import experiment
+
+    result = experiment.pretrain(dataset, task, model, root, seed=seed, out=out, settings=_parsed(settings))
+    print(result.to_line() if as_json else result)
+
+
 Other = Annotated[str | None, typer.Option("--dataset", help="Another dataset than the run's own.")]
 Split = Annotated[str | None, typer.Option(help="train, validation, test or all.")]
 

@@ -25,6 +25,7 @@ def run(
     *,
     seed: int = 0,
     out: str | Path | None = None,
+    init: str | Path | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Result:
     """Prepare, train and test in one call.
@@ -33,20 +34,64 @@ def run(
         dataset, task, model: registered names.
         root: the folder with the dataset's tables.
         seed, out: as in `zoo.train`.
+        init: as in `zoo.train`. The model has the hyperparameters of that run, and the subjects of the same dataset
+            are split as it split them; settings lie over both.
         settings: further parameters under dotted names: ``task.days``, ``data.levels``, ``model.dim``, ``trainer.lr``.
 
     Raises:
         UserError: for whatever is unknown or missing; settings are looked at before anything is read.
     """
-    from zoo.training import Trainer, create_model, train
+    from zoo.training import create_model, train
+    from zoo.training._initial import Initial
 
-    groups = shared_out(settings or {})
+    groups = _checked(model, settings or {})
+    initial = None if init is None else Initial.read(init)
+    if initial:
+        initial.check_model(model)
+        groups["data"] = {**initial.split_of(dataset), **groups["data"]}
+        groups["model"] = {**initial.hyperparameters, **groups["model"]}
+    data = prepared(dataset, task, root, groups)
+    data = initial.laid_over(data, model) if initial else data
+    made = create_model(model, data, seed=seed, **groups["model"])
+    return train(made, data, seed=seed, out=out, init=init, **groups["trainer"])
+
+
+def pretrain(
+    dataset: str,
+    task: str,
+    model: str,
+    root: str | Path | None = None,
+    *,
+    seed: int = 0,
+    out: str | Path | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> Result:
+    """Prepare, and pre-train on every visit of the training split; the run is the ``init`` of `run`.
+
+    Args:
+        dataset, task, model, root, settings: as of `run`.
+        seed, out: as in `zoo.pretrain`.
+
+    Raises:
+        UserError: as `run`, and where the model is not pre-trained.
+    """
+    from zoo import training
+
+    groups = _checked(model, settings or {})
+    data = prepared(dataset, task, root, groups)
+    made = training.create_model(model, data, seed=seed, **groups["model"])
+    return training.pretrain(made, data, seed=seed, out=out, **groups["trainer"])
+
+
+def _checked(model: str, settings: Mapping[str, object]) -> dict[str, dict]:
+    """Settings by their part; those of the model and the trainer are looked at."""
+    from zoo.training import Trainer
+
+    groups = shared_out(settings)
     check_parameters(f"model {model!r}", registry.models.get(model), groups["model"])
     check_parameters("the trainer", Trainer, groups["trainer"])
     Trainer(**groups["trainer"])  # looks at the values
-    data = prepared(dataset, task, root, groups)
-    made = create_model(model, data, seed=seed, **groups["model"])
-    return train(made, data, seed=seed, out=out, **groups["trainer"])
+    return groups
 
 
 def prepared(dataset: str, task: str, root: str | Path | None, groups: Mapping[str, dict]) -> TaskData:

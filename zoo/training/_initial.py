@@ -36,6 +36,16 @@ class Initial(Finished):
         """Of the model."""
         return dict(self.result.config["model"])
 
+    def split_of(self, dataset: str) -> dict:
+        """How the run split the subjects of a dataset, as `zoo.load` takes it; nothing where it was on another one."""
+        held = self.result.config["data"]
+        return {n: held[n] for n in ("split", "split_seed")} if dataset == self.result.dataset else {}
+
+    def check_model(self, name: str) -> None:
+        """Raise a `UserError` where the run is of another model."""
+        if name != self.result.model:
+            raise UserError(f"{self.folder} is a run of {self.result.model!r}: {name!r} cannot begin with its weights.")
+
     def laid_over(self, data: TaskData, model: str | Model) -> TaskData:
         """The data with the run's vocabularies for the concepts that the model gets.
 
@@ -44,13 +54,11 @@ class Initial(Finished):
                 level than the data were asked to have it at.
         """
         name = model if isinstance(model, str) else model.registered_name
-        if name != self.result.model:
-            raise UserError(f"{self.folder} is a run of {self.result.model!r}: {name!r} cannot begin with its weights.")
-        held = self.result.config["data"]
-        wanted = json.loads(json.dumps({n: data.key[n] for n in ("split", "split_seed")}, default=str))
-        differs = [n for n, value in wanted.items() if held[n] != value]
-        if data.dataset.name == self.result.dataset and differs:
-            said = ", ".join(f"{n}={held[n]!r}" for n in differs)
+        self.check_model(name)
+        held = self.split_of(data.dataset.name)
+        there = json.loads(json.dumps({n: data.key[n] for n in held}, default=str))
+        said = ", ".join(f"{n}={value!r}" for n, value in held.items() if there[n] != value)
+        if said:
             raise UserError(
                 f"{self.folder} was split otherwise, so that it may have learned from subjects that are tested here: "
                 f"load the data with {said}."
