@@ -162,10 +162,15 @@ class FabricatedTask:
             self.outputs,
             {c: vocabulary(c) for c in self.concepts},
             frozenset(GIVEN if multilabel else ()),
-            frozenset(WITHHELD if multilabel else ()),
+            self.withheld,
             self.predicts,
             {name: self._resource(name) for name in self.resources},
         )
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """The label concepts, of which a sample sees nothing in its own visit."""
+        return frozenset(WITHHELD if self.kind == "multilabel" else ())
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -194,7 +199,7 @@ class FabricatedTask:
 
     def seen(self, row: Patient, place: int) -> Patient:
         """What a sample of the visit at a place of a row sees: the visits up to its own, of that nothing withheld."""
-        withheld = self.spec.label_concepts
+        withheld = self.withheld
         own = row.visits[place].changed(lambda concept, events: events.none if concept in withheld else events)
         return replace(row, visits=(*row.visits[:place], own))
 

@@ -29,7 +29,7 @@ def batch_independence(candidate: Candidate) -> Iterator[str]:
         found, expected = logits(model, task.batch(members))[: len(places)], alone[list(places)]
         if not same(found, expected):
             yield f"a sample's logits differ by {distance(found, expected):.1e} {where} from what they are alone"
-    if not task.spec.label_concepts:
+    if not task.withheld:
         rows = _rows_of_three(candidate)
         expected = logits(model, task.batch(rows, [[0, 1]] * len(rows)))
         own = [list(range(len(r.visits))) for r in rows]
@@ -87,7 +87,7 @@ def future(candidate: Candidate) -> Iterator[str]:
         if not same(found, expected):
             yield f"later visits in its row change a sample's logits by {distance(found, expected):.1e}"
             return
-    if not task.spec.label_concepts:  # else an earlier sample sees less of its own visit than the row holds
+    if not task.withheld:  # else an earlier sample sees less of its own visit than the row holds
         yield from _earlier_samples(candidate)
 
 
