@@ -36,7 +36,7 @@ def explain(
     Args:
         run: the run folder.
         sample: the row of the sample in what `predict` returns for the same data and split.
-        data, root, split, **parameters: as of `predict`.
+        data, root, split, parameters: as of `predict`.
         output: the name of the class or label to explain; by default the most probable one.
 
     Returns:

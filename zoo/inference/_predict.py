@@ -29,7 +29,7 @@ def predict(
 
     Args:
         run: the run folder.
-        data, root, **parameters: as the dataset of `evaluate`.
+        data, root, parameters: as the dataset of `evaluate`.
         split: ``"train"``, ``"validation"``, ``"test"`` or ``"all"``; by default ``"test"`` of the run's own patients
             and ``"all"`` of others.
         batch_size, device: as of `zoo.Trainer`; the run's batches are as large as they were.

@@ -78,7 +78,7 @@ def is_diluent(names: Sequence[str | None], routes: Sequence[str | None] | None 
 
 
 def normalised(name: str | None) -> str:
-    """The substances of a name by their international names, joined by `` + ``.
+    """The substances of a name by their international names, joined by plus signs.
 
     Strength, form, salt, package, carrier and route are gone, brands and abbreviations are resolved. Of a name in which
     no substance is known, the words stay that are no strength, salt or form. Blank and None give an empty string.
