@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from safetensors.numpy import load_file
 
 from zoo.leaderboard import leaderboard
 from zoo.metrics import auprc, evaluate
@@ -26,7 +27,7 @@ SMALL = ("--set", "data.patients=100", "--set", "trainer.max_epochs=2", "--set",
 CRASHING = '''
 import os, signal, torch
 from zoo import register_model
-from zoo.models import Model
+from zoo.models import Estimator, Model, Output
 
 @register_model("crashing", paper="", uses={"diagnosis"}, kinds={"binary"})
 class Crashing(Model):
@@ -42,8 +43,20 @@ class Raising(Crashing):
     """Cannot be trained."""
     def forward(self, batch):
         raise RuntimeError("no <b>forward</b> | here")
+
+@register_model("talking", paper="", uses={"diagnosis"}, kinds={"binary"})
+class Talking(Estimator):
+    """Prints."""
+    def __init__(self, spec, dim: int = 1):
+        super().__init__(spec)
+    def fit(self, batches):
+        print("printed by the model", flush=True)
+        self.fitted = 0
+        os.system(f"echo printed by a program that it starts, in {os.getpid()}")
+    def forward(self, batch):
+        return Output(torch.zeros(batch.samples, 1))
 '''
-POINTS = "[zoo.models]\ncrashing = crashing_models\nraising = crashing_models\n"
+POINTS = "[zoo.models]\ncrashing = crashing_models\nraising = crashing_models\ntalking = crashing_models\n"
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +130,30 @@ def test_it_goes_on_where_it_was_stopped(made, crashing):
     assert done.stderr.splitlines() == ["readmission logistic_regression seed 0: done"]
     assert {p: p.stat().st_mtime_ns for p in kept.iterdir()} == before
     assert (killed / "result.json").exists()
+
+
+def test_a_run_finds_the_same_in_a_used_process_as_alone(tmp_path):
+    board, alone = tmp_path / "board", tmp_path / "alone"
+    done = run_script(board, "--tasks", "readmission", "--models", "mlp", "gru", "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    command = ("run", "--task", "readmission", "--model", "gru", "--seed", "1")
+    done = run_script(alone, *command, script=("-m", "zoo.cli"))
+    assert done.returncode == 0, done.stderr
+    used = board / "runs" / "readmission" / "gru" / "seed1"
+    ours, theirs = (json.loads((f / "result.json").read_text()) for f in (used, alone))
+    assert ours["metrics"] == theirs["metrics"]
+    ours, theirs = (load_file(f / "model.safetensors") for f in (used, alone))
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(w, theirs[n]) for n, w in ours.items())
+
+
+def test_runs_of_one_process_have_logs_of_their_own(tmp_path, crashing):
+    done = run_script(tmp_path, "--tasks", "readmission", "--models", "talking", "--seeds", "2", path=crashing)
+    assert done.returncode == 0, done.stderr
+    first, second = ((tmp_path / "runs/readmission/talking" / f"seed{s}.log").read_text() for s in (0, 1))
+    process = first.split()[-1]
+    assert first == f"printed by the model\nprinted by a program that it starts, in {process}\n"
+    assert second == first
 
 
 def test_a_leaderboard_that_is_killed_leaves_no_process_and_loses_nothing(tmp_path):

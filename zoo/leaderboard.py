@@ -1,4 +1,8 @@
-"""Train every task with every model under several seeds, each run in a process of its own, and report what they found.
+"""Train every task with every model under several seeds, in processes of their own, and report what they found.
+
+A worker process makes one run after another, and prepares the data of a task once for all runs of it that follow one
+another. It ends with the first run that fails, whatever the reason, and a new one goes on. A run finds what it would
+find alone.
 
 The folder of a leaderboard holds ``plan.json`` (what must not change when it is continued), ``runs``, and the tables
 and the page. ``runs/TASK/MODEL/seed0`` is a run folder with, besides what `zoo.train` writes, the test predictions
@@ -11,13 +15,16 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +33,7 @@ from zoo.registry import UserError, check_parameters, nearest, parameters_of
 from zoo.result import FILE, write_json
 
 if TYPE_CHECKING:
+    from zoo.data._task_data import TaskData
     from zoo.reporting._board import Board
 
 PLAN, PREDICTIONS = "plan.json", "predictions.parquet"
@@ -195,31 +203,33 @@ def _hold_to_plan(out: Path, plan: dict) -> None:
 
 
 def _run_all(pairs: list[Pair], dataset: str, root: str | None, jobs: int, report: Callable[[str], None]) -> None:
-    """Run each in a process of its own, so many at a time; all are ended if this one is interrupted."""
-    running: set[subprocess.Popen] = set()
-    guard, stopped = threading.Lock(), threading.Event()
+    """Run each by one of so many workers; all are ended at the end, or if this process is interrupted."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    workers = [Worker(threads) for _ in range(jobs)]
+    free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+    for worker in workers:
+        free.put(worker)
 
     def run(pair: Pair) -> None:
-        if stopped.is_set():
-            return
-        reason = _run_one(pair, dataset, root, threads, running, guard)
-        if not stopped.is_set():
+        worker = free.get()
+        try:
+            reason = _run_one(pair, dataset, root, worker)
+        finally:
+            free.put(worker)
+        if not worker.ended:
             report(f"{pair.task} {pair.model} seed {pair.seed}: {f'failed: {reason}' if reason else 'done'}")
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
             for done in [pool.submit(run, p) for p in pairs]:
                 done.result()
-        except BaseException:
-            stopped.set()
-            with guard:
-                for process in running:
-                    process.terminate()
-            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.end()
 
 
-def _run_one(pair: Pair, dataset: str, root: str | None, threads: int, running: set, guard) -> str | None:
+def _run_one(pair: Pair, dataset: str, root: str | None, worker: Worker) -> str | None:
     """Run one; gives the reason where it failed, and leaves it beside the run folder."""
     pair.folder.parent.mkdir(parents=True, exist_ok=True)
     pair.failure.unlink(missing_ok=True)
@@ -232,25 +242,52 @@ def _run_one(pair: Pair, dataset: str, root: str | None, threads: int, running: 
         "out": str(pair.folder),
         "settings": dict(pair.settings),
     }
-    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    with pair.log.open("wb") as log:
-        with guard:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "zoo.leaderboard", json.dumps(request)],
-                stdin=subprocess.PIPE,  # closed by the system when this process ends, however it does
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-            )
-            running.add(process)
-        status = process.wait()
-        process.stdin.close()
-        running.discard(process)
+    status = worker.run(request, pair.log)
     if pair.finished:
         return None
     reason = _reason(status, pair.log)
     write_json(pair.failure, {"reason": reason, "status": status})
     return reason
+
+
+class Worker:
+    """A process that makes one run after another, started when there is one to make.
+
+    It is asked by a line of JSON on its standard input, and answers with a line when the run has finished; a run that
+    fails ends it. As the system closes its input when this process ends, however it does, no worker is left behind.
+    """
+
+    def __init__(self, threads: int):
+        self.ended = False
+        self._environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+        self._process: subprocess.Popen | None = None
+        self._guard = threading.Lock()
+
+    def run(self, request: dict, log: Path) -> int:
+        """Make a run whose output goes to a file; gives 0, or the status of the process where it ended."""
+        with log.open("wb") as file, self._guard:
+            if self.ended:
+                return -signal.SIGTERM
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "zoo.leaderboard"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=file,  # until its first run begins
+                    env=self._environment,
+                )
+        with suppress(BrokenPipeError):  # it has ended: there will be no answer either
+            self._process.stdin.write(json.dumps({**request, "log": str(log)}).encode() + b"\n")
+            self._process.stdin.flush()
+        return 0 if self._process.stdout.readline() else self._process.wait()
+
+    def end(self) -> None:
+        """End the process; there is no run after this."""
+        with self._guard:
+            self.ended = True
+            if self._process is not None:
+                self._process.terminate()
+                self._process.wait()
 
 
 def _reason(status: int, log: Path) -> str:
@@ -272,15 +309,59 @@ def _outcome(pair: Pair, kind: str) -> dict:
     return {**facts, "reason": reason, "log": pair.log}
 
 
-def _child(request: dict) -> None:
-    """Run one, and write its test predictions."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    from zoo.experiment import prepared, run, shared_out
-    from zoo.inference import predict
+# In the worker
 
-    dataset, task, root, folder = request["dataset"], request["task"], request["root"], Path(request["out"])
-    run(dataset, task, request["model"], root, seed=request["seed"], out=folder, settings=request["settings"])
-    data = prepared(dataset, task, root, shared_out(request["settings"]))
+
+def main() -> None:
+    """Make the runs that standard input asks for, and say on standard output when one has finished.
+
+    Whatever else is printed goes to the log of the run: of a user's mistake one line, else a traceback.
+    """
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        import torch
+
+        random, threads = torch.get_rng_state(), torch.get_num_threads()
+        while True:
+            request = json.loads(requests.get())
+            _print_into(request["log"])
+            torch.set_rng_state(random)
+            torch.set_num_threads(threads)
+            _make(request)
+            sys.stdout.flush()
+            os.write(answers, b"finished\n")
+    except (UserError, OSError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def _listen(requests: queue.SimpleQueue[bytes]) -> None:
+    with open(0, "rb", buffering=0) as lines:  # not sys.stdin, whose lock would be held when this process ends
+        for line in lines:
+            requests.put(line)
+    os._exit(1)
+
+
+def _print_into(log: str) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+def _make(request: dict) -> None:
+    """Run one, and write its test predictions."""
+    from zoo.experiment import shared_out
+    from zoo.inference import predict
+    from zoo.training import create_model, train
+
+    groups, seed, folder = shared_out(request["settings"]), request["seed"], Path(request["out"])
+    data = _data(request["dataset"], request["task"], request["root"], json.dumps([groups["task"], groups["data"]]))
+    model = create_model(request["model"], data, seed=seed, **groups["model"])
+    train(model, data, seed=seed, out=folder, **groups["trainer"])
     found = predict(folder, data, split="test")
     found.attrs = {}  # notes are in the result
     unfinished = folder / f".{PREDICTIONS}"
@@ -288,19 +369,13 @@ def _child(request: dict) -> None:
     unfinished.replace(folder / PREDICTIONS)
 
 
-def _end_with_parent() -> None:
-    while os.read(0, 1):  # not through sys.stdin, whose lock would be held when this process ends
-        pass
-    os._exit(1)
+@lru_cache(maxsize=1)
+def _data(dataset: str, task: str, root: str | None, settings: str) -> TaskData:
+    """The data of a task, kept until another one is asked for: those of a whole hospital are large."""
+    from zoo.experiment import prepared
 
-
-def main() -> None:
-    """A run's own process: a user's mistake becomes one line, anything else a traceback in the log."""
-    try:
-        _child(json.loads(sys.argv[1]))
-    except (UserError, OSError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    of_task, of_data = json.loads(settings)
+    return prepared(dataset, task, root, {"task": of_task, "data": of_data})
 
 
 if __name__ == "__main__":
