@@ -227,6 +227,16 @@ def test_a_label_concept_of_the_target_visit_is_withheld():
     assert batch["diagnosis"].lengths[own].any()
 
 
+def test_a_task_of_drug_sets_has_the_resources_that_a_model_asks_for():
+    resources = ("cooccurrence", "interactions", "molecules", "ontology")
+    spec = FabricatedTask("multilabel", ("diagnosis", "drug"), predicts="drug", resources=resources).spec
+    assert spec.labels == tuple(CODES["drug"])
+    assert set(spec.resources) == set(resources)
+    for name in ("cooccurrence", "interactions"):
+        assert spec.resources[name].shape == (len(spec.labels), len(spec.labels))
+        assert spec.resources[name].any()
+
+
 # From the command line
 
 
