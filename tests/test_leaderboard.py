@@ -16,7 +16,9 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from safetensors.numpy import load_file
+from sklearn.metrics import roc_auc_score
 
+from zoo import load_dataset, load_task
 from zoo.leaderboard import leaderboard
 from zoo.metrics import auprc, evaluate
 from zoo.registry import UserError
@@ -114,6 +116,26 @@ def test_values_are_those_of_the_runs_and_intervals_those_of_their_test_predicti
         for name, found in entry["metrics"].items():
             assert found["value"] == pytest.approx(result["metrics"][name]["value"], abs=1e-6)
             assert (found["low"], found["high"]) == pytest.approx((own[name].low, own[name].high))
+
+
+def test_the_ceiling_is_what_the_true_probabilities_score_on_the_same_samples(made):
+    out, done = made
+    task = json.loads((out / "leaderboard.json").read_text())["tasks"][0]
+    tested = pd.read_parquet(out / task["entries"][0]["folders"][0] / "predictions.parquet")
+    known = load_dataset("synthetic", patients=100).true_probabilities()
+    probability = dict(zip(known["visit_id"], known["readmission"], strict=True))
+    expected = roc_auc_score(tested.label, tested.visit_id.map(probability))
+    assert task["ceiling"]["auroc"]["value"] == pytest.approx(expected)
+    assert f"|  | ceiling |  | {expected:.4f} [" in done.stdout
+    table = pd.read_csv(out / "leaderboard.csv")
+    assert table[(table.model == "ceiling") & (table.metric == "auroc")].value.tolist() == pytest.approx([expected])
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters"), [("readmission", {"days": 15}), ("mortality", {"unit": "stay"}), ("los", {})]
+)
+def test_there_is_no_ceiling_where_the_label_is_another_one(task, parameters):
+    assert load_dataset("synthetic", patients=100).true_probability(load_task(task, **parameters)) is None
 
 
 def test_it_goes_on_where_it_was_stopped(made, crashing):
@@ -424,6 +446,15 @@ def luminance(colour: str) -> float:
     parts = np.array([int(n) for n in re.findall(r"\d+", colour)[:3]]) / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_the_page_shows_the_ceiling_in_the_table_and_the_chart(simulated):
+    ranked = pd.read_parquet(simulated[0]["predictions"])
+    known = {"t": pd.Series(0.2 + 0.6 * ranked.label.to_numpy(), ranked.visit_id)}
+    shown = _page.page(_board.board("d", simulated, {}, 3, 50, None, known))
+    assert shown.count('<td class="" data-value="ceiling">ceiling</td>') == 1
+    assert "<title>ceiling: 1.0000</title>" in shown
+    assert "dashed: the ceiling" in shown
 
 
 def test_the_page_needs_nothing_else_and_shows_text_as_text(page):

@@ -12,6 +12,7 @@ from zoo.registry import UserError, check_parameters, nearest, parameters_of
 
 if TYPE_CHECKING:
     from zoo.data._task_data import TaskData
+    from zoo.datasets._engine import Dataset
     from zoo.result import Result
 
 GROUPS = ("task", "data", "model", "trainer")
@@ -96,11 +97,19 @@ def _checked(model: str, settings: Mapping[str, object]) -> dict[str, dict]:
 
 def prepared(dataset: str, task: str, root: str | Path | None, groups: Mapping[str, dict]) -> TaskData:
     """A task on a dataset with the settings ``task`` and ``data``."""
-    from zoo.prepare import load, load_dataset, load_task
+    from zoo.prepare import load, load_task
 
     made = load_task(task, **groups["task"])
-    own, others = _of_dataset(dataset, groups["data"])
-    return load(load_dataset(dataset, root, **own), made, **others)
+    opened, others = opened_dataset(dataset, root, groups["data"])
+    return load(opened, made, **others)
+
+
+def opened_dataset(dataset: str, root: str | Path | None, settings: Mapping[str, object]) -> tuple[Dataset, dict]:
+    """A dataset with those of the settings ``data`` that are its own; and the others, which `zoo.load` takes."""
+    from zoo.prepare import load_dataset
+
+    own, others = _of_dataset(dataset, settings)
+    return load_dataset(dataset, root, **own), others
 
 
 def shared_out(settings: Mapping[str, object]) -> dict[str, dict]:

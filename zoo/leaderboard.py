@@ -33,8 +33,11 @@ from zoo.registry import UserError, check_parameters, nearest, parameters_of
 from zoo.result import FILE, write_json
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from zoo.data._task_data import TaskData
     from zoo.reporting._board import Board
+    from zoo.tasks._task import Task
 
 PLAN, PREDICTIONS = "plan.json", "predictions.parquet"
 
@@ -111,7 +114,7 @@ def leaderboard(
     settings = dict(settings or {})
     out = Path(out).expanduser()
     pairs = _pairs(tasks, models, seeds, out, settings)
-    kinds = {t: _kind(t, settings) for t in tasks}
+    kinds = {t: _made(t, settings).kind for t in tasks}
     _board.check_metric(metric, list(kinds.values()))
     root = None if root is None else str(Path(root).expanduser().resolve())
     _hold_to_plan(out, {"dataset": dataset, "root": root, "settings": settings})
@@ -122,7 +125,9 @@ def leaderboard(
         raise UserError(f"another leaderboard is at work in {out}: wait for it, or choose another folder.") from None
     with lock:
         _run_all([p for p in pairs if not p.finished], dataset, root, jobs, report)
-        found = _board.board(dataset, [_outcome(p, kinds[p.task]) for p in pairs], settings, seeds, resamples, metric)
+        outcomes = [_outcome(p, kinds[p.task]) for p in pairs]
+        known = _true_probabilities(dataset, tasks, root, settings)
+        found = _board.board(dataset, outcomes, settings, seeds, resamples, metric, known)
         _board.write(found, out)
     return found
 
@@ -172,11 +177,24 @@ def _check_someone_has(group: str, settings: Mapping[str, object], things: list[
                 check_parameters(f"{group} {thing.registered_name!r}", thing, {name: value})
 
 
-def _kind(task: str, settings: Mapping[str, object]) -> str:
+def _made(task: str, settings: Mapping[str, object]) -> Task:
     thing = registry.tasks.get(task)
     known = parameters_of(thing)
     parts = {n.removeprefix("task."): v for n, v in settings.items() if n.startswith("task.")}
-    return thing(**{n: v for n, v in parts.items() if n in known}).kind
+    return thing(**{n: v for n, v in parts.items() if n in known})
+
+
+def _true_probabilities(
+    dataset: str, tasks: list[str], root: str | None, settings: Mapping[str, object]
+) -> dict[str, pd.Series]:
+    """For tasks whose labels a generator has drawn from probabilities that it knows: these, by ``visit_id``."""
+    from zoo.experiment import opened_dataset, shared_out
+
+    if not hasattr(registry.datasets.get(dataset), "true_probability"):
+        return {}
+    opened, _ = opened_dataset(dataset, root, shared_out(settings)["data"])
+    found = {t: opened.true_probability(_made(t, settings)) for t in tasks}
+    return {t: known for t, known in found.items() if known is not None}
 
 
 def _hold_to_plan(out: Path, plan: dict) -> None:

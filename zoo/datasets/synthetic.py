@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
 from zoo import cache
 from zoo.datasets import _generator, _writers
 from zoo.datasets._engine import Dataset
 from zoo.registry import UserError, datasets, nearest, register_dataset
+
+if TYPE_CHECKING:
+    from zoo.tasks._task import Task
+
+KNOWN = {
+    "mortality": {"unit": "visit"},
+    "readmission": {"unit": "visit", "days": 30, "unplanned": False, "min_gap_hours": 0},
+    "mortality_next_visit": {},
+}
+"""The tasks whose label the generator draws from a probability that it knows, and the parameters that make it so."""
 
 
 @register_dataset("synthetic")
@@ -78,3 +92,11 @@ class Synthetic(Dataset):
         known = _writers.true_probabilities(self.schema, self.patients, self.seed)
         subject = self.read("visits").set_index("visit_id").subject_id
         return {**known, "subject_id": subject[known["visit_id"]].to_numpy()}
+
+    def true_probability(self, task: Task) -> pd.Series | None:
+        """P(label) by ``visit_id``; None for a task whose label is not drawn from one that the generator knows."""
+        set_so = task.parameters()
+        if task.name not in KNOWN or any(set_so[n] != v for n, v in KNOWN[task.name].items()):
+            return None
+        known = _writers.true_probabilities(self.schema, self.patients, self.seed)
+        return pd.Series(known[task.name], known["visit_id"])

@@ -16,6 +16,9 @@ of subjects, seeds drawn for each model apart. The two-sided p is twice the smal
 zero, with one added to both counts, so that it is never 0 (Davison and Hinkley 1997, section 4.2). Holm's correction
 (Scand. J. Stat. 1979) is over the comparisons of a task. The best model is chosen on the same samples, which favours
 it: a p near the level is weak evidence.
+
+**Ceiling.** Where a generator has drawn the labels from probabilities that it knows, what these score on the same test
+samples. No model can expect to rank samples better, though one may by chance; what hangs on a threshold may be higher.
 """
 
 from __future__ import annotations
@@ -40,6 +43,10 @@ HOW = (
     "subjects (the same draws for all models) and, of each model, its seeds. Difference and p: the best model of the "
     "task less this one under the same draws of subjects, two-sided, Holm-corrected within the task; the best was "
     "chosen on the same samples, which favours it."
+)
+WHAT_CEILING = (
+    "Ceiling: what the probabilities that the generator drew the labels from score on these samples. No model can "
+    "expect to rank them better; one may by chance, and what hangs on a threshold may be higher."
 )
 
 
@@ -70,7 +77,10 @@ class Entry:
 
 @dataclass
 class TaskBoard:
-    """A task's part: models in the order of their rank, and failed runs with ``model``, ``seed``, ``reason``."""
+    """A task's part: models in the order of their rank, and failed runs with ``model``, ``seed``, ``reason``.
+
+    ``ceiling`` is as the ``metrics`` of an `Entry`, where it is known.
+    """
 
     task: str
     kind: str
@@ -80,6 +90,7 @@ class TaskBoard:
     parameters: dict
     entries: list[Entry]
     failed: list[dict]
+    ceiling: dict[str, dict] | None = None
 
 
 @dataclass
@@ -146,7 +157,13 @@ def check_metric(metric: str | None, kinds: Sequence[str]) -> None:
 
 
 def board(
-    dataset: str, outcomes: list[dict], settings: Mapping, seeds: int, resamples: int, metric: str | None
+    dataset: str,
+    outcomes: list[dict],
+    settings: Mapping,
+    seeds: int,
+    resamples: int,
+    metric: str | None,
+    known: Mapping[str, pd.Series] | None = None,
 ) -> Board:
     """A leaderboard of runs.
 
@@ -155,13 +172,17 @@ def board(
         outcomes: for each run ``task``, its ``kind``, ``model``, ``seed``, ``folder``, and ``predictions`` (a file),
             or the ``reason`` why it failed.
         settings, seeds, resamples, metric: as of `zoo.leaderboard.leaderboard`.
+        known: of tasks whose labels were drawn from known probabilities, these by ``visit_id``.
     """
     names = list(dict.fromkeys(o["task"] for o in outcomes))
-    tasks = [_task_board(n, [o for o in outcomes if o["task"] == n], resamples, metric) for n in names]
+    own = [(n, [o for o in outcomes if o["task"] == n], (known or {}).get(n)) for n in names]
+    tasks = [_task_board(*o, resamples, metric) for o in own]
     return Board(dataset, seeds, resamples, dict(settings), tasks, _overall(tasks), version=version("ehr-zoo"))
 
 
-def _task_board(task: str, outcomes: list[dict], resamples: int, metric: str | None) -> TaskBoard:
+def _task_board(
+    task: str, outcomes: list[dict], known: pd.Series | None, resamples: int, metric: str | None
+) -> TaskBoard:
     runs, failed = _read(outcomes)
     kind = outcomes[0]["kind"]
     if not runs:
@@ -179,10 +200,24 @@ def _task_board(task: str, outcomes: list[dict], resamples: int, metric: str | N
             entries.append(_entry(model, own, points, drawn[model]))
     ordered = _ranked(entries, ranked_by)
     _compare(ordered, ranked_by, drawn)
-    subjects = len(np.unique(first.subject))
     return TaskBoard(
-        task, kind, ranked_by, len(first.label), subjects, first_result.config.get("task", {}), ordered, failed
+        task,
+        kind,
+        ranked_by,
+        len(first.label),
+        len(np.unique(first.subject)),
+        first_result.config.get("task", {}),
+        ordered,
+        failed,
+        None if known is None else _ceiling(first, known, resamples),
     )
+
+
+def _ceiling(tested: Predictions, known: pd.Series, resamples: int) -> dict[str, dict]:
+    """What the probabilities that the labels were drawn from score on the samples of a run."""
+    score = known.loc[tested.samples[0]].to_numpy()
+    found = evaluate(tested.kind, tested.label, score, tested.subject, resamples=resamples)
+    return {n: {**m.to_dict(), "sd": None} for n, m in found.items()}
 
 
 def _read(outcomes: list[dict]) -> tuple[list[tuple[dict, Result, Predictions]], list[dict]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from zoo.reporting._board import Board, Entry, TaskBoard
+from zoo.reporting._board import WHAT_CEILING, Board, Entry, TaskBoard
 
 COLUMNS = ("dataset", "task", "kind", "model", "rank", "seeds", "metric", "value", "low", "high", "sd")
+CEILING = "ceiling"
 TESTED = ("difference_from_best", "difference_low", "difference_high", "p", "p_holm")
 
 
@@ -21,6 +22,8 @@ def long_table(board: Board) -> pd.DataFrame:
             for name, found in entry.metrics.items():
                 tested = _tested(entry) if name == task.metric else {}
                 rows.append({**whose, "metric": name, **found, **tested})
+        for name, found in (task.ceiling or {}).items():
+            rows.append({**same, "model": CEILING, "metric": name, **found})
         rows += [{**same, "model": f["model"], "seeds": str(f["seed"]), "reason": f["reason"]} for f in task.failed]
     table = pd.DataFrame(rows, columns=[*COLUMNS, *TESTED, "reason"])
     return table.astype({"rank": "Int64"})
@@ -53,7 +56,11 @@ def _of_task(task: TaskBoard, seeds: int) -> list[str]:
         head = ["rank", "model", "seeds", *shown, "best less this", "p", "p (Holm)"]
         rows = [_row(entry, shown, seeds) for entry in task.entries]
         lines += [f"{task.samples} test samples of {task.subjects} subjects, ranked by {task.metric}.", ""]
+        if task.ceiling:
+            rows.append(["", CEILING, "", *(_span(task.ceiling[n]) for n in shown), "", "", ""])
         lines += [*_table(head, rows), ""]
+    if task.ceiling:
+        lines += [WHAT_CEILING, ""]
     if task.failed:
         rows = [[f["model"], str(f["seed"]), f["reason"]] for f in task.failed]
         lines += ["Failed:", "", *_table(["model", "seed", "reason"], rows), ""]

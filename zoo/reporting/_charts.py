@@ -42,9 +42,12 @@ def swatch(place: int) -> str:
     )
 
 
-def intervals(title: str, rows: Sequence[tuple[str, int, dict]]) -> str:
-    """Values with their intervals, a row each: name, place of the model, and ``value``, ``low``, ``high``."""
-    ends = [v for _, _, f in rows for v in (f["value"], f["low"], f["high"]) if v is not None]
+def intervals(title: str, rows: Sequence[tuple[str, int, dict]], ceiling: float | None = None) -> str:
+    """Values with their intervals, a row each: name, place of the model, and ``value``, ``low``, ``high``.
+
+    A ceiling is a dashed line through all of them.
+    """
+    ends = [v for _, _, f in rows for v in (f["value"], f["low"], f["high"], ceiling) if v is not None]
     low, high, ticks = _scale(min(ends), max(ends))
     height = TOP + 24 * len(rows) + BOTTOM
     floor = height - BOTTOM
@@ -53,6 +56,9 @@ def intervals(title: str, rows: Sequence[tuple[str, int, dict]]) -> str:
         return NAME + (value - low) / (high - low) * (WIDTH - NAME - 16)
 
     parts = [f'<path class="grid" d="M{x(t):.1f} {TOP}V{floor}"/>{_text(x(t), floor + 15, t)}' for t in ticks]
+    if ceiling is not None:
+        path = f'<path class="axis thin" d="M{x(ceiling):.1f} {TOP}V{floor}">'
+        parts.append(f"{path}<title>ceiling: {ceiling:.4f}</title></path>")
     for number, (name, place, found) in enumerate(rows):
         y = TOP + 24 * number + 12
         shown = name if len(name) <= 20 else name[:19] + "…"

@@ -13,11 +13,13 @@ import numpy as np
 
 from zoo.metrics import higher_is_better
 from zoo.metrics.calibration import BINS
-from zoo.reporting._board import Board, Entry, Predictions, TaskBoard
+from zoo.reporting._board import WHAT_CEILING, Board, Entry, Predictions, TaskBoard
+from zoo.reporting._board_tables import CEILING
 from zoo.reporting._charts import Line, curves, intervals, swatch
 
 POINTS = 200
 """How many points of a precision-recall curve are drawn."""
+NOTHING = ("", None)
 CONTEXT = (
     "Context only. These numbers were printed for other cohorts, splits and inputs than those above, so none of them "
     "is ranked or tested here; equal names do not mean equal preparation."
@@ -65,6 +67,8 @@ def _task(task: TaskBoard, board: Board, places: dict[str, int]) -> Iterator[str
             f"{escape(task.metric)}. Parameters: {escape(parameters)}.</p>"
         )
         yield _results(task, board.seeds)
+        if task.ceiling:
+            yield f'<p class="soft">{escape(WHAT_CEILING)}</p>'
         yield _key(task, places)
         yield '<div class="charts">'
         yield from _charts(task, places)
@@ -85,6 +89,10 @@ def _results(task: TaskBoard, seeds: int) -> str:
     heads += [(n, "best first" if higher_is_better(n) else True) for n in names]
     heads += [("best less this", True), ("p", True), ("p (Holm)", True), ("parameters", True), ("training, s", True)]
     rows = [_result(entry, names, seeds) for entry in task.entries]
+    if task.ceiling:
+        rows.append(
+            [NOTHING, (CEILING, CEILING), NOTHING, *(_measured(task.ceiling[n]) for n in names), *[NOTHING] * 5]
+        )
     return _table(heads, rows, best=task.entries[0].rank is not None)
 
 
@@ -156,7 +164,9 @@ def _charts(task: TaskBoard, places: dict[str, int]) -> Iterator[str]:
     known = [(e.model, places[e.model], e.metrics[task.metric]) for e in task.entries]
     known = [k for k in known if k[2]["value"] is not None]
     if known:
-        yield _figure(f"{task.metric}, 95 % interval", intervals(f"{task.metric} of each model", known))
+        ceiling = (task.ceiling or {}).get(task.metric, {}).get("value")
+        caption = f"{task.metric}, 95 % interval{'' if ceiling is None else '; dashed: the ceiling'}"
+        yield _figure(caption, intervals(f"{task.metric} of each model", known, ceiling))
     lines = [line for e in task.entries for line in _training(e, places[e.model])]
     if lines:
         caption = "Loss by epoch, first seed: validation solid, training dashed"
