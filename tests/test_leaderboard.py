@@ -247,6 +247,7 @@ def test_two_leaderboards_do_not_work_in_one_folder_at_a_time(tmp_path):
         ({"seeds": 0}, "seeds=0"),
         ({"settings": {"task.dayz": 3}}, "did you mean 'days'"),
         ({"metric": "auroc_macro"}, "metric 'auroc_macro' is none"),
+        ({"tasks": ["diagnosis"], "models": ["random_forest"]}, "none of the models serves multilabel tasks"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_run(arguments, words, tmp_path):
@@ -359,6 +360,14 @@ def test_mean_rank_is_over_models_that_are_in_every_task():
 
     found = _board._overall([task("a", ["x", "y", "z"]), task("b", ["z", "x"])])
     assert found == [{"model": "x", "mean_rank": 1.5}, {"model": "z", "mean_rank": 1.5}]
+
+
+def test_models_that_do_not_serve_a_task_are_named(simulated):
+    other = [{**o, "task": "other"} for o in simulated if o["model"] != "bad"]
+    board = _board.board("d", [*simulated, *other], {}, 3, 50, None)
+    assert [t.left_out for t in board.tasks] == [[], ["bad"]]
+    for shown in (_board_tables.markdown(board), _page.page(board)):
+        assert shown.count("Not for binary tasks: bad.") == 1
 
 
 def test_markdown_cannot_be_broken_by_a_name():

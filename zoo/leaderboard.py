@@ -88,7 +88,7 @@ def leaderboard(
     """Run what is missing of a leaderboard, and write its tables and its page.
 
     Args:
-        dataset, tasks, models: registered names.
+        dataset, tasks, models: registered names; a model is left out of tasks of a kind that it does not serve.
         root: the folder with the dataset's tables.
         seeds: how many: 0, 1, ... of training; the split stays.
         out: the folder of the leaderboard; the same call goes on where it was stopped.
@@ -115,6 +115,7 @@ def leaderboard(
     out = Path(out).expanduser()
     pairs = _pairs(tasks, models, seeds, out, settings)
     kinds = {t: _made(t, settings).kind for t in tasks}
+    pairs = _served(pairs, kinds)
     _board.check_metric(metric, list(kinds.values()))
     root = None if root is None else str(Path(root).expanduser().resolve())
     _hold_to_plan(out, {"dataset": dataset, "root": root, "settings": settings})
@@ -165,6 +166,15 @@ def _pairs(tasks: list[str], models: list[str], seeds: int, out: Path, settings:
         return out / "runs" / task / model / f"seed{seed}"
 
     return [Pair(t, m, s, place(t, m, s), own(t, m)) for s in range(seeds) for t in tasks for m in models]
+
+
+def _served(pairs: list[Pair], kinds: Mapping[str, str]) -> list[Pair]:
+    """The runs of models on tasks that they serve; a `UserError` where none serves a task."""
+    served = [p for p in pairs if kinds[p.task] in registry.models.entry(p.model).facts.get("kinds", ())]
+    for task, kind in kinds.items():
+        if not any(p.task == task for p in served):
+            raise UserError(f"none of the models serves {kind} tasks such as {task!r}: name another model, or task.")
+    return served
 
 
 def _check_someone_has(group: str, settings: Mapping[str, object], things: list[type]) -> None:

@@ -79,7 +79,8 @@ class Entry:
 class TaskBoard:
     """A task's part: models in the order of their rank, and failed runs with ``model``, ``seed``, ``reason``.
 
-    ``ceiling`` is as the ``metrics`` of an `Entry`, where it is known.
+    ``left_out`` are the models that do not serve the kind of the task; ``ceiling`` is as the ``metrics`` of an `Entry`,
+    where it is known.
     """
 
     task: str
@@ -90,6 +91,7 @@ class TaskBoard:
     parameters: dict
     entries: list[Entry]
     failed: list[dict]
+    left_out: list[str] = field(default_factory=list)
     ceiling: dict[str, dict] | None = None
 
 
@@ -175,8 +177,12 @@ def board(
         known: of tasks whose labels were drawn from known probabilities, these by ``visit_id``.
     """
     names = list(dict.fromkeys(o["task"] for o in outcomes))
-    own = [(n, [o for o in outcomes if o["task"] == n], (known or {}).get(n)) for n in names]
-    tasks = [_task_board(*o, resamples, metric) for o in own]
+    models = list(dict.fromkeys(o["model"] for o in outcomes))
+    tasks = []
+    for name in names:
+        own = [o for o in outcomes if o["task"] == name]
+        tasks.append(_task_board(name, own, (known or {}).get(name), resamples, metric))
+        tasks[-1].left_out = [m for m in models if not any(o["model"] == m for o in own)]
     return Board(dataset, seeds, resamples, dict(settings), tasks, _overall(tasks), version=version("ehr-zoo"))
 
 
@@ -209,7 +215,7 @@ def _task_board(
         first_result.config.get("task", {}),
         ordered,
         failed,
-        None if known is None else _ceiling(first, known, resamples),
+        ceiling=None if known is None else _ceiling(first, known, resamples),
     )
 
 

@@ -61,10 +61,17 @@ def _of_task(task: TaskBoard, seeds: int) -> list[str]:
         lines += [*_table(head, rows), ""]
     if task.ceiling:
         lines += [WHAT_CEILING, ""]
+    if task.left_out:
+        lines += [_cell(left_out(task)), ""]
     if task.failed:
         rows = [[f["model"], str(f["seed"]), f["reason"]] for f in task.failed]
         lines += ["Failed:", "", *_table(["model", "seed", "reason"], rows), ""]
     return lines
+
+
+def left_out(task: TaskBoard) -> str:
+    """Which models do not serve the task, in a sentence."""
+    return f"Not for {task.kind} tasks: {', '.join(task.left_out)}."
 
 
 def _row(entry: Entry, shown: list[str], seeds: int) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from zoo.metrics import higher_is_better
 from zoo.metrics.calibration import BINS
 from zoo.reporting._board import WHAT_CEILING, Board, Entry, Predictions, TaskBoard
-from zoo.reporting._board_tables import CEILING
+from zoo.reporting._board_tables import CEILING, left_out
 from zoo.reporting._charts import Line, curves, intervals, swatch
 
 POINTS = 200
@@ -69,6 +69,8 @@ def _task(task: TaskBoard, board: Board, places: dict[str, int]) -> Iterator[str
         yield _results(task, board.seeds)
         if task.ceiling:
             yield f'<p class="soft">{escape(WHAT_CEILING)}</p>'
+        if task.left_out:
+            yield f'<p class="soft">{escape(left_out(task))}</p>'
         yield _key(task, places)
         yield '<div class="charts">'
         yield from _charts(task, places)
@@ -169,7 +171,7 @@ def _charts(task: TaskBoard, places: dict[str, int]) -> Iterator[str]:
         yield _figure(caption, intervals(f"{task.metric} of each model", known, ceiling))
     lines = [line for e in task.entries for line in _training(e, places[e.model])]
     if lines:
-        caption = "Loss by epoch, first seed: validation solid, training dashed"
+        caption = "Loss by epoch, first seed: validation thick, training thin"
         yield _figure(caption, curves(caption, lines, "epoch", "loss", whole=True))
     if task.kind not in ("binary", "multilabel"):
         return
