@@ -39,11 +39,10 @@ def weighted_mean(value: np.ndarray, weight: np.ndarray) -> np.ndarray:
 class Means:
     """Metrics that are plain means of per-sample values.
 
-    Parameters
-    ----------
-    values : metric name to its value for each sample, (n,); NaN leaves a sample out.
-    reasons : metric name to why it is undefined or what it leaves out, if anything.
-    required : (n,) bool; a resample that draws none of these samples leaves every metric undefined.
+    Args:
+        values: metric name to its value for each sample, (n,); NaN leaves a sample out.
+        reasons: metric name to why it is undefined or what it leaves out, if anything.
+        required: (n,) bool; a resample that draws none of these samples leaves every metric undefined.
     """
 
     def __init__(self, values: Mapping, reasons: Mapping | None = None, required: np.ndarray | None = None):

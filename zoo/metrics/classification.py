@@ -16,11 +16,10 @@ BLOCK_CELLS = 2**22  # cells of the label matrix that are turned into floats at 
 class Overlap:
     """F1 and Jaccard of predicted label sets under one averaging.
 
-    Parameters
-    ----------
-    label, prediction : (n, L) bool
-    average : "micro", "macro", "weighted" (by each label's positives) or "samples"
-    things : what a column is called in `reasons`
+    Args:
+        label, prediction: (n, L) bool.
+        average: "micro", "macro", "weighted" (by each label's positives) or "samples".
+        things: what a column is called in `reasons`.
     """
 
     names = ("f1", "jaccard")
@@ -148,13 +147,7 @@ class Kappa:
 
 
 def f1(label, prediction, weight=None, average: str = "macro") -> float:
-    """F1 score; equals scikit-learn's `f1_score` wherever each label has a positive.
-
-    Parameters
-    ----------
-    label, prediction : (n,) or (n, L) bool
-    weight : (n,) not negative, or None
-    average : "micro", "macro", "weighted" or "samples", for (n, L) labels
+    """F1 score; equals `sklearn.metrics.f1_score` wherever each label has a positive.
 
     NaN without a positive; such labels are left out of a macro average. With "samples", a sample without a
     positive counts 0.
@@ -163,12 +156,17 @@ def f1(label, prediction, weight=None, average: str = "macro") -> float:
     0.5
     >>> f1([[1, 0], [1, 0]], [[1, 1], [1, 0]])
     1.0
+
+    Args:
+        label, prediction: (n,) or (n, L) bool.
+        weight: (n,) not negative, or None.
+        average: "micro", "macro", "weighted" or "samples", for (n, L) labels.
     """
     return _overlap_value("f1", label, prediction, weight, average)
 
 
 def jaccard(label, prediction, weight=None, average: str = "macro") -> float:
-    """Jaccard index of true and predicted positives, scikit-learn's `jaccard_score`. Parameters as in `f1`.
+    """Jaccard index of true and predicted positives, `sklearn.metrics.jaccard_score`. Parameters as in `f1`.
 
     >>> jaccard([[1, 1, 0], [0, 1, 0]], [[1, 0, 0], [0, 1, 0]], average="samples")
     0.75

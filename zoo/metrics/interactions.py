@@ -13,10 +13,9 @@ from zoo.metrics.checks import as_binary
 class InteractionRate:
     """DDI rates of predicted and of true drug sets.
 
-    Parameters
-    ----------
-    label, prediction : (n, L) bool
-    interactions : (L, L) bool, symmetric with an empty diagonal
+    Args:
+        label, prediction: (n, L) bool.
+        interactions: (L, L) bool, symmetric with an empty diagonal.
     """
 
     names = ("ddi_rate", "ddi_rate_true")

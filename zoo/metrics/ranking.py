@@ -1,7 +1,7 @@
 """Areas under the ROC and the precision-recall curve, weighted, with ties.
 
 Sources: the ROC area with ties as the Mann-Whitney statistic (Hanley and McNeil, Radiology 1982); the
-precision-recall area as average precision, the step-wise sum of scikit-learn's `average_precision_score`.
+precision-recall area as average precision, the step-wise sum of `sklearn.metrics.average_precision_score`.
 """
 
 import numpy as np
@@ -18,11 +18,10 @@ class Ranking:
     Only the *steps* are kept: tie groups that hold a positive. The curve moves up at these alone, so all but
     one running sum run over the positives.
 
-    Parameters
-    ----------
-    label : (rankings, items) bool
-    score : (rankings, items), higher ranks first
-    item : (items,) position of each item's weight; items are their own position when None
+    Args:
+        label: (rankings, items) bool.
+        score: (rankings, items), higher ranks first.
+        item: (items,) position of each item's weight; items are their own position when None.
     """
 
     def __init__(self, label: np.ndarray, score: np.ndarray, item: np.ndarray | None = None):
@@ -74,13 +73,12 @@ def _running(value: np.ndarray) -> np.ndarray:
 class Areas:
     """AUROC and AUPRC of a label matrix under one averaging.
 
-    Parameters
-    ----------
-    label : (n, L) bool
-    score : (n, L)
-    average : "micro" pools all pairs of sample and label; "macro" is the mean over labels; "samples" the mean
-        over samples. Labels (samples) in which an area is undefined are left out and counted in `reasons`.
-    things : what a column is called in `reasons`
+    Args:
+        label: (n, L) bool.
+        score: (n, L).
+        average: "micro" pools all pairs of sample and label; "macro" is the mean over labels; "samples" the mean
+            over samples. Labels (samples) in which an area is undefined are left out and counted in `reasons`.
+        things: what a column is called in `reasons`.
     """
 
     names = ("auroc", "auprc")
@@ -129,14 +127,7 @@ def _areas_by_sample(label: np.ndarray, score: np.ndarray) -> dict[str, np.ndarr
 
 
 def auroc(label, score, weight=None, average: str = "macro") -> float:
-    """Area under the ROC curve; equals scikit-learn's `roc_auc_score`.
-
-    Parameters
-    ----------
-    label : (n,) or (n, L) bool
-    score : as `label`, higher means more likely; finite
-    weight : (n,) not negative, or None
-    average : "micro", "macro" or "samples", for (n, L) labels
+    """Area under the ROC curve; equals `sklearn.metrics.roc_auc_score`.
 
     NaN where a class is missing; labels (samples) with a missing class are left out of an average.
 
@@ -144,12 +135,18 @@ def auroc(label, score, weight=None, average: str = "macro") -> float:
     0.875
     >>> auroc([0, 0], [0.1, 0.4])
     nan
+
+    Args:
+        label: (n,) or (n, L) bool.
+        score: as `label`, higher means more likely; finite.
+        weight: (n,) not negative, or None.
+        average: "micro", "macro" or "samples", for (n, L) labels.
     """
     return _area("auroc", label, score, weight, average)
 
 
 def auprc(label, score, weight=None, average: str = "macro") -> float:
-    """Area under the precision-recall curve; equals scikit-learn's `average_precision_score`.
+    """Area under the precision-recall curve; equals `sklearn.metrics.average_precision_score`.
 
     Parameters as in `auroc`. NaN without a positive, where scikit-learn warns and gives 0.
 

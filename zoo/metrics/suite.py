@@ -108,31 +108,33 @@ def evaluate(
 ) -> dict[str, Metric]:
     """Metrics of a kind with 95 % percentile intervals from a bootstrap over subjects.
 
-    Parameters
-    ----------
-    kind : "binary", "multiclass", "multilabel" or "regression"
-    label : (n,) bool; (n,) class numbers; (n, L) bool; (n,) numbers
-    score : probabilities (n,), (n, C) or (n, L); predictions (n,)
-    subject : (n,) whose sample it is; resamples draw subjects with all their samples
-    resamples : 0 for values without intervals
-    seed : of the draws
-    threshold : probabilities of at least this are positive predictions (binary, multilabel)
-    metrics : names of those wanted; None for all of the kind
-    ks : of `precision_at_k` and `recall_at_k`
-    interactions : (L, L) bool, which of the labels are drugs that interact; adds the metrics of drug sets
-    average : "visit", or "patient": in means over samples each subject weighs the same, as in the code of the papers
-        on medication (mean over the visits of a patient, then over patients)
-
     Values equal scikit-learn's, save where a metric is undefined: then the value is None and the reason says
     why. Labels, classes and samples without a positive (for AUROC: or a negative) are left out of averages,
     and the reason counts them; in F1 and Jaccard over samples, and in precision at k, a sample without
-    a positive counts 0. Raises ValueError for NaN, scores that are no probabilities, and misfit shapes.
+    a positive counts 0.
 
     >>> found = evaluate("binary", [0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], subject=[1, 1, 2, 3])
     >>> found["auroc"].value, found["f1"].value
     (1.0, 0.8)
     >>> evaluate("binary", [0, 0], [0.1, 0.6], subject=[1, 2])["auroc"].reason
     'undefined: no positive among 2 labels'
+
+    Args:
+        kind: "binary", "multiclass", "multilabel" or "regression".
+        label: (n,) bool; (n,) class numbers; (n, L) bool; (n,) numbers.
+        score: probabilities (n,), (n, C) or (n, L); predictions (n,).
+        subject: (n,) whose sample it is; resamples draw subjects with all their samples.
+        resamples: 0 for values without intervals.
+        seed: of the draws.
+        threshold: probabilities of at least this are positive predictions (binary, multilabel).
+        metrics: names of those wanted; None for all of the kind.
+        ks: of `precision_at_k` and `recall_at_k`.
+        interactions: (L, L) bool, which of the labels are drugs that interact; adds the metrics of drug sets.
+        average: "visit", or "patient": in means over samples each subject weighs the same, as in the code of the
+            papers on medication (mean over the visits of a patient, then over patients).
+
+    Raises:
+        ValueError: NaN, scores that are no probabilities, or misfit shapes.
     """
     ks = tuple(ks)
     wanted = _wanted(kind, metrics, ks, interactions)

@@ -18,18 +18,20 @@ STEPS = np.arange(1, 100) / 100
 def tune_threshold(kind: str, label, score, metric: str = "f1") -> float:
     """The threshold t at which predicting `score >= t` gives the best `metric`; use it on validation data.
 
-    Parameters
-    ----------
-    kind : "binary", with `label` (n,) bool and `score` (n,), or "multilabel", with both (n, L)
-    metric : binary "f1" or "accuracy"; multilabel "f1_micro" (also called "f1"), "jaccard_micro",
-        "accuracy_element", exact over all thresholds, or "f1_macro", "f1_samples", "jaccard_macro",
-        "jaccard_samples", over 0.01, 0.02, …, 0.99
-
     Among equally good thresholds the highest. Where the metric is undefined (no positive) it warns and
-    returns 0.5. Raises ValueError for kinds and metrics without a threshold.
+    returns 0.5.
 
     >>> tune_threshold("binary", [0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4])
     0.3
+
+    Args:
+        kind: "binary", with `label` (n,) bool and `score` (n,), or "multilabel", with both (n, L).
+        metric: binary "f1" or "accuracy"; multilabel "f1_micro" (also called "f1"), "jaccard_micro",
+            "accuracy_element", exact over all thresholds, or "f1_macro", "f1_samples", "jaccard_macro",
+            "jaccard_samples", over 0.01, 0.02, …, 0.99.
+
+    Raises:
+        ValueError: the kind or the metric has no threshold.
     """
     if metric not in (*POOLED.get(kind, ()), *GRID.get(kind, ())):
         known = {k: [*POOLED[k], *GRID.get(k, ())] for k in POOLED}
