@@ -96,7 +96,8 @@ def remove_all(folder: Path, pattern: str, but: str = "") -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Remove what a process left behind that was killed while it wrote tensors."""
-    remove_all(folder, ".*.safetensors.*")
+    for pattern in (".*.safetensors.*", ".tmp??????"):  # the second is how safetensors calls a file that it writes
+        remove_all(folder, pattern)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:
