@@ -5,6 +5,7 @@ from zoo.layers.multi_hot_embedding import MultiHotEmbedding
 from zoo.layers.ontology_attention import OntologyEmbedding
 from zoo.layers.sample_history import SampleHistory
 from zoo.layers.visit_embedding import VisitEmbedding
+from zoo.layers.visit_recurrences import VisitRecurrences
 from zoo.layers.visit_time import log_days_since, log_days_until, sinusoids
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "SampleHistory",
     "SelfAttention",
     "VisitEmbedding",
+    "VisitRecurrences",
     "log_days_since",
     "log_days_until",
     "sinusoids",

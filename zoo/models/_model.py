@@ -83,6 +83,12 @@ class Model(nn.Module):
         """
         return None
 
+    def start_epoch(self, epoch: int) -> None:
+        """Called before each epoch of a training, with its number from 0, for what changes from epoch to epoch.
+
+        What it sets must be in the weights that are saved (a buffer), so that a run is read back as it was.
+        """
+
     def contributions(self, batch: Batch) -> Contributions | None:
         """What each event adds to the logits; None for a model whose logits are no such sum."""
         return None

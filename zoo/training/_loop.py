@@ -123,6 +123,7 @@ class Loop:
 
     def _train(self) -> None:
         self.model.train()
+        self.model.start_epoch(self.place.epoch)
         seed = self.seed * 1_000_003 + self.place.epoch
         self.rows = self.data.rows("train", self.model, self.step_rows, shuffle=True, seed=seed)
         for step in range(self.place.step, self.steps):
