@@ -1,0 +1,178 @@
+"""SafeDrug, dual molecular graph encoders (Yang et al., IJCAI 2021, arXiv:2105.02711).
+
+With dim the width, M drug classes and S substructures of their molecules:
+
+1. h_d = GRU_d(W_d x_d), h_p = GRU_p(W_p x_p) over the visits up to t, of multi-hot diagnoses and procedures;
+   h = NN_1([h_d; h_p]) in R^dim. Earlier drugs are no input.
+2. Global encoder. An atom starts from y_i in R^dim, the embedding of its fingerprint, and in each of L layers
+   m_i = sum over its neighbours j of ReLU(W_l y_j + b_l), y_i <- norm(ReLU(W_l y_i + b_l) + m_i), of length 1.
+   A molecule is the mean of its atoms, a class the mean of its molecules: E_g in R^(M x dim).
+   m_r = sigmoid(E_g h), m_g = LayerNorm(m_r + NN_2(m_r)), in R^M.
+3. Local encoder. m_f = sigmoid(NN_3(h)) in R^S, m_l = (W_4 * H) m_f + b_4 in R^M, with H in {0, 1}^(M x S) the
+   substructures of each class, product by element.
+4. logits = m_g * m_l.
+
+Loss of a visit, with o the probabilities, DDI the share of interacting pairs in the drugs with o > 0.5, and D in
+{0, 1}^(M x M) the interactions:
+
+    L_multi = sum over i in, j out of the set of max(0, 1 - (o_i - o_j)) / M
+    L_ddi   = sum over i, j of D_ij o_i o_j / M
+    L       = beta (alpha L_bce + (1 - alpha) L_multi) + (1 - beta) L_ddi
+    beta    = 1 where DDI <= target_ddi, else max(0, 1 - (DDI - target_ddi) / kp)
+
+The paper has sums for L_bce and L_ddi; here both are divided by M, so that their proportion is the paper's. A visit
+without the weight beta has L_ddi alone, which is smaller than what it would have of the rest; so that the loss of an
+epoch tells whether it is better, (1 - beta) is added, which has no gradient.
+
+Where published code and paper part (the paper is followed):
+
+- The published beta is ``min(0, 1 + (target_ddi - DDI) / kp)``: 0 right above the target, and from target_ddi + kp on
+  negative, so that wrong predictions are rewarded. Here it falls from 1 to 0.
+- It runs the molecule encoder once, in the constructor: it is not trained and not saved. Here it is part of each step.
+- It loses molecules of salts, and atoms without a bond, so that atoms after them carry the neighbours of others
+  (see `zoo.knowledge.molecules`). Here they stay.
+- Its L_ddi is 0.0005 times the sum over pairs.
+- It sums atoms up. Here they are averaged, as the paper says.
+- W_4 has no bias there: a class without a substructure would have a probability of 0.5 whatever the patient has. Here
+  b_4 gives it a level that m_g raises and lowers.
+- The paper trains on one patient a step. Here batch and rate are the trainer's own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.data import Batch, Spec
+from zoo.knowledge.molecules import Graphs, Molecules
+from zoo.layers import VisitRecurrences
+from zoo.models import Model, Output
+from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
+from zoo.registry import register_model
+
+
+@register_model(
+    "safedrug",
+    paper="Yang et al., IJCAI 2021, arXiv:2105.02711",
+    uses={"diagnosis", "procedure"},
+    needs={"diagnosis"},
+    kinds={"multilabel"},
+    predicts="drug",
+    causal=True,
+    resources={"interactions", "molecules"},
+    waives={"overfits": "drugs that interact beyond target_ddi are kept apart, also where a patient has both"},
+)
+class SafeDrug(Model):
+    """A patient is matched with whole molecules and with their substructures; interactions are held at a target.
+
+    Args:
+        dim: width of embeddings, states and atoms.
+        layers: L, of message passing.
+        dropout: on the vectors of visits.
+        target_ddi: share of interacting pairs up to which interactions do not count in the loss.
+        kp: how far above the target nothing but interactions counts.
+        alpha: weight of L_bce; the rest is that of L_multi.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        dim: int = 64,
+        layers: int = 2,
+        dropout: float = 0.5,
+        target_ddi: float = 0.06,
+        kp: float = 0.05,
+        alpha: float = 0.95,
+    ):
+        super().__init__(spec)
+        self.target_ddi, self.kp, self.alpha = target_ddi, kp, alpha
+        molecules = spec.resources["molecules"]
+        seen = {c: spec.size(c) for c in ("diagnosis", "procedure") if c in spec.concepts}
+        self.states = VisitRecurrences(seen, dim, dropout)
+        self.patient = nn.Sequential(nn.ReLU(), nn.Linear(self.states.width, dim))
+        self.molecules = MoleculeEncoder(molecules, dim, layers)
+        self.mix = nn.Linear(spec.outputs, spec.outputs)
+        self.norm = nn.LayerNorm(spec.outputs)
+        self.functions = nn.Linear(dim, len(molecules.substructures))
+        self.bipartite = MaskedLinear(torch.from_numpy(molecules.mask))
+        interactions = torch.from_numpy(spec.resources["interactions"]).float()
+        self.register_buffer("interactions", interactions, persistent=False)
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits (samples, drugs)."""
+        patient = self.patient(batch.at_samples(self.states(batch)))
+        match = (patient @ self.molecules().T).sigmoid()
+        whole = self.norm(match + self.mix(match))
+        parts = self.bipartite(self.functions(patient).sigmoid())
+        return Output(whole * parts)
+
+    def loss(self, output: Output, batch: Batch) -> Tensor:
+        """The mean over samples of L and of 1 - beta, which has no gradient."""
+        logits = output.logits.float()
+        probability = logits.sigmoid()
+        prediction = self.alpha * cross_entropy(logits, batch.label)
+        prediction = prediction + (1 - self.alpha) * margin(probability, batch.label)
+        unsafe = expected_interactions(probability, self.interactions) / self.spec.outputs
+        beta = self.safe_share(interaction_rate(logits, self.interactions))
+        return (beta * prediction + (1 - beta) * (1 + unsafe)).mean()
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """A rate for batches, and patience, as the loss rises and falls while a target is approached."""
+        return {"lr": 3e-3, "patience": 15}
+
+    def safe_share(self, rate: Tensor) -> Tensor:
+        """(samples,) beta, from the shares of interacting pairs."""
+        return (1 - (rate - self.target_ddi) / self.kp).clamp(0, 1)
+
+
+class MoleculeEncoder(nn.Module):
+    """Vectors of drug classes from the atoms of their molecules, by messages along bonds.
+
+    Args:
+        molecules: of the classes.
+        dim: width of atoms.
+        layers: how many bonds far messages go.
+    """
+
+    def __init__(self, molecules: Molecules, dim: int, layers: int):
+        super().__init__()
+        self.embed = nn.Embedding(molecules.fingerprints, dim)
+        self.layers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(layers))
+        for name, tensor in _tensors(molecules.graphs).items():
+            self.register_buffer(name, tensor, persistent=False)
+        self.register_buffer("average", torch.from_numpy(molecules.average), persistent=False)
+
+    def forward(self) -> Tensor:
+        """(classes, dim) E_g."""
+        atoms = self.embed(self.fingerprint)
+        source, target = self.bonds
+        for layer in self.layers:
+            hidden = layer(atoms).relu()
+            atoms = F.normalize(hidden.index_add(0, target, F.embedding(source, hidden)), dim=-1)
+        total = atoms.new_zeros(len(self.sizes), atoms.shape[1]).index_add(0, self.graph, atoms)
+        return self.average @ (total / self.sizes[:, None])
+
+
+class MaskedLinear(nn.Module):
+    """(W * mask) x + b, with a mask (outputs, inputs) bool, product by element."""
+
+    def __init__(self, mask: Tensor):
+        super().__init__()
+        self.register_buffer("mask", mask, persistent=False)
+        # as large as a linear layer of so many inputs has them
+        bound = mask.sum(1, keepdim=True).clamp(min=1).rsqrt()
+        self.weight = nn.Parameter((2 * torch.rand(mask.shape) - 1) * bound)
+        self.bias = nn.Parameter((2 * torch.rand(len(mask)) - 1) * bound[:, 0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(samples, outputs) from (samples, inputs)."""
+        return F.linear(x, self.weight * self.mask, self.bias)
+
+
+def _tensors(graphs: Graphs) -> dict[str, Tensor]:
+    """Atoms, bonds and the graph of each atom, and the number of atoms of each graph."""
+    arrays = {"fingerprint": graphs.atoms, "bonds": graphs.bonds, "graph": graphs.graph}
+    sizes = torch.from_numpy(graphs.offsets).diff().float()
+    return {**{n: torch.from_numpy(a) for n, a in arrays.items()}, "sizes": sizes}
