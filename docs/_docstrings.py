@@ -1,9 +1,10 @@
 """Our docstrings as reStructuredText: equations stay as they stand, and what is in single backticks is looked up.
 
-- A block that is indented by four or more, under a paragraph, is shown as it is.
+- A block that is indented by four or more, under a paragraph, is shown as it is, but for backticks.
+- Attributes that share a line are told one by one.
 - A name in single backticks is a parameter of the thing documented, an attribute of its class, a name of its module, or
   a name with its module before it. One that these pages document becomes a link, any other is shown as code. A name
-  that leads nowhere is a warning, as is such a type in a signature.
+  that leads nowhere is a warning. Types in signatures become links likewise; that they exist is known to the linter.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from sphinx.environment import BuildEnvironment
 SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:", "Yields:")
 LISTED = re.compile(r"([-*]|\d+\.) ")
 QUOTED = re.compile(r"(?<![`:\w])`([^`]+)`(?![`_])")
-NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+NAME = re.compile(r"(?!.*\.(?:csv|gz|json|md)$)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+SHARED = re.compile(r"^    (\w+(?:, \w+)+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 NOTHING = object()
 
 
 def rendered(docstring: str, thing: object, name: str) -> list[str]:
-    """Lines of reStructuredText from what is said of a thing, or from a part of it.
+    """Lines of reStructuredText from what is said of a thing.
 
     Args:
         docstring: with its indentation removed.
@@ -37,10 +39,16 @@ def rendered(docstring: str, thing: object, name: str) -> list[str]:
         name: of the thing, from where it can be imported.
     """
     scope = Scope(thing, name)
+    before, heading, attributes = docstring.partition("\nAttributes:\n")
+    lines = (before + heading + SHARED.sub(_one_by_one, attributes)).split("\n")
     return [
-        line if literal else QUOTED.sub(lambda found: scope.reference(found[1]), line)
-        for line, literal in _with_literal_blocks(docstring.split("\n"))
+        line.replace("``", "") if literal else QUOTED.sub(lambda found: scope.reference(found[1]), line)
+        for line, literal in _with_literal_blocks(lines)
     ]
+
+
+def _one_by_one(shared: re.Match) -> str:
+    return "\n".join(f"    {name}: {shared[2]}" for name in shared[1].split(", "))
 
 
 def _with_literal_blocks(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
@@ -141,21 +149,21 @@ def _origin_of(name: str) -> str | None:
 
 @cache
 def _documented(env: BuildEnvironment) -> dict[str, str]:
-    """From the name of a thing where it is defined to the name under which these pages have it."""
-    names = env.get_domain("py").objects
-    return {origin: name for name in names if (origin := _origin_of(name))}
+    """From the name of a thing where it is defined, or a class's own, to the name under which these pages have it."""
+    objects = env.get_domain("py").objects
+    classes = {name.rpartition(".")[2]: name for name, entry in objects.items() if entry.objtype == "class"}
+    return classes | {origin: name for name in objects if (origin := _origin_of(name))}
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: nodes.TextElement) -> nodes.Node | None:
     """A link to where a name is documented, however it was written; its text alone where it is not but does exist."""
     if node.get("refdomain") != "py":
         return None
-    origin = _origin_of(node["reftarget"])
-    if origin is None:
-        return None
-    name = _documented(env).get(origin)
+    target = node["reftarget"]
+    origin = _origin_of(target)
+    name = _documented(env).get(origin or target)
     if name is None:
-        return shown
+        return shown if origin or node["reftype"] == "class" else None
     python = env.get_domain("py")
     return python.resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, shown)
 
@@ -165,7 +173,21 @@ def prepare(app: Sphinx, what: str, name: str, thing: object, options: object, l
     lines[:] = rendered("\n".join(lines), thing, name)
 
 
+def plain(
+    app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """A signature without what is no Python: defaults that only a program knows, and paths of types.
+
+    >>> plain(None, "", "", None, None, "(a: ~pathlib.Path, b: dict = <factory>, c=<function F.<lambda>>)", None)
+    ('(a: Path, b: dict = ..., c=...)', None)
+    """
+    if signature:
+        signature = re.sub(r"~(?:\w+\.)+", "", re.sub(r"<(?:function \S+|[^<>]*)>", "...", signature))
+    return signature, returned
+
+
 def setup(app: Sphinx) -> dict:
     app.connect("autodoc-process-docstring", prepare, priority=400)
+    app.connect("autodoc-process-signature", plain)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

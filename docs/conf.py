@@ -13,6 +13,7 @@ html_title = f"zoo {version}"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "_docstrings", "_pages"]
 exclude_patterns = ["_build"]
 highlight_language = "text"
+nitpicky = True
 
 myst_heading_anchors = 3
 
@@ -21,6 +22,7 @@ autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 88
 napoleon_use_ivar = True
+napoleon_use_rtype = False
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"

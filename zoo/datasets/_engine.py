@@ -180,7 +180,7 @@ class Dataset:
         return cleaning
 
     def key(self) -> dict:
-        """What identifies this source and how it is read, for `data_key` of a result."""
+        """What identifies this source and how it is read, for ``data_key`` of a result."""
         return self._relations_key()
 
     def parameters(self) -> dict:

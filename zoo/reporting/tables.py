@@ -1,16 +1,20 @@
-"""The tables of datasets, tasks and models that stand in the README and the docs.
+"""What stands in the README and the docs about datasets, tasks and models, made from the code.
 
-``python -m zoo.reporting.tables README.md`` writes them anew between ``<!-- generated: NOUN -->`` and ``<!-- end -->``.
+``python -m zoo.reporting.tables README.md docs/*.md`` writes it anew between ``<!-- generated: PART -->`` and
+``<!-- end -->``. A part is ``datasets``, ``tasks`` or ``models``, a table of names; ``findings``, what the models say
+of published code; or ``waivers``, the checks that they waive.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from zoo import registry
+from zoo.reporting import _findings
 
 NOUNS = {"datasets": registry.datasets, "tasks": registry.tasks, "models": registry.models}
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -31,9 +35,22 @@ def table(noun: str) -> str:
     return "\n".join([f"| {noun[:-1]} | |", "| --- | --- |", *rows, ""])
 
 
+def findings() -> str:
+    """What this package's models say of published code, in Markdown."""
+    return _findings.findings(own_names("models"))
+
+
+def waivers() -> str:
+    """A Markdown table of the checks that this package's models waive."""
+    return _findings.waivers(own_names("models"))
+
+
+PARTS = {"findings": findings, "waivers": waivers, **{noun: partial(table, noun) for noun in NOUNS}}
+
+
 def renewed(text: str) -> str:
-    """A text with its generated tables as they are now."""
-    return BLOCK.sub(lambda found: found[1] + table(found[2]) + found[3], text)
+    """A text with its generated parts as they are now."""
+    return BLOCK.sub(lambda found: found[1] + PARTS[found[2]]() + found[3], text)
 
 
 def main() -> None:
