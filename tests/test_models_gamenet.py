@@ -73,7 +73,11 @@ def test_interactions_of_a_set_and_those_to_expect(sets):
         rate = np.mean([among[i, j] for i, j in pairs]) if pairs else 0
         matrix = torch.tensor(among).double()
         assert expected_interactions(torch.tensor(p[n : n + 1]), matrix).item() == pytest.approx(expected)
-        assert interaction_rate(torch.tensor(logits[n : n + 1]), matrix).item() == pytest.approx(rate)
+        some = torch.tensor(logits[n : n + 1] > 0).double()
+        assert interaction_rate(some, matrix).item() == pytest.approx(rate)
+        among_all = sum(p[n, i] * p[n, j] for i in range(7) for j in range(7) if i != j)
+        chances = torch.tensor(p[n : n + 1])
+        assert interaction_rate(chances, matrix).item() == pytest.approx(expected / among_all)
 
 
 # The memories
@@ -152,7 +156,7 @@ def test_the_loss_is_the_expectation_of_the_draw(task, model):
     among = array(model.interactions)
     bce, multi = (array(x) for x in (cross_entropy(logits, batch.label), margin(logits.sigmoid(), batch.label)))
     unsafe = array(expected_interactions(logits.sigmoid(), model.interactions)) / len(among)
-    rate = array(interaction_rate(logits, model.interactions))
+    rate = array(interaction_rate((logits > 0).float(), model.interactions))
     assert rate.min() < 0.25 < rate.max()
     model.target_ddi = 0.25
     model.current_temperature.fill_(0.1)

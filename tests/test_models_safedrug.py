@@ -149,7 +149,7 @@ def test_each_sample_is_weighed_by_its_own_interactions(task, model, target, kp)
     model.target_ddi, model.kp = target, kp
     bce, multi = (array(x) for x in (cross_entropy(logits, batch.label), margin(logits.sigmoid(), batch.label)))
     unsafe = array(expected_interactions(logits.sigmoid(), model.interactions)) / task.spec.outputs
-    rate = array(interaction_rate(logits, model.interactions))
+    rate = array(interaction_rate(logits.sigmoid(), model.interactions))
     beta = [1 if r <= target else max(0, 1 - (r - target) / kp) for r in rate]
     expected = [
         b * (0.95 * e + 0.05 * m) + (1 - b) * (1 + u) for b, e, m, u in zip(beta, bce, multi, unsafe, strict=True)
@@ -171,3 +171,17 @@ def test_a_step_does_not_wait(task, model):
     _ = batch.longest, [ragged.longest for ragged in batch.values()]
     model.train()
     assert not waits(lambda: model.loss(model(batch), batch).backward())
+
+
+@pytest.mark.slow
+def test_the_predicted_share_of_interactions_follows_the_target(session_cache, tmp_path):
+    data = zoo.load("synthetic", task="medication", patients=300, concepts=list(CONCEPTS), interactions="onc")
+    rate = {}
+    for target in (0.02, 1.0):
+        model = zoo.create_model("safedrug", data, dim=32, target_ddi=target)
+        how = {"max_epochs": 15, "batch_size": 16, "lr": 3e-3, "device": "cpu"}
+        result = zoo.train(model, data, out=tmp_path / str(target), **how)
+        rate[target] = result.metrics["ddi_rate"]["value"]
+        assert result.metrics["jaccard_samples"]["value"] > 0.25
+    assert result.metrics["ddi_rate_true"]["value"] > 0.05
+    assert rate[0.02] <= 0.03 < 0.05 < rate[1.0]

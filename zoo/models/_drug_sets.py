@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,7 +18,6 @@ def margin(probability: Tensor, label: Tensor) -> Tensor:
     As probabilities lie between 0 and 1, no term is negative, so the sum over pairs is one of sums over drugs. It is
     what `torch.nn.functional.multilabel_margin_loss` gives.
 
-    >>> import torch
     >>> margin(torch.tensor([[0.9, 0.5, 0.2]]), torch.tensor([[True, False, False]])).item()  # (0.6 + 0.3) / 3
     0.3...
     """
@@ -31,21 +31,25 @@ def margin(probability: Tensor, label: Tensor) -> Tensor:
 def expected_interactions(probability: Tensor, interactions: Tensor) -> Tensor:
     """(samples,) sum over i and j of A_ij p_i p_j: twice the interacting pairs to expect of drugs drawn on their own.
 
-    >>> import torch
     >>> expected_interactions(torch.tensor([[0.5, 0.5, 1.0]]), torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 0.0]])).item()
     0.5
     """
     return ((probability @ interactions) * probability).sum(1)
 
 
-def interaction_rate(logits: Tensor, interactions: Tensor) -> Tensor:
-    """(samples,) share of interacting pairs among the pairs of drugs with a positive logit; 0 where there is no pair.
+def interaction_rate(chosen: Tensor, interactions: Tensor) -> Tensor:
+    """(samples,) share of interacting pairs among the pairs of drugs of each set; 0 where there is no pair.
 
-    >>> import torch
+    Of probabilities instead of sets: the pairs to expect that interact, over all that are to be expected.
+
+    Args:
+        chosen: (samples, drugs), 1 where a drug is in the set and 0 where it is not, or how likely it is.
+        interactions: (drugs, drugs), 1 where two drugs interact.
+
     >>> among = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 0.0]])
-    >>> interaction_rate(torch.tensor([[1.0, 2.0, 3.0], [1.0, -1.0, 1.0], [-1.0, -1.0, 1.0]]), among).tolist()
-    [0.333..., 0.0, 0.0]
+    >>> interaction_rate(torch.tensor([[1.0, 1, 1], [1, 0, 1], [0, 0, 1], [0.5, 0.5, 0.5]]), among).tolist()
+    [0.333..., 0.0, 0.0, 0.333...]
     """
-    chosen = (logits > 0).to(interactions.dtype)
-    size = chosen.sum(1)
-    return expected_interactions(chosen, interactions) / (size * (size - 1)).clamp(min=1)
+    pairs = chosen.sum(1).square() - chosen.square().sum(1)
+    smallest = torch.finfo(pairs.dtype).tiny  # where no pair is to be expected, none that interacts is
+    return expected_interactions(chosen, interactions) / pairs.clamp(min=smallest)

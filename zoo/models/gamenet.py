@@ -122,7 +122,7 @@ class GAMENet(Model):
         prediction = self.bce_weight * cross_entropy(logits, batch.label)
         prediction = prediction + self.multi_weight * margin(probability, batch.label)
         unsafe = expected_interactions(probability, self.interactions) / self.spec.outputs
-        p = self.unsafe_share(interaction_rate(logits, self.interactions))
+        p = self.unsafe_share(interaction_rate((logits > 0).to(logits.dtype), self.interactions))
         return ((1 - p) * prediction + p * unsafe).mean()
 
     def unsafe_share(self, rate: Tensor) -> Tensor:
