@@ -6,8 +6,9 @@ import torch
 
 import zoo
 from zoo.knowledge.ontology import Ontology
+from zoo.layers import code_sets
 from zoo.layers.ontology_attention import NeighbourAttention, OntologyEmbedding
-from zoo.models.gbert import code_sets, hidden
+from zoo.models.gbert import hidden
 from zoo.testing._model._patients import FabricatedTask
 
 SMALL = {"dim": 4, "tree_heads": 2, "layers": 1, "heads": 2, "feedforward": 8, "dropout": 0.0}

@@ -1,5 +1,6 @@
 """Modules that more than one model uses."""
 
+from zoo.layers.code_sets import code_sets
 from zoo.layers.encoder_layer import EncoderLayer, SelfAttention
 from zoo.layers.multi_hot_embedding import MultiHotEmbedding
 from zoo.layers.ontology_attention import OntologyEmbedding
@@ -16,6 +17,7 @@ __all__ = [
     "SelfAttention",
     "VisitEmbedding",
     "VisitRecurrences",
+    "code_sets",
     "log_days_since",
     "log_days_until",
     "sinusoids",

@@ -31,8 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.data.batch import Ragged
-from zoo.layers import EncoderLayer, OntologyEmbedding
+from zoo.layers import EncoderLayer, OntologyEmbedding, code_sets
 from zoo.models import Model, Output
 from zoo.registry import register_model
 
@@ -128,19 +127,6 @@ class _Codes(nn.Module):
         """(visits, 1 + longest, width) from (visits, longest)."""
         table = torch.cat([torch.zeros_like(self.unknown), self.unknown, self.tree(), self.mask])
         return torch.cat([self.cls.expand(len(ids), 1, -1), F.embedding(ids, table)], dim=1)
-
-
-def code_sets(events: Ragged) -> tuple[Tensor, Tensor]:
-    """(visits, longest) the ids of each visit, ascending, and at which places each id comes for the first time.
-
-    >>> from zoo.data.batch import Ragged
-    >>> code_sets(Ragged(torch.tensor([5, 3, 5]), torch.tensor([0, 3, 3]), torch.zeros(3)))[1].tolist()
-    [[True, True, False], [False, False, False]]
-    """
-    ids = events.padded()[0].sort(dim=1).values
-    new = torch.ones_like(ids, dtype=torch.bool)
-    new[:, 1:] = ids[:, 1:] != ids[:, :-1]
-    return ids, new & (ids > 0)
 
 
 def hidden(ids: Tensor, there: Tensor, size: int) -> Tensor:
