@@ -401,6 +401,8 @@ def test_the_commands(retain, tmp_path, monkeypatch):
     told = json.loads(_told("evaluate", retain.folder, "--by", "sex", "--json"))
     assert told["metrics"] == retain.metrics
     assert set(told["subgroups"]) == {"sex"}
+    told = json.loads(_told("evaluate", retain.folder, "--average", "patient", "--json"))
+    assert told["metrics"] == zoo.evaluate(retain.folder, average="patient").metrics
     assert "events (" in _told(
         "predict", retain.folder, "--dataset", "synthetic", *_settings(OTHER), "--out", "rows.parquet"
     )

@@ -91,6 +91,27 @@ def test_another_task_takes_the_weights_that_fit(data, intact_mimic3, tmp_path):
     assert zoo.evaluate(after.folder, other).metrics == after.metrics
 
 
+def test_fewer_subjects_may_be_trained_on_after_all_were_pretrained_on(data, intact_mimic3, tmp_path):
+    before = zoo.pretrain("filler", data, out=tmp_path / "before", **HOW)
+    how = {"root": intact_mimic3.root, "concepts": ["diagnosis", "lab"]}
+    few = zoo.load("mimic3", task=data.task.name, train_share=0.5, **how)
+    assert 0 < few.size("train") < data.size("train")
+    assert set(few.subject("train")) < set(data.subject("train"))
+    assert all(few.subject(name).tolist() == data.subject(name).tolist() for name in ("validation", "test"))
+    run = zoo.train("filler", few, out=tmp_path / "after", init=before.folder, **HOW)
+    assert run.sizes["train"] == few.size("train")
+    assert run.config["data"]["train_share"] == 0.5
+    again = zoo.evaluate(run.folder, split="train")
+    assert again.sizes == {"train": few.size("train")}
+    assert zoo.evaluate(run.folder, data).metrics == run.metrics
+
+
+@pytest.mark.parametrize("share", [0, 1.5, -0.1, "half", True, None, float("nan")])
+def test_a_share_that_is_none(share):
+    with pytest.raises(UserError, match=r"train_share=.* must be a number above 0 and at most 1"):
+        zoo.load("synthetic", task="readmission", train_share=share)
+
+
 def test_what_cannot_be_begun_with_is_refused(data, intact_mimic3, tmp_path):
     run = zoo.pretrain("filler", data, out=tmp_path / "run", **HOW).folder
     with pytest.raises(UserError, match=r"a run of 'filler': 'gru' cannot begin"):

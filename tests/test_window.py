@@ -1,5 +1,6 @@
 """The window and the batches, against what a plain reading of their definition gives sample by sample."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zoo.data._splits import keep_share
 from zoo.data._store import Store, VisitIndex
 from zoo.data._task_data import TaskData
 from zoo.data._window import cut, spans
@@ -311,6 +313,16 @@ def test_no_subject_is_in_two_splits(two_visits):
     assert sum(map(len, subjects)) == len(set.union(*subjects)) == samples.subject_id.nunique()
     shuffled = data.rows("train", {"drug"}, 8, shuffle=True, seed=3).places
     assert sorted(shuffled) == data.places("train").tolist()
+
+
+@given(st.integers(1, 200), st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 3))
+def test_a_smaller_share_of_training_lies_within_a_larger_one(subjects, some, more, seed):
+    split = np.random.default_rng(subjects).integers(-1, 3, subjects).astype(np.int8)
+    small, large = (keep_share(split, np.arange(subjects) + 7, share, seed) for share in sorted((some, more)))
+    assert set(np.flatnonzero(small == 0)) <= set(np.flatnonzero(large == 0)) <= set(np.flatnonzero(split == 0))
+    assert (small == 0).sum() == math.ceil(min(some, more) * (split == 0).sum() - 1e-9)
+    assert (small[split != 0] == split[split != 0]).all()
+    assert (keep_share(split, np.arange(subjects), 1.0, seed) == split).all()
 
 
 # Several samples in a row

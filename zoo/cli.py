@@ -161,6 +161,9 @@ def evaluate(
     split: Split = None,
     by: Annotated[list[str], typer.Option(help="Subgroups too: sex, age or ethnicity; may be repeated.")] = [],  # noqa: B006
     thresholds: Annotated[str | None, typer.Option(help="tuned: on the run's validation split; else 0.5.")] = None,
+    average: Annotated[
+        str, typer.Option(help="visit; patient: the mean of each patient's mean over visits.")
+    ] = "visit",
     settings: Settings = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
@@ -168,7 +171,7 @@ def evaluate(
     own = _of_other_dataset(dataset, settings)
     from zoo.inference import evaluate
 
-    found = evaluate(run, dataset, root, split=split, by=by, thresholds=thresholds, **own)
+    found = evaluate(run, dataset, root, split=split, by=by, thresholds=thresholds, average=average, **own)
     print(found.to_line() if as_json else found)
 
 

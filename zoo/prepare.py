@@ -12,7 +12,7 @@ import pandas as pd
 
 from zoo import registry
 from zoo.data._drug_classes import DrugClasses, drug_classes
-from zoo.data._splits import split_is_file, split_subjects
+from zoo.data._splits import keep_share, split_is_file, split_subjects
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import BY_NAME
@@ -62,6 +62,8 @@ def load(
     levels: Mapping[str, str] | None = None,
     split: str | Sequence[float] | None = None,
     split_seed: int = 0,
+    train_share: float = 1.0,
+    train_seed: int = 0,
     max_visits: int | None = None,
     **parameters,
 ) -> TaskData:
@@ -78,6 +80,9 @@ def load(
             once a visit and diluents left out; sources with other drug codes meet on both.
         split: shares of subjects, ``"temporal"``, ``"hospital"`` or a file; 0.8, 0.1, 0.1 by default.
         split_seed: seed of the hash that splits subjects.
+        train_share: share of the training subjects to train on, such as 0.1; the others are left out, and validation
+            and test are what they are with all. Smaller shares lie within larger ones.
+        train_seed: seed of the hash that draws these subjects.
         max_visits: the newest so many visits are seen; all by default.
         **parameters: the task's, and the dataset's.
 
@@ -85,6 +90,7 @@ def load(
         UserError: for whatever is unknown or missing, saying how to mend it.
     """
     _check_choices(concepts, levels, max_visits)
+    _check_share(train_share)
     dataset_own, task_own = share_out(dataset, task, parameters)
     if isinstance(dataset, str):
         dataset = load_dataset(dataset, root, **dataset_own)
@@ -92,12 +98,23 @@ def load(
         task = load_task(task, **task_own)
     for concept in [*(concepts or ()), *task.needs]:
         dataset.require(concept)
-    how = {"concepts": concepts, "levels": levels, "max_visits": max_visits}
-    key = key_of(dataset, task, split=split, split_seed=split_seed, **how)
-    return prepare(dataset, task, split=split, split_seed=split_seed, key=key, **how)
+    splitting = {"split": split, "split_seed": split_seed, "train_share": train_share, "train_seed": train_seed}
+    how = {"concepts": concepts, "levels": levels, "max_visits": max_visits, **splitting}
+    return prepare(dataset, task, key=key_of(dataset, task, **how), **how)
 
 
-def key_of(dataset: Dataset, task: Task, *, concepts, levels, split, split_seed: int, max_visits) -> dict:
+def key_of(
+    dataset: Dataset,
+    task: Task,
+    *,
+    concepts,
+    levels,
+    max_visits,
+    split,
+    split_seed: int = 0,
+    train_share: float = 1.0,
+    train_seed: int = 0,
+) -> dict:
     """What identifies prepared data: the source, the task, and how they were prepared."""
     return {
         "dataset": dataset.key(),
@@ -110,11 +127,23 @@ def key_of(dataset: Dataset, task: Task, *, concepts, levels, split, split_seed:
         "split_file": identity([Path(split)]) if split_is_file(split) else None,
         "drug_map": identity([Path(dataset.drug_map)]) if dataset.drug_map else None,
         "split_seed": split_seed,
+        "train_share": train_share,
+        "train_seed": train_seed,
         "max_visits": max_visits,
     }
 
 
-def prepare(dataset: Dataset, task: Task, *, split=None, split_seed: int = 0, cohort=None, **keywords) -> TaskData:
+def prepare(
+    dataset: Dataset,
+    task: Task,
+    *,
+    split=None,
+    split_seed: int = 0,
+    train_share: float = 1.0,
+    train_seed: int = 0,
+    cohort=None,
+    **keywords,
+) -> TaskData:
     """The data of a task on an opened dataset; ``cohort`` fixes the samples where they are known already."""
     visits = VisitIndex.read(dataset.folder())
     store = Stores(dataset, visits)
@@ -124,10 +153,10 @@ def prepare(dataset: Dataset, task: Task, *, split=None, split_seed: int = 0, co
             steps = "; ".join(f"{s['step']}: {s['left_out']} left out" for s in cohort.attrition.steps)
             raise UserError(f"task {task.name!r} has no sample on {dataset.name} ({steps}).")
     subjects = dataset.read("subjects")
+    ids = subjects.subject_id.to_numpy()
     subject_split = split_subjects(subjects, dataset.read("visits"), split, split_seed)
-    return TaskData(
-        dataset, task, cohort, visits, store, subject_split, subject_ids=subjects.subject_id.to_numpy(), **keywords
-    )
+    subject_split = keep_share(subject_split, ids, train_share, train_seed)
+    return TaskData(dataset, task, cohort, visits, store, subject_split, subject_ids=ids, **keywords)
 
 
 class Stores:
@@ -213,6 +242,12 @@ def _check_choices(concepts: object, levels: object, max_visits: object) -> None
     whole = isinstance(max_visits, int) and not isinstance(max_visits, bool)
     if max_visits is not None and (not whole or max_visits < 1):
         raise UserError(f"max_visits={max_visits!r} must be a whole number of at least 1, or None.")
+
+
+def _check_share(train_share: object) -> None:
+    number = isinstance(train_share, (int, float)) and not isinstance(train_share, bool)
+    if not number or not 0 < train_share <= 1:
+        raise UserError(f"train_share={train_share!r} must be a number above 0 and at most 1.")
 
 
 def share_out(dataset: str | Dataset, task: str | Task, parameters: Mapping) -> tuple[dict, dict]:

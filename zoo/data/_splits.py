@@ -15,7 +15,7 @@ NAMES = ("train", "validation", "test")
 SHARES = (0.8, 0.1, 0.1)
 
 
-def fraction(split_seed: int, key: object) -> float:
+def fraction(split_seed: object, key: object) -> float:
     """A number in [0, 1) that is fixed for ever for a seed and a subject (BLAKE2b).
 
     >>> round(fraction(0, 10006), 5)
@@ -52,6 +52,22 @@ def split_subjects(
     if split == "hospital":
         return _by_hospital(ids, visits, split_seed)
     return _from_file(ids, Path(split))
+
+
+def keep_share(split: np.ndarray, ids: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """The same splits with a share of the training subjects; the others are in none (-1).
+
+    A smaller share lies within a larger one of the same seed. Validation and test stay as they are.
+
+    >>> keep_share(np.array([0, 0, 1, 0, 2, 0]), np.arange(6), 0.5, 0)
+    array([-1,  0,  1,  0,  2, -1])
+    """
+    train = np.flatnonzero(split == 0)
+    order = np.argsort([fraction(f"share {seed}", i) for i in ids[train].tolist()])
+    dropped = train[order[int(np.ceil(share * len(train) - 1e-9)) :]]
+    split = split.copy()
+    split[dropped] = -1
+    return split
 
 
 def split_is_file(split: object) -> bool:

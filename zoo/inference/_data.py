@@ -11,6 +11,7 @@ from zoo.data._task_data import TaskData
 from zoo.inference._run import Run
 from zoo.prepare import key_of, load_dataset, load_task, prepare
 from zoo.registry import UserError, datasets, models, parameters_of
+from zoo.training._finished import SPLIT
 
 if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset
@@ -61,17 +62,18 @@ def check_task(run: Run, data: TaskData) -> None:
             )
 
 
-def check_split(run: Run, split: object, seed: int) -> None:
+def check_split(run: Run, how: Mapping) -> None:
     """Raise a `UserError` where subjects were split in another way than the run split them."""
-    wanted = run.split
-    if json.loads(json.dumps([split, seed], default=str)) != list(wanted):
+    wanted, there = ({n: of[n] for n in SPLIT} for of in (run.split, how))
+    if json.loads(json.dumps(there, default=str)) != wanted:
+        said, own = (", ".join(f"{n}={v!r}" for n, v in of.items()) for of in (there, wanted))
         raise UserError(
-            f"the data are split by split={split!r}, split_seed={seed}, the run by split={wanted[0]!r}, "
-            f"split_seed={wanted[1]}: some tested subjects would be those trained on; load the data as the run did."
+            f"the data are split by {said}, the run by {own}: some tested subjects would be those trained on; load the "
+            f"data as the run did."
         )
 
 
-def prepared(run: Run, dataset: Dataset, split: object, split_seed: int) -> TaskData:
+def prepared(run: Run, dataset: Dataset, splitting: Mapping) -> TaskData:
     """The run's task on a dataset, with the run's vocabularies, as many of its concepts as there are."""
     config, spec = run.result.config, run.spec
     task = load_task(run.result.task, **config["task"])
@@ -82,8 +84,9 @@ def prepared(run: Run, dataset: Dataset, split: object, split_seed: int) -> Task
         dataset.require(concept)
     if spec.concepts and not concepts:
         raise UserError(f"{dataset.name} has none of the concepts that the run uses: {', '.join(spec.concepts)}.")
-    how = {"levels": config["data"]["levels"], "max_visits": config["data"]["max_visits"]}
-    split = tuple(split) if isinstance(split, list) else split
-    key = key_of(dataset, task, concepts=config["data"]["concepts"], split=split, split_seed=split_seed, **how)
+    how = {n: config["data"][n] for n in ("levels", "max_visits")} | dict(splitting)
+    if isinstance(how["split"], list):
+        how["split"] = tuple(how["split"])
+    key = key_of(dataset, task, concepts=config["data"]["concepts"], **how)
     fixed = {"vocabularies": spec.vocabularies, "label_names": spec.labels, "concepts": concepts}
-    return prepare(dataset, task, split=split, split_seed=split_seed, key=key, **how, **fixed)
+    return prepare(dataset, task, key=key, **how, **fixed)

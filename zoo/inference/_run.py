@@ -13,7 +13,7 @@ from zoo.registry import UserError, check_parameters, models
 from zoo.result import Result
 from zoo.training import Trainer
 from zoo.training._checkpoint import check_fit
-from zoo.training._finished import Finished, read_json
+from zoo.training._finished import SPLIT, TRAINED_ON, Finished, read_json
 from zoo.training._run import SOURCE
 
 
@@ -38,9 +38,9 @@ class Run:
         return self.model.spec
 
     @property
-    def split(self) -> tuple:
-        """How subjects were split: the way, and the seed."""
-        return self.result.config["data"]["split"], self.result.config["data"]["split_seed"]
+    def split(self) -> dict:
+        """How subjects were split, and which of the training subjects are left, as `zoo.load` takes it."""
+        return {n: self.result.config["data"][n] for n in (*SPLIT, *TRAINED_ON)}
 
 
 def load_run(folder: str | Path | Run) -> Run:

@@ -19,6 +19,7 @@ from zoo.inference._data import check_split, check_task, dataset_of, prepared, s
 from zoo.inference._run import Run
 from zoo.models._model import Model
 from zoo.registry import UserError, nearest
+from zoo.training._finished import SPLIT
 
 SPLITS = (*NAMES, "all")
 MEETING_LEVEL = {"diagnosis": "ccs", "procedure": "ccs", "drug": "name"}
@@ -73,12 +74,13 @@ class Tested:
         split = split or ("test" if own else "all")
         how = run.split
         if isinstance(data, TaskData):
-            how = data.key.get("split"), data.key.get("split_seed", 0)
+            how = {n: data.key[n] for n in how}
             if own:
-                check_split(run, *how)
-        elif split == "all" and not own:
-            how = (0, 0, 1), 0  # nobody is kept apart, so that ways to split which need more than ids do not matter
-        tested = cls(run, prepared(run, dataset, *how), split, own)
+                check_split(run, how)
+        elif not own:
+            # where all are tested nobody is kept apart: ways to split that need more than ids do not matter
+            how = {"split": (0, 0, 1)} if split == "all" else {n: how[n] for n in SPLIT}
+        tested = cls(run, prepared(run, dataset, how), split, own)
         if not len(tested.places):
             raise UserError(f"no sample of task {run.result.task!r} on {dataset.name} falls into split {split!r}.")
         return tested

@@ -19,8 +19,12 @@ from zoo.training._checkpoint import read_tensors
 
 PARTS = ("dataset", "task", "data", "model", "inputs")
 """What the configuration of a run must hold for it to be used."""
-PREPARED = ("concepts", "levels", "split", "split_seed", "max_visits")
-"""And what it must hold of how its data were prepared."""
+SPLIT = ("split", "split_seed")
+"""What tells how subjects are split."""
+TRAINED_ON = ("train_share", "train_seed")
+"""And which of the training subjects are left."""
+PREPARED = ("concepts", "levels", *SPLIT, *TRAINED_ON, "max_visits")
+"""What the configuration of a run holds of how its data were prepared."""
 
 
 @dataclass(frozen=True)

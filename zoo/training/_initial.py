@@ -8,7 +8,7 @@ from pathlib import Path
 from zoo.data._task_data import TaskData
 from zoo.models._model import Model
 from zoo.registry import UserError
-from zoo.training._finished import Finished
+from zoo.training._finished import SPLIT, Finished
 
 
 class Initial(Finished):
@@ -39,7 +39,7 @@ class Initial(Finished):
     def split_of(self, dataset: str) -> dict:
         """How the run split the subjects of a dataset, as `zoo.load` takes it; nothing where it was on another one."""
         held = self.result.config["data"]
-        return {n: held[n] for n in ("split", "split_seed")} if dataset == self.result.dataset else {}
+        return {n: held[n] for n in SPLIT} if dataset == self.result.dataset else {}
 
     def check_model(self, name: str) -> None:
         """Raise a `UserError` where the run is of another model."""

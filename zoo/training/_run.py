@@ -24,6 +24,7 @@ from zoo.registry import UserError, check_parameters
 from zoo.result import Result, write_json
 from zoo.training._checkpoint import BEST, remove_all, write_tensors
 from zoo.training._create import check_seed, create_model
+from zoo.training._finished import PREPARED
 from zoo.training._initial import Initial
 from zoo.training._processes import Processes
 from zoo.training._run_folder import made, run_folder
@@ -216,7 +217,7 @@ def configuration(model: Model, data: TaskData, loop: Trainer) -> dict:
     return {
         "dataset": key["dataset_parameters"],
         "task": key["task_parameters"],
-        "data": {n: key[n] for n in ("concepts", "levels", "split", "split_seed", "max_visits")},
+        "data": {n: key[n] for n in PREPARED},
         "model": getattr(model, "configuration", {}),
         "trainer": dataclasses.asdict(loop),
         "inputs": data.concepts_for(model),
