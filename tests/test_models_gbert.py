@@ -1,5 +1,7 @@
 """G-BERT: its parts against NumPy, what a target may not see, and pre-training."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from zoo.knowledge.ontology import Ontology
 from zoo.layers import code_sets
 from zoo.layers.ontology_attention import NeighbourAttention, OntologyEmbedding
 from zoo.models.gbert import hidden
+from zoo.registry import UserError
 from zoo.testing._model._patients import FabricatedTask
 
 SMALL = {"dim": 4, "tree_heads": 2, "layers": 1, "heads": 2, "feedforward": 8, "dropout": 0.0}
@@ -61,6 +64,29 @@ def test_codes_that_share_ancestors_share_what_is_learned_of_them():
         layer.nodes.weight[tree.nodes.index("ATC//C03")] += 1
     moved = (layer() - before).abs().amax(1) > 1e-6
     assert moved.tolist() == [True, True, True, False]
+
+
+def test_dgl_gives_the_same_outputs_and_gradients():
+    pytest.importorskip("dgl", reason="DGL is not installed; it has no release for Python 3.12 and later")
+    tree = Ontology.for_codes(CODES)
+    layers = [OntologyEmbedding(tree, dim=3, heads=2, backend=b) for b in ("native", "dgl")]
+    layers[1].load_state_dict(layers[0].state_dict())
+    found = [layer() for layer in layers]
+    assert torch.allclose(*found, atol=1e-6)
+    for value in found:
+        value.square().sum().backward()
+    for (name, native), on_dgl in zip(layers[0].named_parameters(), layers[1].parameters(), strict=True):
+        assert native.grad.abs().sum() > 0, name
+        assert torch.allclose(native.grad, on_dgl.grad, atol=1e-5), name
+
+
+def test_a_backend_that_is_not_there(monkeypatch):
+    tree = Ontology.for_codes(CODES)
+    with pytest.raises(UserError, match="backend='dlg' must be 'native' or 'dgl'"):
+        OntologyEmbedding(tree, dim=3, heads=2, backend="dlg")
+    monkeypatch.setitem(sys.modules, "dgl", None)
+    with pytest.raises(UserError, match=r"DGL cannot be imported .* pip install 'ehr-zoo\[dgl\]'"):
+        OntologyEmbedding(tree, dim=3, heads=2, backend="dgl")
 
 
 # The model

@@ -9,7 +9,7 @@ with g(i, N) = concat over heads k of elu(sum over j in N and i of a_ij^k W^k h_
 of leaky_relu(u^k . W^k h_i + w^k . W^k h_j), slope 0.2.
 
 A node has as many edges as neighbours, and no matrix of all pairs is made. (The paper leaves the non-linearity open;
-elu is that of graph attention networks.)
+elu is that of graph attention networks.) With ``backend="dgl"`` the sums over edges are DGL's; results are the same.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from zoo.layers._dgl import attended as attended_by_dgl
+from zoo.layers._dgl import load_dgl
+from zoo.registry import UserError
 
 if TYPE_CHECKING:
     from zoo.knowledge.ontology import Ontology
@@ -33,13 +37,17 @@ class OntologyEmbedding(nn.Module):
         tree: the codes and what is above them.
         dim: width d of a node, and of a head.
         heads: H of both stages.
+        backend: ``"native"`` or ``"dgl"``, which needs the extra of this name.
+
+    Raises:
+        UserError: there is no such backend, or DGL is not installed.
     """
 
-    def __init__(self, tree: Ontology, dim: int, heads: int):
+    def __init__(self, tree: Ontology, dim: int, heads: int, backend: str = "native"):
         super().__init__()
         self.nodes = nn.Embedding(len(tree.nodes), dim)
-        self.upward = NeighbourAttention(dim, dim, heads)
-        self.downward = NeighbourAttention(heads * dim, dim, heads)
+        self.upward = NeighbourAttention(dim, dim, heads, backend)
+        self.downward = NeighbourAttention(heads * dim, dim, heads, backend)
         child, parent = torch.from_numpy(tree.edges())
         own = torch.arange(len(tree.nodes))
         code, above = torch.from_numpy(tree.ancestor_pairs())
@@ -60,11 +68,16 @@ class NeighbourAttention(nn.Module):
         width: of a node.
         dim: width of a head.
         heads: H.
+        backend: as of `OntologyEmbedding`.
     """
 
-    def __init__(self, width: int, dim: int, heads: int):
+    def __init__(self, width: int, dim: int, heads: int, backend: str = "native"):
         super().__init__()
-        self.heads = heads
+        if backend not in ("native", "dgl"):
+            raise UserError(f"backend={backend!r} must be 'native' or 'dgl'.")
+        if backend == "dgl":
+            load_dgl()
+        self.heads, self.backend = heads, backend
         self.transform = nn.Linear(width, heads * dim, bias=False)
         self.asking, self.asked = (nn.Parameter(torch.empty(heads, dim)) for _ in range(2))
         nn.init.xavier_uniform_(self.asking)
@@ -79,11 +92,24 @@ class NeighbourAttention(nn.Module):
             place, neighbour: (edges,) which place looks at which node; each place at one node at least.
         """
         known = self.transform(nodes).unflatten(1, (self.heads, -1))
-        asking = (known * self.asking).sum(-1)[own]
-        score = F.leaky_relu(asking[place] + (known * self.asked).sum(-1)[neighbour], SLOPE)
-        weight = softmax_by(score, place, len(own))
-        found = known.new_zeros(len(own), *known.shape[1:])
-        return F.elu(found.index_add(0, place, weight[..., None].to(known) * known[neighbour]).flatten(1))
+        asking, asked = (known * self.asking).sum(-1)[own], (known * self.asked).sum(-1)
+        sums = attended if self.backend == "native" else attended_by_dgl
+        return F.elu(sums(known, asking, asked, place, neighbour, SLOPE).flatten(1))
+
+
+def attended(known: Tensor, asking: Tensor, asked: Tensor, place: Tensor, neighbour: Tensor, slope: float) -> Tensor:
+    """(places, heads, dim) of nodes, weighed by the softmax over each place's edges of ``leaky_relu(asking + asked)``.
+
+    Args:
+        known: (nodes, heads, dim).
+        asking: (places, heads).
+        asked: (nodes, heads).
+        place, neighbour: (edges,).
+        slope: of the rectifier.
+    """
+    weight = softmax_by(F.leaky_relu(asking[place] + asked[neighbour], slope), place, len(asking))
+    found = known.new_zeros(len(asking), *known.shape[1:])
+    return found.index_add(0, place, weight[..., None].to(known) * known[neighbour])
 
 
 def softmax_by(score: Tensor, group: Tensor, groups: int) -> Tensor:
