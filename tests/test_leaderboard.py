@@ -131,6 +131,21 @@ def test_the_ceiling_is_what_the_true_probabilities_score_on_the_same_samples(ma
     assert table[(table.model == "ceiling") & (table.metric == "auroc")].value.tolist() == pytest.approx([expected])
 
 
+def test_metrics_of_drug_sets_are_those_of_the_runs(tmp_path, session_cache):
+    made = ("synthetic", ["medication"], ["nearest", "logistic_regression"])
+    settings = {"data.patients": 60, "task.interactions": "onc"}
+    board = leaderboard(*made, seeds=1, out=tmp_path, settings=settings, resamples=20)
+    task = board.tasks[0]
+    assert task.metric == "jaccard_samples"
+    for entry in task.entries:
+        result = json.loads((tmp_path / entry.folders[0] / "result.json").read_text())["metrics"]
+        for name in ("ddi_rate", "ddi_rate_true", "drugs_per_visit_true", "addition_error", "removal_error"):
+            assert entry.metrics[name]["value"] == pytest.approx(result[name]["value"])
+    known = {e.model: e.metrics for e in task.entries}["nearest"]
+    assert known["addition_error"]["value"] > known["removal_error"]["low"] > 0
+    assert 0 < known["ddi_rate"]["value"] < 1
+
+
 @pytest.mark.parametrize(
     ("task", "parameters"), [("readmission", {"days": 15}), ("mortality", {"unit": "stay"}), ("los", {})]
 )

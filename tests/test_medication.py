@@ -184,6 +184,42 @@ def test_metrics_of_drug_sets_are_what_a_plain_count_gives(drawn):
         assert by_patient[name] == evaluate("multilabel", label, score, subject, resamples=0)[name]
 
 
+@settings(deadline=None)
+@given(sets)
+def test_errors_of_change_are_differences_of_the_changes(drawn):
+    score, label, subject, _ = (np.array(part) for part in drawn)
+    subject = np.sort(subject)
+    before = np.full(label.shape, np.nan)
+    expected = {"addition_error": [], "removal_error": []}
+    for n in range(1, len(label)):
+        if subject[n] == subject[n - 1]:
+            before[n] = label[n - 1]
+            had, has, said = (set(np.flatnonzero(row)) for row in (label[n - 1], label[n], score[n] >= 0.5))
+            expected["addition_error"].append(len((said - had) ^ (has - had)))
+            expected["removal_error"].append(len((had - said) ^ (had - has)))
+    among = np.zeros((label.shape[1],) * 2, bool)
+    found = evaluate("multilabel", label, score, subject, resamples=0, interactions=among, before=before)
+    for name, counts in expected.items():
+        assert found[name].value == (pytest.approx(np.mean(counts)) if counts else None)
+        without = len(label) - len(counts)
+        assert f"{without} of {len(label)} samples without a visit before" in found[name].reason
+    assert evaluate("multilabel", label, score, subject, interactions=among)["addition_error"].value is None
+
+
+def test_the_set_before_is_that_of_the_sample_before(data):
+    for split in ("train", "test"):
+        places = data.places(split)
+        before, label, subject = data.of_drugs(places)["before"], data.label(split), data.subject(split)
+        last = {}
+        for n, one in enumerate(subject):
+            if one in last:
+                assert before[n].tolist() == last[one].astype(float).tolist()
+            else:
+                assert np.isnan(before[n]).all()
+            last[one] = label[n]
+        assert len(last) < len(subject)
+
+
 def test_an_empty_prediction_counts_nothing():
     label, score = [[1, 1, 0], [1, 0, 0]], [[0.1, 0.2, 0.3], [0.9, 0.1, 0.1]]
     found = evaluate("multilabel", label, score, [1, 2], resamples=0)

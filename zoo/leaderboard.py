@@ -28,6 +28,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from zoo import registry
 from zoo.registry import UserError, check_parameters, nearest, parameters_of
 from zoo.result import FILE, write_json
@@ -392,9 +394,18 @@ def _make(request: dict) -> None:
     train(model, data, seed=seed, out=folder, **groups["trainer"])
     found = predict(folder, data, split="test")
     found.attrs = {}  # notes are in the result
+    if data.interactions is not None:
+        found.attrs["interactions"] = np.argwhere(data.interactions).tolist()
+        found["before"] = _codes(data)
     unfinished = folder / f".{PREDICTIONS}"
     found.to_parquet(unfinished, index=False)
     unfinished.replace(folder / PREDICTIONS)
+
+
+def _codes(data: TaskData) -> list[list[str] | None]:
+    """The drugs of the visit before each test sample, None where there is none."""
+    before, names = data.of_drugs(data.places("test"))["before"], np.array(data.labels, object)
+    return [None if np.isnan(row).any() else names[row > 0].tolist() for row in before]
 
 
 @lru_cache(maxsize=1)

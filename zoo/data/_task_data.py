@@ -340,6 +340,19 @@ class TaskData:
         """The labels of a split in the order of `samples`: (samples,), or (samples, labels) bool for multilabel."""
         return self._label(self.places(split))
 
+    def of_drugs(self, places: np.ndarray) -> dict[str, np.ndarray]:
+        """What `zoo.metrics.evaluate` takes for these samples where labels are drugs: ``interactions`` and ``before``.
+
+        Where the order of a subject's visits is not known, none is before another.
+        """
+        if self.interactions is None:
+            return {}
+        earlier = np.maximum(places - 1, 0)
+        found = self._label(earlier).astype(np.float32)
+        none = (places == 0) | (self._subject[earlier] != self._subject[places])
+        found[none | (self.visits.first[self._own[places]] > self._own[earlier])] = np.nan
+        return {"interactions": self.interactions, "before": found}
+
     def subject(self, split: str) -> np.ndarray:
         """(samples,) the subject of each sample of a split."""
         return self._subject[self._split == _split_place(split)]

@@ -101,8 +101,7 @@ def evaluate(
 
     def measure(scored: Scored) -> dict[str, dict]:
         options = {"threshold": threshold, "resamples": resamples, "average": average}
-        among = tested.data.interactions
-        found = measured(run.spec.kind, scored.label, scored.score, scored.subject, interactions=among, **options)
+        found = measured(run.spec.kind, scored.label, scored.score, scored.subject, **scored.of_drugs, **options)
         return {n: m.to_dict() for n, m in found.items()}
 
     began = time.perf_counter()

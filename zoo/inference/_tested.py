@@ -35,16 +35,20 @@ class Scored:
         score: what the model predicts for them.
         subject: (samples,) whose they are.
         unknown: for each concept how many ``events`` the samples see, and how many of these are ``unknown``.
+        of_drugs: what metrics of drug sets hang on, besides.
     """
 
     label: np.ndarray
     score: np.ndarray
     subject: np.ndarray
     unknown: dict[str, dict[str, int]]
+    of_drugs: dict[str, np.ndarray]
 
     def of(self, mask: np.ndarray) -> Scored:
         """Some of the samples."""
-        return replace(self, label=self.label[mask], score=self.score[mask], subject=self.subject[mask])
+        of_drugs = {n: a[mask] if n == "before" else a for n, a in self.of_drugs.items()}
+        own = {n: getattr(self, n)[mask] for n in ("label", "score", "subject")}
+        return replace(self, of_drugs=of_drugs, **own)
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ class Tested:
             labels.append(batch.label.numpy())
             scores.append(_predicted(model, batch.to(device)))
         model.to("cpu")
-        return Scored(np.concatenate(labels), np.concatenate(scores), self.samples.subject_id.to_numpy(), counts)
+        subject, of_drugs = self.samples.subject_id.to_numpy(), self.data.of_drugs(self.places)
+        return Scored(np.concatenate(labels), np.concatenate(scores), subject, counts, of_drugs)
 
     def notes(self, unknown: Mapping[str, Mapping[str, int]]) -> list[str]:
         """What a reader of scores must know of the data."""

@@ -17,7 +17,7 @@ from zoo.metrics.classification import (
     sensitivity,
     specificity,
 )
-from zoo.metrics.interactions import ddi_rate
+from zoo.metrics.drug_sets import ddi_rate
 from zoo.metrics.ranking import auprc, auroc
 from zoo.metrics.regression import mae, mape, mse, r2
 from zoo.metrics.suite import Metric, evaluate, higher_is_better, metric_names, resampled

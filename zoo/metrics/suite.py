@@ -7,6 +7,7 @@
 | multilabel | `auroc`, `auprc`, `f1`, `jaccard`, each `_micro`, `_macro`, `_samples` |
 | multilabel | `accuracy_element`, and for each k `precision_at_k`, `recall_at_k` |
 | multilabel, of drugs | `ddi_rate`, `ddi_rate_true`, `drugs_per_visit`, `drugs_per_visit_true` |
+| multilabel, of drugs | `addition_error`, `removal_error` |
 | regression | `mae`, `mse`, `mape`, `r2` |
 """
 
@@ -21,13 +22,14 @@ from zoo.metrics.bootstrap import interval, weights
 from zoo.metrics.calibration import CalibrationError, squared_error
 from zoo.metrics.checks import as_binary, as_class, as_finite, as_probability, same_shape
 from zoo.metrics.classification import Kappa, Overlap, one_hot, right, top_k
-from zoo.metrics.interactions import InteractionRate, checked_interactions, drugs_per_sample
+from zoo.metrics.drug_sets import InteractionRate, checked_interactions, drugs_per_sample, errors_of_change
 from zoo.metrics.ranking import Areas
 from zoo.metrics.regression import Determination, errors
 
 KINDS = ("binary", "multiclass", "multilabel", "regression")
-LOWER_IS_BETTER = frozenset({"brier", "ece", "mae", "mse", "mape", "ddi_rate"})
-OF_DRUGS = ("ddi_rate", "ddi_rate_true", "drugs_per_visit", "drugs_per_visit_true")
+OF_CHANGES = ("addition_error", "removal_error")
+OF_DRUGS = ("ddi_rate", "ddi_rate_true", "drugs_per_visit", "drugs_per_visit_true", *OF_CHANGES)
+LOWER_IS_BETTER = frozenset({"brier", "ece", "mae", "mse", "mape", "ddi_rate", *OF_CHANGES})
 AVERAGES = ("micro", "macro", "samples")
 
 
@@ -104,6 +106,7 @@ def evaluate(
     metrics: Iterable[str] | None = None,
     ks: Iterable[int] = (5, 10),
     interactions=None,
+    before=None,
     average: str = "visit",
 ) -> dict[str, Metric]:
     """Metrics of a kind with 95 % percentile intervals from a bootstrap over subjects.
@@ -130,6 +133,8 @@ def evaluate(
         metrics: names of those wanted; None for all of the kind.
         ks: of `precision_at_k` and `recall_at_k`.
         interactions: (L, L) bool, which of the labels are drugs that interact; adds the metrics of drug sets.
+        before: (n, L), 1 where a drug was in the set of the patient's visit before, NaN where there was none; without
+            it errors of addition and removal are undefined.
         average: "visit", or "patient": in means over samples each subject weighs the same, as in the code of the
             papers on medication (mean over the visits of a patient, then over patients).
 
@@ -143,7 +148,7 @@ def evaluate(
     label, score = _checked(kind, label, score)
     subject = _subject(subject, len(label))
     found: dict[str, Metric] = {}
-    for group in _groups(kind, threshold, ks, interactions):
+    for group in _groups(kind, threshold, ks, interactions, before):
         if not group.names.keys().isdisjoint(wanted):
             family = group.make(label, score)
             share = _share(group, subject, average)
@@ -163,6 +168,7 @@ def resampled(
     metrics: Iterable[str] | None = None,
     ks: Iterable[int] = (5, 10),
     interactions=None,
+    before=None,
     average: str = "visit",
 ) -> dict[str, np.ndarray]:
     """Metrics under each resample of a bootstrap over subjects: (resamples,) each, NaN where undefined.
@@ -179,7 +185,7 @@ def resampled(
     label, score = _checked(kind, label, score)
     subject = _subject(subject, len(label))
     found: dict[str, np.ndarray] = {}
-    for group in _groups(kind, threshold, ks, interactions):
+    for group in _groups(kind, threshold, ks, interactions, before):
         if not group.names.keys().isdisjoint(wanted):
             family = group.make(label, score)
             share = _share(group, subject, average)
@@ -240,14 +246,14 @@ def _subject(subject, samples: int) -> np.ndarray:
     return subject
 
 
-def _groups(kind: str, threshold: float, ks: tuple[int, ...], interactions=None) -> Iterator[Group]:
+def _groups(kind: str, threshold: float, ks: tuple[int, ...], interactions=None, before=None) -> Iterator[Group]:
     """The groups of metrics of a kind."""
     if kind == "binary":
         return _binary(threshold)
     if kind == "multiclass":
         return _multiclass()
     if kind == "multilabel":
-        return _multilabel(threshold, ks, interactions)
+        return _multilabel(threshold, ks, interactions, before)
     return iter([Group(_own("mae", "mse", "mape"), errors), Group(_own("r2"), Determination)])
 
 
@@ -278,7 +284,7 @@ def _multiclass() -> Iterator[Group]:
     yield Group(_own("kappa_linear"), lambda y, p: Kappa(y, p.argmax(axis=1), p.shape[1]))
 
 
-def _multilabel(threshold: float, ks: tuple[int, ...], interactions) -> Iterator[Group]:
+def _multilabel(threshold: float, ks: tuple[int, ...], interactions, before) -> Iterator[Group]:
     for average in AVERAGES:
         of_samples = average == "samples"
         areas = {f"{m}_{average}": m for m in Areas.names}
@@ -298,6 +304,7 @@ def _multilabel(threshold: float, ks: tuple[int, ...], interactions) -> Iterator
         yield Group(
             _own("drugs_per_visit", "drugs_per_visit_true"), lambda y, p: drugs_per_sample(y, p >= threshold), True
         )
+        yield Group(_own(*OF_CHANGES), lambda y, p: errors_of_change(y, p >= threshold, before), True)
 
 
 def _metrics(family, names: dict[str, str], subject, resamples: int, seed: int, share) -> dict[str, Metric]:

@@ -102,7 +102,13 @@ class SequenceModel(Model):
         log_p = self.log_probabilities(known, sequences.tokens)
         seen = log_p.detach().exp().masked_fill(~sequences.there[..., None], 0)[..., :-1]
         written = Written(sequences, batch.label, seen.amax(1))
-        return WrittenOutput(set_logits(written), likelihood=likelihood(log_p, sequences))
+        return WrittenOutput(
+            set_logits(written), self.further(log_p, sequences), likelihood=likelihood(log_p, sequences)
+        )
+
+    def further(self, log_p: Tensor, sequences: Sequences) -> dict[str, Tensor]:
+        """Further losses in training, by name."""
+        return {}
 
     def log_probabilities(self, known: State, tokens: Tensor) -> Tensor:
         """(samples, steps, M + 1) of the drugs and the end, before each of the tokens."""

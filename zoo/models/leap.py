@@ -13,7 +13,7 @@ Earlier visits, procedures and earlier drugs are no input. Training has two stag
 2. Fine-tuning by reinforcement, with ``fine_tune=True`` and ``init=`` a run of the first stage: the model draws a set
    Y' itself, and (R(Y') - R(Y*)) log P(Y' | x) rises, with the reward R(Y') = J(Y', Y), the Jaccard index, or 0 where
    two drugs in Y' interact. Y* is what the model writes without drawing (Rennie et al., CVPR 2017, arXiv:1612.00563):
-   taking its reward off changes no expectation, and lessens the noise. A rate of 1e-4 or less is meant for it.
+   taking its reward off changes no expectation, and lessens the noise. It wants a lower rate, such as ``lr=1e-4``.
 
 `zoo.models._drug_sequences` has how a set is written, and what the score of a drug is.
 
@@ -28,6 +28,7 @@ Where published code and paper part (the paper is followed):
   were drawn. That in the authors' code weighs the label's own drugs by the reward of the drawn ones.
 - The ports may write a drug twice. Here a drug that was written has no part in later steps.
 - Padding takes part in the softmax of the authors' code before it is masked. Here it never does.
+- The ports train on one visit a step, at a rate of 0.0002 or 0.0005. Here the rate is one for batches.
 
 The order of drugs is that of how often they occur beside others in training, rare ones first. The authors' code finds
 the order in its data, and has at most 50 drugs; the ports 20. That a set with an interaction earns nothing is how the
@@ -146,8 +147,8 @@ class LEAP(SequenceModel):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """The sets themselves are watched, as the likelihood is the best long before they are."""
-        return {"monitor": "jaccard_samples", "patience": 10}
+        """A rate for batches; and the sets themselves are watched."""
+        return {"lr": 3e-3, "monitor": "jaccard_samples", "patience": 10}
 
 
 class AdditiveAttention(nn.Module):

@@ -25,19 +25,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from zoo.metrics import evaluate, higher_is_better, metric_names, resampled
+from zoo.metrics import Metric, evaluate, higher_is_better, metric_names, resampled
 from zoo.metrics.bootstrap import interval
 from zoo.registry import UserError, nearest
 from zoo.result import Result, write_json
 
 RANKED_BY = {"binary": "auroc", "multiclass": "auroc_macro", "multilabel": "auprc_samples", "regression": "mae"}
+RANKED_BY["drugs"] = "jaccard_samples"  # as in the papers: not every model of drug sets ranks drugs
 HOW = (
     "Value: mean over seeds of the point values on the test split. Interval: 95 % percentile bootstrap that draws test "
     "subjects (the same draws for all models) and, of each model, its seeds. Difference and p: the best model of the "
@@ -128,6 +129,7 @@ class Predictions:
     label: np.ndarray
     score: np.ndarray
     subject: np.ndarray
+    of_drugs: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path, kind: str) -> Predictions:
@@ -136,14 +138,19 @@ class Predictions:
         score = table[names or "score"].to_numpy(np.float64)
         label = table.label
         if kind == "multilabel":
-            place = {n.removeprefix("score_"): i for i, n in enumerate(names)}
-            sets = [[place[c] for c in codes if c in place] for codes in label]
-            label = np.zeros(score.shape, bool)
-            rows = np.repeat(np.arange(len(sets)), [len(s) for s in sets])
-            label[rows, [i for s in sets for i in s]] = True
+            label = _hot(label, names)
         times = table.prediction_time.to_numpy("datetime64[us]").astype(np.int64)
         key = (table.visit_id.to_numpy(), times)
-        return cls(kind, key, np.asarray(label), score, table.subject_id.to_numpy())
+        of_drugs = _of_drugs(table, names) if "before" in table else {}
+        return cls(kind, key, np.asarray(label), score, table.subject_id.to_numpy(), of_drugs)
+
+    def evaluate(self, resamples: int) -> dict[str, Metric]:
+        """Metrics with their intervals."""
+        return evaluate(self.kind, self.label, self.score, self.subject, resamples=resamples, **self.of_drugs)
+
+    def resampled(self, resamples: int) -> dict[str, np.ndarray]:
+        """Metrics under each resample of subjects."""
+        return resampled(self.kind, self.label, self.score, self.subject, resamples=resamples, **self.of_drugs)
 
     def same_samples(self, other: Predictions) -> bool:
         """Whether another run was tested on the very same samples with the same labels."""
@@ -151,9 +158,28 @@ class Predictions:
         return all(np.array_equal(a, b) for a, b in zip(mine, others, strict=True))
 
 
+def _hot(lists: Sequence[Sequence[str]], names: list[str]) -> np.ndarray:
+    """(samples, outputs) bool, from lists of codes and the columns of scores."""
+    place = {n.removeprefix("score_"): i for i, n in enumerate(names)}
+    sets = [[place[c] for c in codes if c in place] for codes in lists]
+    found = np.zeros((len(sets), len(names)), bool)
+    rows = np.repeat(np.arange(len(sets)), [len(s) for s in sets])
+    found[rows, [i for s in sets for i in s]] = True
+    return found
+
+
+def _of_drugs(table: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
+    """Interactions, and the drugs of the visits before, as `zoo.metrics.evaluate` takes them."""
+    interactions = np.zeros((len(names), len(names)), bool)
+    interactions[tuple(np.array(table.attrs["interactions"], np.int64).reshape(-1, 2).T)] = True
+    first = table.before.isna().to_numpy()
+    before = np.where(first[:, None], np.nan, _hot([() if codes is None else codes for codes in table.before], names))
+    return {"interactions": interactions, "before": before}
+
+
 def check_metric(metric: str | None, kinds: Sequence[str]) -> None:
     """Raise a `UserError` where no kind of task has a metric."""
-    known = {n for kind in kinds for n in metric_names(kind)}
+    known = {n for kind in kinds for n in metric_names(kind, drugs=True)}
     if metric is not None and metric not in known:
         raise UserError(f"metric {metric!r} is none of these tasks': {nearest(metric, known)}.")
 
@@ -194,7 +220,8 @@ def _task_board(
     if not runs:
         return TaskBoard(task, kind, None, 0, 0, {}, [], failed)
     first_result, first = runs[0][1:]
-    ranked_by = metric if metric in metric_names(kind) else RANKED_BY[kind]
+    drugs = bool(first.of_drugs)
+    ranked_by = metric if metric in metric_names(kind, drugs=drugs) else RANKED_BY["drugs" if drugs else kind]
     models = list(dict.fromkeys(o["model"] for o in outcomes))
     drawn: dict[str, dict[str, np.ndarray]] = {}
     entries = []
@@ -222,7 +249,7 @@ def _task_board(
 def _ceiling(tested: Predictions, known: pd.Series, resamples: int) -> dict[str, dict]:
     """What the probabilities that the labels were drawn from score on the samples of a run."""
     score = known.loc[tested.samples[0]].to_numpy()
-    found = evaluate(tested.kind, tested.label, score, tested.subject, resamples=resamples)
+    found = replace(tested, score=score).evaluate(resamples)
     return {n: {**m.to_dict(), "sd": None} for n, m in found.items()}
 
 
@@ -252,8 +279,8 @@ def _measured(runs: list[Predictions], resamples: int) -> tuple[list[dict], dict
     for run in runs:
         same = next((i for i, other in enumerate(known) if np.array_equal(other.score, run.score)), None)
         if same is None:  # a model without randomness predicts the same under every seed
-            points.append(evaluate(run.kind, run.label, run.score, run.subject, resamples=0))
-            draws.append(resampled(run.kind, run.label, run.score, run.subject, resamples=resamples))
+            points.append(run.evaluate(resamples=0))
+            draws.append(run.resampled(resamples))
         else:
             points.append(points[same])
             draws.append(draws[same])

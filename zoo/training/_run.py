@@ -182,12 +182,12 @@ def fitted(model: Model, data: TaskData, loop: Trainer, seed: int, report: Calla
 
 def test_metrics(model: Model, data: TaskData, loop: Trainer) -> dict[str, dict]:
     """The metrics of the task's kind on the test split, each with its interval or the reason why it has none."""
-    among = data.interactions
+    of_drugs = data.of_drugs(data.places("test"))
     if not data.size("test"):
-        names, reason = metric_names(data.task.kind, drugs=among is not None), "no sample falls into the test split"
+        names, reason = metric_names(data.task.kind, drugs=bool(of_drugs)), "no sample falls into the test split"
         return {n: {"value": None, "low": None, "high": None, "reason": reason} for n in names}
     scores = loop.scores(model, data, "test")
-    found = evaluate(data.task.kind, data.label("test"), scores, data.subject("test"), interactions=among)
+    found = evaluate(data.task.kind, data.label("test"), scores, data.subject("test"), **of_drugs)
     return {n: m.to_dict() for n, m in found.items()}
 
 

@@ -1,7 +1,10 @@
-"""Metrics of recommended drug sets: how many of their pairs interact, and how many drugs they have.
+"""Metrics of recommended drug sets: how many of their pairs interact, how many drugs they have, and which are new.
 
 The rate is pooled: pairs of drugs of one visit that interact, over all pairs of drugs of one visit, counted over all
 visits together (GAMENet, Shang et al., AAAI 2019; SafeDrug, Yang et al., IJCAI 2021).
+
+Errors of addition and removal are those of MICRON (Yang et al., IJCAI 2021): how many drugs of a visit are wrongly
+added or wrongly not added to those of the visit before, and how many are wrongly removed or wrongly kept.
 """
 
 import numpy as np
@@ -57,6 +60,28 @@ def ddi_rate(prediction, interactions) -> float:
 def drugs_per_sample(label: np.ndarray, prediction: np.ndarray) -> Means:
     """How many drugs are predicted, and how many there are, `label` and `prediction` (n, L) bool."""
     return Means({"drugs_per_visit": prediction.sum(axis=1), "drugs_per_visit_true": label.sum(axis=1)})
+
+
+def errors_of_change(label: np.ndarray, prediction: np.ndarray, before) -> Means:
+    """Numbers of wrong drugs of a visit, among those that the visit before did not have, and among those that it had.
+
+    Args:
+        label, prediction: (n, L) bool.
+        before: (n, L), 1 where the visit before had the drug; NaN where there was no visit before, or None.
+    """
+    before = np.full(label.shape, np.nan) if before is None else np.asarray(before, np.float64)
+    if before.shape != label.shape:
+        raise ValueError(f"before has shape {before.shape}, expected {label.shape}")
+    wrong, first = label != prediction, np.isnan(before).any(axis=1)
+    counts = {
+        "addition_error": (wrong & (before == 0)).sum(axis=1),
+        "removal_error": (wrong & (before == 1)).sum(axis=1),
+    }
+    reason = None
+    if first.any():
+        left = f"{first.sum()} of {len(first)} samples without a visit before"
+        reason = f"undefined: {left}" if first.all() else f"{left} left out"
+    return Means({n: np.where(first, np.nan, c) for n, c in counts.items()}, dict.fromkeys(counts, reason))
 
 
 def checked_interactions(interactions, labels: int) -> np.ndarray:
