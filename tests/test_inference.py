@@ -283,6 +283,32 @@ def test_a_model_that_tells_nothing(multilabel):
 # Bad input
 
 
+@pytest.mark.parametrize(
+    ("file", "trail", "value", "complaint"),
+    [
+        *[
+            ("result.json", ("config", part), 3, "is no result of this version")
+            for part in ("model", "task", "dataset")
+        ],
+        ("result.json", ("config", "trainer"), None, "is no result of this version"),
+        ("result.json", ("config", "data"), {}, "is no result of this version"),
+        ("result.json", ("model",), ["gru"], "is no result of this version"),
+        ("source.json", ("root",), 3, "does not say where the tables lie"),
+        ("threshold.json", ("threshold",), "x", "has no threshold"),
+    ],
+)
+def test_facts_of_another_form(copy, file, trail, value, complaint):
+    zoo.evaluate(copy, thresholds="tuned", resamples=2)
+    facts = json.loads((copy / file).read_text())
+    place = facts
+    for name in trail[:-1]:
+        place = place[name]
+    place[trail[-1]] = value
+    (copy / file).write_text(json.dumps(facts))
+    with pytest.raises(UserError, match=complaint):
+        zoo.evaluate(copy, thresholds="tuned", resamples=2)
+
+
 def test_a_folder_that_is_no_finished_run(copy):
     data = zoo.load("synthetic", task="readmission", patients=PATIENTS)
     for spoil, complaint in [

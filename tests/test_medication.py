@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -198,12 +199,13 @@ def test_errors_of_change_are_differences_of_the_changes(drawn):
             expected["addition_error"].append(len((said - had) ^ (has - had)))
             expected["removal_error"].append(len((had - said) ^ (had - has)))
     among = np.zeros((label.shape[1],) * 2, bool)
-    found = evaluate("multilabel", label, score, subject, resamples=0, interactions=among, before=before)
+    options = {"resamples": 0, "interactions": among, "metrics": list(expected)}
+    found = evaluate("multilabel", label, score, subject, before=before, **options)
     for name, counts in expected.items():
         assert found[name].value == (pytest.approx(np.mean(counts)) if counts else None)
         without = len(label) - len(counts)
         assert f"{without} of {len(label)} samples without a visit before" in found[name].reason
-    assert evaluate("multilabel", label, score, subject, interactions=among)["addition_error"].value is None
+    assert evaluate("multilabel", label, score, subject, **options)["addition_error"].value is None
 
 
 def test_the_set_before_is_that_of_the_sample_before(data):
@@ -280,3 +282,41 @@ def test_an_array_of_objects_is_not_read_back():
     facts = {"kind": "binary", "labels": [], "vocabularies": {}, "given": [], "label_concepts": [], "predicts": None}
     with pytest.raises(ValueError, match="no type of numbers"):
         Spec.from_dict({**facts, "resources": {"x": {"array": "|O", "shape": [1], "values": [None]}}})
+
+
+# Samples that lack something
+
+
+@pytest.fixture(scope="module")
+def lacking(session_cache):
+    """Data with one-visit patients, and a vocabulary that leaves out what few training patients have."""
+    concepts = ["diagnosis", "procedure", "drug"]
+    return zoo.load("synthetic", task="medication", patients=60, concepts=concepts, min_visits=1, split=(0.3, 0.1, 0.6))
+
+
+DRUG_MODELS = [name for name in models.names() if models.entry(name).facts.get("predicts") == "drug"]
+
+
+@pytest.mark.parametrize("name", DRUG_MODELS)
+def test_first_visits_visits_without_a_procedure_and_unknown_codes_have_predictions(lacking, name):
+    model = zoo.create_model(name, lacking, seed=0)
+    if name == "nearest":
+        model.fit(lacking.batches("train", model))
+    places = lacking.places("test")
+    batch = lacking.batch(places, model)
+    assert (batch.row_lengths == 1).sum() > 3  # patients with no earlier visit
+    for concept in set(batch) & {"diagnosis", "procedure"}:
+        assert (batch[concept].ids == 1).sum() > 3  # codes that no training patient has
+    if "procedure" in batch:
+        assert (batch["procedure"].lengths == 0).sum() > 3
+    for training in (True, False):
+        output = model.train(training)(batch)
+        assert torch.isfinite(output.logits).all()
+        assert torch.isfinite(model.loss(output, batch))
+    chances = model.predict(output)
+    assert chances.shape == (len(places), len(lacking.labels))
+    assert ((chances >= 0) & (chances <= 1)).all()
+
+
+def test_there_are_models_of_drug_sets():
+    assert {"nearest", "gamenet", "safedrug", "gbert", "leap", "micron", "cognet", "molerec"} <= set(DRUG_MODELS)

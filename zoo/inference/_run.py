@@ -56,8 +56,16 @@ def load_run(folder: str | Path | Run) -> Run:
     folder = found.folder
     if found.result.config.get("pretraining"):
         raise UserError(f"{folder} was pre-trained only: train it with init={str(folder)!r}.")
-    root = read_json(folder / SOURCE)["root"] if (folder / SOURCE).exists() else None
-    return Run(folder, _model(found), found.result, Path(root) if root else None)
+    return Run(folder, _model(found), found.result, _root(folder / SOURCE))
+
+
+def _root(path: Path) -> Path | None:
+    if not path.exists():
+        return None
+    root = read_json(path).get("root", False)
+    if root is not None and not isinstance(root, str):
+        raise UserError(f"{path} does not say where the tables lie: delete it, and give root= to what asks for it.")
+    return Path(root) if root else None
 
 
 def _model(found: Finished) -> Model:

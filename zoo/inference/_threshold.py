@@ -28,7 +28,10 @@ def chosen_threshold(run: Run, thresholds: str | None, tested: Tested, batch_siz
         return 0.5
     path = run.folder / FILE
     if path.exists():
-        return float(read_json(path)["threshold"])
+        threshold = read_json(path).get("threshold")
+        if not isinstance(threshold, float):
+            raise UserError(f"{path} has no threshold: delete it, and it is tuned again.")
+        return threshold
     same = tested.data.dataset if tested.own else None
     own = Tested.of(run, same, None, "validation", {})
     scored = own.scored(batch_size, device)

@@ -17,7 +17,7 @@ from zoo.registry import UserError, models
 from zoo.result import FILE, Result
 from zoo.training._checkpoint import read_tensors
 
-PARTS = ("dataset", "task", "data", "model", "inputs")
+PARTS = {"dataset": dict, "task": dict, "data": dict, "model": dict, "inputs": list}
 """What the configuration of a run must hold for it to be used."""
 SPLIT = ("split", "split_seed")
 """What tells how subjects are split."""
@@ -110,8 +110,10 @@ def read_json(path: Path) -> dict:
 def _check_version(result: Result, folder: Path) -> None:
     """Raise a `UserError` where a run was written by another series of versions than the one installed."""
     config = result.config
-    dictionaries = isinstance(config, dict) and isinstance(result.versions, dict)
-    if not dictionaries or not set(PARTS) <= set(config) or not set(PREPARED) <= set(config["data"] or ()):
+    whole = isinstance(config, dict) and isinstance(result.versions, dict)
+    whole = whole and all(isinstance(config.get(part), form) for part, form in PARTS.items())
+    whole = whole and isinstance(config.get("trainer", {}), dict) and set(PREPARED) <= set(config["data"])
+    if not whole or not all(isinstance(name, str) for name in (result.dataset, result.task, result.model)):
         raise UserError(f"{folder / FILE} is no result of this version of zoo: train the run again.")
     wrote, here = str(result.versions.get("ehr-zoo", "an unknown version")), version("ehr-zoo")
     if _series(wrote) != _series(here):
