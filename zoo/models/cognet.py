@@ -3,7 +3,7 @@
 With d = dim and M drugs, the drugs of visit t are written one a step; each is copied from an earlier visit or new.
 
 1. Codes. The diagnoses D_t, procedures P_t and drugs of a visit are embedded, and go through an encoder each, which is
-   that of a Transformer without places: D'_t in R^(|D_t| x d), P'_t, and M'_j of the visits j < t.
+   that of a Transformer without places: D'_t with a row in R^d for each, P'_t, and M'_j of the visits j < t.
 2. Drugs. Z = Z_e - lambda Z_d in R^(M x d), of the graph of drugs that occur together in the training split (Z_e) and
    that of drugs that interact (Z_d): A' ReLU(A' W) W_2 with A' = D^(-1/2) (A + I) D^(-1/2). The two share W in
    R^(M x d), and have W_2 in R^(d x d) of their own; lambda is learned.
