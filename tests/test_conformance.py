@@ -24,7 +24,10 @@ from zoo.testing._snapshot import Snapshot, read_tables
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 DEMOS = {"mimic3": "mimic3-demo-1.4", "mimic4": "mimic4-demo-2.2", "eicu": "eicu-demo-2.0.1"}
 SCHEMAS = ("mimic3", "mimic4", "eicu")
-CALL = {("readmission", "eicu"): {"unit": "stay"}}
+CALL = {
+    ("readmission", "eicu"): {"unit": "stay"},
+    ("icd_coding", "eicu"): {"notes": ["comprehensive_progress", "brief_progress"]},
+}
 """Parameters without which a task cannot be had on a dataset."""
 VARIANTS = [
     ("mortality", {"unit": "stay", "target": "stay", "hours": 12}),

@@ -211,7 +211,7 @@ def test_errors_of_change_are_differences_of_the_changes(drawn):
 def test_the_set_before_is_that_of_the_sample_before(data):
     for split in ("train", "test"):
         places = data.places(split)
-        before, label, subject = data.of_drugs(places)["before"], data.label(split), data.subject(split)
+        before, label, subject = data.metric_options(places)["before"], data.label(split), data.subject(split)
         last = {}
         for n, one in enumerate(subject):
             if one in last:

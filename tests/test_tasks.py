@@ -390,7 +390,8 @@ def assert_same_samples(data, expected) -> None:
 
 
 def test_every_task_is_compared():
-    assert set(zoo.list_tasks()) <= {task for task, _ in VARIANTS} == set(DEFINITIONS)
+    elsewhere = {"icd_coding"}  # the demos of MIMIC have no notes: test_icd_coding compares it
+    assert set(zoo.list_tasks()) - elsewhere <= {task for task, _ in VARIANTS} == set(DEFINITIONS)
 
 
 @pytest.mark.parametrize(("task", "parameters"), VARIANTS, ids=str)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.data._splits import keep_share
+from zoo.data._splits import Split, keep_share
 from zoo.data._store import Store, VisitIndex
 from zoo.data._task_data import TaskData
 from zoo.data._window import cut, spans
@@ -74,10 +74,10 @@ def task_data(visits, stores, samples, *, given=(), withheld=(), split=None, **k
     task = Task()
     task.registered_name, task.kind, task.given, task.label_concepts = "chance", "binary", given, withheld
     dataset = SimpleNamespace(name="chance", concepts=list(stores), require=lambda concept: None)
-    split = np.zeros(len(ids), np.int8) if split is None else split
+    splits = Split(np.zeros(len(ids), np.int8) if split is None else split)
     cohort = Cohort(samples, Attrition())
     return TaskData(
-        dataset, task, cohort, visits, lambda concept, *_: stores[concept], split, subject_ids=ids, **keywords
+        dataset, task, cohort, visits, lambda concept, *_: stores[concept], splits, subject_ids=ids, **keywords
     )
 
 

@@ -160,7 +160,7 @@ def evaluate(
     root: Root = None,
     split: Split = None,
     by: Annotated[list[str], typer.Option(help="Subgroups too: sex, age or ethnicity; may be repeated.")] = [],  # noqa: B006
-    thresholds: Annotated[str | None, typer.Option(help="tuned: on the run's validation split; else 0.5.")] = None,
+    thresholds: Annotated[str | None, typer.Option(help="tuned: on the validation split; else the run's own.")] = None,
     average: Annotated[
         str, typer.Option(help="visit; patient: the mean of each patient's mean over visits.")
     ] = "visit",

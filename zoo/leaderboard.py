@@ -391,9 +391,9 @@ def _make(request: dict) -> None:
     groups, seed, folder = shared_out(request["settings"]), request["seed"], Path(request["out"])
     data = _data(request["dataset"], request["task"], request["root"], json.dumps([groups["task"], groups["data"]]))
     model = create_model(request["model"], data, seed=seed, **groups["model"])
-    train(model, data, seed=seed, out=folder, **groups["trainer"])
+    result = train(model, data, seed=seed, out=folder, **groups["trainer"])
     found = predict(folder, data, split="test")
-    found.attrs = {}  # notes are in the result
+    found.attrs = {"threshold": result.threshold or 0.5, "ks": list(data.task.ks)}  # notes are in the result
     if data.interactions is not None:
         found.attrs["interactions"] = np.argwhere(data.interactions).tolist()
         found["before"] = _codes(data)
@@ -404,7 +404,7 @@ def _make(request: dict) -> None:
 
 def _codes(data: TaskData) -> list[list[str] | None]:
     """The drugs of the visit before each test sample, None where there is none."""
-    before, names = data.of_drugs(data.places("test"))["before"], np.array(data.labels, object)
+    before, names = data.metric_options(data.places("test"))["before"], np.array(data.labels, object)
     return [None if np.isnan(row).any() else names[row > 0].tolist() for row in before]
 
 

@@ -153,7 +153,7 @@ def _write_metadata(dataset: Dataset, folder: Path, codes) -> None:
     import pyarrow.parquet as pq
 
     subjects = dataset.read("subjects")
-    split = split_subjects(subjects, dataset.read("visits"), None, 0)
+    split = split_subjects(subjects, dataset.read("visits"), None, 0).subject
     names = [MEDS_SPLITS[NAMES[s]] for s in split]
     splits = pa.table({"subject_id": subjects.subject_id.to_numpy(), "split": pa.array(names, pa.string())})
     pq.write_table(splits, folder / "metadata" / "subject_splits.parquet")

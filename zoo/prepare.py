@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import pandas as pd
 
 from zoo import registry
 from zoo.data._drug_classes import DrugClasses, drug_classes
-from zoo.data._splits import keep_share, split_is_file, split_subjects
+from zoo.data._splits import Given, keep_share, plain, split_files, split_subjects
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import BY_NAME
@@ -60,7 +61,7 @@ def load(
     root: str | Path | None = None,
     concepts: Collection[str] | None = None,
     levels: Mapping[str, str] | None = None,
-    split: str | Sequence[float] | None = None,
+    split: Given = None,
     split_seed: int = 0,
     train_share: float = 1.0,
     train_seed: int = 0,
@@ -78,7 +79,10 @@ def load(
         levels: the level to raise a concept's codes to, such as ``{"diagnosis": "ccs"}``. For ``drug`` it is
             ``"name"``, the name that most orders of the code have, or ``"atc3"`` (also 1 to 5), its ATC class, each
             once a visit and diluents left out; sources with other drug codes meet on both.
-        split: shares of subjects, ``"temporal"``, ``"hospital"`` or a file; 0.8, 0.1, 0.1 by default.
+        split: shares of subjects, 0.8, 0.1, 0.1 by default; ``"temporal"``; ``"hospital"``; a CSV or Parquet file with
+            ``subject_id`` (or ``visit_id``) and ``split``; or for each of ``train``, ``validation`` and ``test`` a file
+            with the ids of its visits, one a line, such as the published splits of MIMIC-III. Where visits are named,
+            others are not used.
         split_seed: seed of the hash that splits subjects.
         train_share: share of the training subjects to train on, such as 0.1; the others are left out, and validation
             and test are what they are with all. Smaller shares lie within larger ones.
@@ -123,8 +127,8 @@ def key_of(
         "task_parameters": task.parameters(),
         "concepts": sorted(concepts) if concepts is not None else None,
         "levels": dict(levels or {}),
-        "split": str(split) if isinstance(split, (str, Path)) else split,
-        "split_file": identity([Path(split)]) if split_is_file(split) else None,
+        "split": plain(split),
+        "split_file": identity(split_files(split)) or None,
         "drug_map": identity([Path(dataset.drug_map)]) if dataset.drug_map else None,
         "split_seed": split_seed,
         "train_share": train_share,
@@ -154,9 +158,9 @@ def prepare(
             raise UserError(f"task {task.name!r} has no sample on {dataset.name} ({steps}).")
     subjects = dataset.read("subjects")
     ids = subjects.subject_id.to_numpy()
-    subject_split = split_subjects(subjects, dataset.read("visits"), split, split_seed)
-    subject_split = keep_share(subject_split, ids, train_share, train_seed)
-    return TaskData(dataset, task, cohort, visits, store, subject_split, subject_ids=ids, **keywords)
+    found = split_subjects(subjects, dataset.read("visits"), split, split_seed)
+    found = replace(found, subject=keep_share(found.subject, ids, train_share, train_seed))
+    return TaskData(dataset, task, cohort, visits, store, found, subject_ids=ids, **keywords)
 
 
 class Stores:

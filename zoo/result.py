@@ -28,6 +28,7 @@ class Result:
         sizes: samples by split, parameters of the model, and so on.
         times: seconds by part of the run.
         notes: what a reader of the metrics must know, such as a split with one class.
+        threshold: probabilities of at least this count as positive; None where the kind has none.
         folder: where the run lies; not part of the file.
     """
 
@@ -43,6 +44,7 @@ class Result:
     sizes: dict[str, int]
     times: dict[str, float]
     notes: list[str] = field(default_factory=list)
+    threshold: float | None = None
     folder: Path | None = None
 
     def to_dict(self) -> dict:
@@ -75,7 +77,7 @@ class Result:
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}): run it again into another folder.") from None
         known = {f.name for f in fields(cls)} - {"folder"}
-        if not isinstance(facts, dict) or not known - {"notes"} <= set(facts):
+        if not isinstance(facts, dict) or not known - {"notes", "threshold"} <= set(facts):
             raise UserError(f"{path} is no result of this version of zoo.")
         return cls(**{n: v for n, v in facts.items() if n in known}, folder=Path(folder))
 

@@ -17,7 +17,7 @@ class EveryVisit:
 
     Args:
         concepts: those that models may get.
-        order_types: the types of drug order that count; None for all.
+        task: the one that is trained on later; its types of drug order and kinds of notes count.
     """
 
     name = kind = PRETRAINING
@@ -25,9 +25,11 @@ class EveryVisit:
     label_concepts: frozenset[str] = frozenset()
     predicts = None
     levels: Mapping[str, str] = {}
+    ks = ()
 
-    def __init__(self, concepts: Collection[str], order_types: tuple[str, ...] | None):
-        self.given, self.order_types = frozenset(concepts), order_types
+    def __init__(self, concepts: Collection[str], task):
+        self.given = frozenset(concepts)
+        self.order_types, self.note_kinds = task.order_types, task.note_kinds
 
 
 def all_visits(visits: VisitIndex) -> pd.DataFrame:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from zoo.data._split_files import read_split
 from zoo.registry import UserError
 
 NAMES = ("train", "validation", "test")
@@ -25,33 +27,51 @@ def fraction(split_seed: object, key: object) -> float:
     return int.from_bytes(hashed, "big") / 2**64
 
 
-def split_subjects(
-    subjects: pd.DataFrame, visits: pd.DataFrame, split: str | Sequence[float] | Path | None, split_seed: int
-) -> np.ndarray:
+Given = str | Path | Sequence[float] | Mapping[str, str | Path] | None
+"""What a user may say of a split."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who is in which split.
+
+    Attributes:
+        subject: (subjects,) of 0, 1 or 2, a place in `NAMES`; -1 for one in none.
+        listed: ids of the only visits that are used in these splits; None for all.
+        notes: what a reader must know of files that name splits.
+    """
+
+    subject: np.ndarray
+    listed: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+
+def split_subjects(subjects: pd.DataFrame, visits: pd.DataFrame, split: Given, split_seed: int) -> Split:
     """The split of each subject.
 
     Args:
         subjects: the canonical relation.
         visits: the canonical relation, in order.
         split: None (shares 0.8, 0.1, 0.1 by a fixed hash of seed and subject), three shares, ``"temporal"`` (subjects
-            of later calendar periods are tested on), ``"hospital"`` (whole hospitals, by a fixed hash), or a
-            CSV or Parquet file with the columns ``subject_id`` and ``split``.
+            of later calendar periods are tested on), ``"hospital"`` (whole hospitals, by a fixed hash), or files: see
+            `zoo.data._split_files.read_split`. Where they name visits, others are not used.
         split_seed: the seed of the hash.
 
-    Returns:
-        (subjects,) of 0, 1 or 2, a place in `NAMES`; -1 where a file does not name the subject.
-
     Raises:
-        UserError: the split is none of these, or the source lacks what it needs.
+        UserError: the split is none of these, the source lacks what it needs, or it has a subject in two splits.
     """
     ids = subjects.subject_id.to_numpy()
+    if isinstance(split, Mapping):
+        return _from_files(ids, visits, read_split(split, NAMES))
     if not isinstance(split, (str, Path)):
-        return _by_share([fraction(split_seed, i) for i in ids.tolist()], SHARES if split is None else split)
+        return Split(_by_share([fraction(split_seed, i) for i in ids.tolist()], SHARES if split is None else split))
     if split == "temporal":
-        return _temporal(subjects, split_seed)
+        return Split(_temporal(subjects, split_seed))
     if split == "hospital":
-        return _by_hospital(ids, visits, split_seed)
-    return _from_file(ids, Path(split))
+        return Split(_by_hospital(ids, visits, split_seed))
+    if not Path(split).is_file():
+        raise UserError(f"split={str(split)!r} is neither 'temporal' nor 'hospital' nor a file.")
+    return _from_files(ids, visits, read_split(Path(split), NAMES))
 
 
 def keep_share(split: np.ndarray, ids: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -70,9 +90,19 @@ def keep_share(split: np.ndarray, ids: np.ndarray, share: float, seed: int) -> n
     return split
 
 
-def split_is_file(split: object) -> bool:
-    """Whether a split is a file that is there, not shares or the name of a way to split."""
-    return isinstance(split, (str, Path)) and split not in ("temporal", "hospital") and Path(split).is_file()
+def split_files(split: Given) -> list[Path]:
+    """The files that a split is read from; none for shares or the name of a way to split."""
+    if isinstance(split, Mapping):
+        return [Path(p) for p in split.values() if Path(p).is_file()]
+    named = isinstance(split, (str, Path)) and split not in ("temporal", "hospital") and Path(split).is_file()
+    return [Path(split)] if named else []
+
+
+def plain(split: Given) -> object:
+    """A split as a run's configuration has it."""
+    if isinstance(split, Mapping):
+        return {n: str(p) for n, p in split.items()}
+    return str(split) if isinstance(split, (str, Path)) else split
 
 
 def _by_share(position: Sequence[float], shares: Sequence[float]) -> np.ndarray:
@@ -108,22 +138,26 @@ def _by_hospital(ids: np.ndarray, visits: pd.DataFrame, split_seed: int) -> np.n
     return _by_share([position.get(first.get(i), 0.0) for i in ids.tolist()], SHARES)
 
 
-def _from_file(ids: np.ndarray, path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise UserError(f"split={str(path)!r} is neither 'temporal' nor 'hospital' nor a file.")
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a split file: {error}") from error
-    if not {"subject_id", "split"} <= set(table.columns):
+def _from_files(ids: np.ndarray, visits: pd.DataFrame, table: pd.DataFrame) -> Split:
+    place = table.split.map({n: i for i, n in enumerate(NAMES)})
+    key = table.columns[0]
+    known = table[key].isin(ids if key == "subject_id" else visits.visit_id).to_numpy()
+    noun = key[:-3]
+    if not known.any():
+        raise UserError(f"none of the {len(table)} {noun}s that the split names is in the data: give another split.")
+    unknown = f"{(~known).sum()} of the {len(table)} {noun}s that the split names are not in the data"
+    notes = () if known.all() else (unknown,)
+    if key == "subject_id":
+        subject = place.set_axis(table.subject_id)
+        return Split(subject.reindex(ids).fillna(-1).to_numpy(np.int8), notes=notes)
+    listed = table.visit_id.to_numpy()[known]
+    of_visits = visits.set_index("visit_id").subject_id.reindex(listed)
+    own = place[known].set_axis(of_visits.to_numpy())
+    both = own.groupby(level=0).nunique()
+    if (both > 1).any():
         raise UserError(
-            f"{path}: a split file has the columns subject_id and split; it has {', '.join(table.columns)}."
+            f"subject_id {both.index[both > 1][0]} has visits in more than one split: give all visits of a subject "
+            f"to one split, so that nobody is tested on who was trained on."
         )
-    unknown = sorted(set(table.split.astype(str)) - set(NAMES))
-    if unknown:
-        raise UserError(f"{path}: unknown split {unknown[0]!r}; the splits are {', '.join(NAMES)}.")
-    twice = table.subject_id[table.subject_id.duplicated()]
-    if len(twice):
-        raise UserError(f"{path}: subject_id {twice.iloc[0]} stands there more than once; name each subject once.")
-    place = table.split.map({n: i for i, n in enumerate(NAMES)}).set_axis(table.subject_id)
-    return place.reindex(ids).fillna(-1).to_numpy(np.int8)
+    subject = own[~own.index.duplicated()]
+    return Split(subject.reindex(ids).fillna(-1).to_numpy(np.int8), listed, notes)

@@ -91,6 +91,24 @@ class Order(NamedTuple):
     ingredient: str | None
 
 
+class Texts(NamedTuple):
+    """The texts of events.
+
+    Attributes:
+        utf8: (bytes,) uint8, all texts.
+        begin, end: (events,) int64, where the text of each event lies.
+    """
+
+    utf8: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+
+    def of(self, events: np.ndarray) -> list[str]:
+        """The texts of the events at these places."""
+        bounds = zip(self.begin[events].tolist(), self.end[events].tolist(), strict=True)
+        return [self.utf8[b:e].tobytes().decode() for b, e in bounds]
+
+
 @dataclass(frozen=True)
 class Store:
     """The events of one concept.
@@ -102,8 +120,9 @@ class Store:
         code: (events,) int32.
         time: (events,) int32, whole seconds since the visit's start (rounded up: known no earlier than in truth).
         value: (events,) float32, NaN where there is none; None for a concept without numbers.
-        text: None, or the file with all texts and (events + 1,) offsets into it.
+        text: the texts; None for a concept without.
         orders: None, or for each of the codes of ``drug`` what is known of the order.
+        key: what all of this depends on; None where that is not known.
     """
 
     codes: list[str]
@@ -111,24 +130,44 @@ class Store:
     code: np.ndarray
     time: np.ndarray
     value: np.ndarray | None = None
-    text: tuple[np.ndarray, np.ndarray] | None = None
+    text: Texts | None = None
     orders: list[Order] | None = None
+    key: dict | None = None
 
     @classmethod
-    def open(cls, folder: Path) -> Store:
+    def open(cls, folder: Path, key: dict | None = None) -> Store:
         facts = json.loads((folder / "store.json").read_text())
-        arrays = {n: _map(folder / f"{n}.bin", t) for n, t in TYPES.items() if n in facts["arrays"]}
+        arrays = {n: map_file(folder / f"{n}.bin", t) for n, t in TYPES.items() if n in facts["arrays"]}
         text = None
         if "text" in facts["arrays"]:
-            text = (_map(folder / "text.bin", np.uint8), _map(folder / "text_offsets.bin", np.int64))
+            ends = map_file(folder / "text_offsets.bin", np.int64)
+            text = Texts(map_file(folder / "text.bin", np.uint8), ends[:-1], ends[1:])
         return cls(
             facts["codes"],
-            _map(folder / "offsets.bin", np.int64),
+            map_file(folder / "offsets.bin", np.int64),
             arrays["code"],
             arrays["time"],
             arrays.get("value"),
             text,
             None if facts["orders"] is None else [Order(*o) for o in facts["orders"]],
+            key,
+        )
+
+    def only(self, codes: Sequence[str]) -> Store:
+        """The store with the events of some codes."""
+        names = [c for c in self.codes if c in set(codes)]
+        place = np.full(len(self.codes), -1, np.int32)
+        place[[self.codes.index(n) for n in names]] = np.arange(len(names))
+        some = np.flatnonzero(place[self.code] >= 0)
+        offsets = np.r_[0, np.cumsum(place[self.code] >= 0)][self.offsets]
+        return Store(
+            names,
+            offsets,
+            place[self.code[some]],
+            self.time[some],
+            None if self.value is None else self.value[some],
+            None if self.text is None else Texts(self.text.utf8, self.text.begin[some], self.text.end[some]),
+            key=None if self.key is None else {**self.key, "codes": names},
         )
 
     def once(self, names: Sequence[str | None]) -> Store:
@@ -150,7 +189,8 @@ class Store:
         return Store(known, offsets, code[first], self.time[first])
 
 
-def _map(path: Path, dtype: type) -> np.ndarray:
+def map_file(path: Path, dtype: type) -> np.ndarray:
+    """A flat file of numbers, memory-mapped."""
     if not path.stat().st_size:
         return np.zeros(0, dtype)
     return np.asarray(np.memmap(path, dtype, mode="r"))
@@ -166,10 +206,9 @@ def open_store(events: Path, key: dict, visits: VisitIndex, concept: str) -> Sto
         concept: its name; ``note`` keeps texts, ``lab`` and ``vital`` keep values.
     """
     kept, told = ("code", "time", *KEPT.get(concept, ())), ORDER if concept == "drug" else ()
-    folder = cache.obtain(
-        f"store-{concept}", {"store": STORE_VERSION, "events": key}, lambda out: _build(events, visits, kept, told, out)
-    )
-    return Store.open(folder)
+    key = {"store": STORE_VERSION, "events": key}
+    folder = cache.obtain(f"store-{concept}", key, lambda out: _build(events, visits, kept, told, out))
+    return Store.open(folder, key)
 
 
 def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], told: tuple[str, ...], out: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -13,16 +15,18 @@ import torch
 from zoo.data._every_visit import PRETRAINING, EveryVisit, all_visits
 from zoo.data._resources import cooccurrence
 from zoo.data._rows import Rows
-from zoo.data._splits import NAMES
+from zoo.data._splits import NAMES, Split
 from zoo.data._store import Store, VisitIndex
+from zoo.data._tokens import Tokens, fitted, tokens_of
 from zoo.data._vocabulary import BY_NAME, SAMPLE, Vocabulary, fit_codes, fit_values
 from zoo.data._window import Cut, cut, spans
 from zoo.data.batch import Batch, Ragged
 from zoo.data.spec import Spec
+from zoo.data.text import Reading, Tokenizer, kept_lengths
 from zoo.knowledge.interactions import interactions
 from zoo.knowledge.molecules import Molecules, molecules
 from zoo.knowledge.ontology import Ontology
-from zoo.registry import UserError, models, nearest
+from zoo.registry import UserError, models, nearest, parameters_of
 
 HOUR = 3_600_000_000
 TREES = frozenset({"diagnosis", "procedure", "drug"})
@@ -37,6 +41,7 @@ class Feature:
     cut: Cut
     vocabulary: Vocabulary
     place: np.ndarray
+    reading: Reading | None = None
 
     def ragged(self, visit: np.ndarray, own: np.ndarray, sample: np.ndarray) -> Ragged:
         """The events of a batch: those of the visits, the ``own`` of them cut for their sample."""
@@ -51,7 +56,8 @@ class Feature:
         np.cumsum(length, out=offsets[1:])
         time = self.store.time[index].astype(np.float32) / np.float32(3600)
         if self.store.value is None:
-            return Ragged(_tensor(place.astype(np.int64)), _tensor(offsets), _tensor(time))
+            found = Ragged(_tensor(place.astype(np.int64)), _tensor(offsets), _tensor(time))
+            return found if self.reading is None else replace(found, **self._read(index, offsets, own))
         value = self.store.value[index]
         return Ragged(
             _tensor(self.vocabulary.ids(place, value).astype(np.int64)),
@@ -60,6 +66,23 @@ class Feature:
             _tensor(place.astype(np.int64)),
             _tensor(self.vocabulary.standardised(place, value).astype(np.float32)),
         )
+
+    @cached_property
+    def _tokens(self) -> Tokens:
+        return tokens_of(self.store, self.vocabulary.tokenizer)
+
+    def _read(self, index: np.ndarray, offsets: np.ndarray, own: np.ndarray) -> dict[str, torch.Tensor]:
+        """The tokens that are read of events, which lie visit by visit; ``own`` has the last visit of each row."""
+        begin = self._tokens.offsets[index]
+        lengths = kept_lengths(self._tokens.offsets[index + 1] - begin, offsets, self.reading.max_tokens)
+        if self.reading.newest:
+            event_visit = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+            row = np.searchsorted(own, event_visit)
+            newest = np.full(len(own), -1)
+            np.maximum.at(newest, row[lengths > 0], event_visit[lengths > 0])
+            lengths = np.where(event_visit == newest[row], lengths, 0)
+        tokens = self._tokens.tokens[spans(begin, lengths)].astype(np.int64)
+        return {"tokens": _tensor(tokens), "token_offsets": _tensor(np.r_[0, np.cumsum(lengths)])}
 
     def _cut_early(self, end: np.ndarray, visit: np.ndarray, own: np.ndarray, sample: np.ndarray) -> None:
         for position in np.flatnonzero(self.cut.early[sample]):  # rare: visits that reach into a later one
@@ -93,7 +116,7 @@ class TaskData:
         cohort,
         visits: VisitIndex,
         open_store: Callable[[str, str, tuple[str, ...] | None], Store],
-        subject_split: np.ndarray,
+        splits: Split,
         *,
         subject_ids: np.ndarray,
         concepts: Collection[str] | None = None,
@@ -106,14 +129,16 @@ class TaskData:
         self.dataset, self.task, self.visits = dataset, task, visits
         self.attrition, self.unknown_label_codes = cohort.attrition.table(), cohort.unknown_codes
         self.levels, self.max_visits, self.key = _levels(task, levels or {}), max_visits, key or {}
-        self._cohort, self._subject_ids, self._subject_split = cohort, subject_ids, subject_split
+        self._cohort, self._subject_ids, self._splits = cohort, subject_ids, splits
         self._open_store, self._asked = open_store, None if concepts is None else set(concepts)
         self._vocabularies = dict(vocabularies or {})
-        self._features: dict[str, Feature] = {}
+        self._features: dict[tuple[str, Reading | None], Feature] = {}
         self._fixed_label_names = label_names
         samples = cohort.samples
         row = np.searchsorted(subject_ids, samples.subject_id.to_numpy())
-        split = subject_split[row] if len(samples) else np.zeros(0, np.int8)
+        split = splits.subject[row] if len(samples) else np.zeros(0, np.int8)
+        if splits.listed is not None:
+            split = np.where(np.isin(samples.visit_id, splits.listed), split, -1)
         self.samples = samples.assign(split=pd.Categorical.from_codes(split, NAMES))
         self._split = split
         self._own = visits.numbers(samples.visit_id.to_numpy())
@@ -135,18 +160,19 @@ class TaskData:
 
         A sample sees its visit and those before it. Vocabularies are those of these data; there is no label.
         """
-        vocabularies = {c: self.feature(c).vocabulary for c in self.concepts_for(model)}
+        vocabularies = {c: f.vocabulary for c, f in self._features_for(model).items()}
         cohort = replace(self._cohort, samples=all_visits(self.visits))
-        return self._like(EveryVisit(vocabularies, self.task.order_types), cohort, vocabularies, None)
+        splits = replace(self._splits, listed=None)
+        return self._like(EveryVisit(vocabularies, self.task), cohort, vocabularies, None, splits)
 
-    def _like(self, task, cohort, vocabularies, label_names) -> TaskData:
+    def _like(self, task, cohort, vocabularies, label_names, splits: Split | None = None) -> TaskData:
         return TaskData(
             self.dataset,
             task,
             cohort,
             self.visits,
             self._open_store,
-            self._subject_split,
+            splits or self._splits,
             subject_ids=self._subject_ids,
             concepts=self._asked,
             levels=self.levels,
@@ -165,37 +191,49 @@ class TaskData:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The name of each output; for a multilabel task the codes that training labels hold, in order."""
+        """The name of each output; for a multilabel task the codes that training labels hold, in order.
+
+        Of these the ``top_k`` that most training samples have, where the task asks for so many.
+        """
         if self._fixed_label_names is not None:
             return self._fixed_label_names
         if self.task.kind == "multilabel":
-            lists = self.samples.label[self._split == 0]
-            return tuple(sorted({c for codes in lists for c in codes}))
+            counts = Counter(chain.from_iterable(self.samples.label[self._split == 0]))
+            return tuple(sorted(sorted(counts, key=lambda c: (-counts[c], c))[: self.task.top_k]))
         return self.task.labels or (self.task.name,)
 
     @cached_property
     def dropped_labels(self) -> dict[str, int]:
-        """Label codes that training has not seen, and how many samples have each; they are no outputs."""
+        """Label codes that are no outputs, since training has none or too few of them: how many samples have each."""
         if self.task.kind != "multilabel":
             return {}
-        known = set(self.labels)
-        counts: dict[str, int] = {}
-        for codes in self.samples.label:
-            for code in codes:
-                if code not in known:
-                    counts[code] = counts.get(code, 0) + 1
-        return dict(sorted(counts.items()))
+        counts = Counter(chain.from_iterable(self.samples.label))
+        return {c: counts[c] for c in sorted(set(counts) - set(self.labels))}
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of scores must know of how samples were split."""
+        found, listed = list(self._splits.notes), self._splits.listed
+        if listed is not None:
+            none = int((~np.isin(listed, self.samples.visit_id)).sum())
+            found += [f"{none} of the {len(listed)} visits of the split are no samples of the task"] if none else []
+        return found
 
     def size(self, split: str) -> int:
         """How many samples a split has."""
         return int((self._split == _split_place(split)).sum())
 
-    def spec(self, model) -> Spec:
-        """What a model (its name, class, instance, or a set of concepts) is built from."""
+    def spec(self, model, hyperparameters: Mapping[str, object] | None = None) -> Spec:
+        """What a model (its name, class, instance, or a set of concepts) is built from.
+
+        Args:
+            model: which one.
+            hyperparameters: those it is to have, where they are not the defaults or those of the instance.
+        """
         return Spec(
             self.task.kind,
             self.labels,
-            {c: self.feature(c).vocabulary for c in self.concepts_for(model)},
+            {c: f.vocabulary for c, f in self._features_for(model, hyperparameters).items()},
             frozenset(self.task.given),
             frozenset(self.task.label_concepts),
             self.task.predicts,
@@ -277,7 +315,7 @@ class TaskData:
         visits no more for a sample than the visits up to its own, and of its own nothing of the label concepts, the
         samples of a subject share a row as far as each sees of the row what it would see alone.
         """
-        features = {c: self.feature(c) for c in self.concepts_for(model)}
+        features = self._features_for(model)
         places = self.places(split)
         begins = self._begins_row(places, features) if _is_causal(model) else np.ones(len(places), bool)
         offsets = np.r_[np.flatnonzero(begins), len(places)]
@@ -289,7 +327,7 @@ class TaskData:
 
     def batch(self, places: np.ndarray, model) -> Batch:
         """One batch with the samples at these places in `samples`, one row each."""
-        features = {c: self.feature(c) for c in self.concepts_for(model)}
+        features = self._features_for(model)
         return self._batch(np.asarray(places), np.arange(len(places) + 1), features)
 
     def places(self, split: str) -> np.ndarray:
@@ -340,18 +378,19 @@ class TaskData:
         """The labels of a split in the order of `samples`: (samples,), or (samples, labels) bool for multilabel."""
         return self._label(self.places(split))
 
-    def of_drugs(self, places: np.ndarray) -> dict[str, np.ndarray]:
-        """What `zoo.metrics.evaluate` takes for these samples where labels are drugs: ``interactions`` and ``before``.
+    def metric_options(self, places: np.ndarray) -> dict[str, object]:
+        """What `zoo.metrics.evaluate` takes for these samples besides.
 
-        Where the order of a subject's visits is not known, none is before another.
+        These are ``ks``, and ``interactions`` and ``before`` where labels are drugs. Where the order of a subject's
+        visits is not known, none is before another.
         """
         if self.interactions is None:
-            return {}
+            return {} if self.task.kind == PRETRAINING else {"ks": self.task.ks}
         earlier = np.maximum(places - 1, 0)
         found = self._label(earlier).astype(np.float32)
         none = (places == 0) | (self._subject[earlier] != self._subject[places])
         found[none | (self.visits.first[self._own[places]] > self._own[earlier])] = np.nan
-        return {"interactions": self.interactions, "before": found}
+        return {"ks": self.task.ks, "interactions": self.interactions, "before": found}
 
     def subject(self, split: str) -> np.ndarray:
         """(samples,) the subject of each sample of a split."""
@@ -380,26 +419,54 @@ class TaskData:
 
     # Features
 
-    def feature(self, concept: str) -> Feature:
-        """A concept cut for the samples, with its vocabulary (fitted on the training split where none was given)."""
-        if concept not in self._features:
-            fixed = self._vocabularies.get(concept)
-            level = fixed.level if fixed else self.levels.get(concept, "code")
-            store = self._open_store(concept, level, self.task.order_types)
-            window = cut(
-                store,
-                self.visits,
-                self._own,
-                self._prediction_time,
-                given=concept in self.task.given,
-                withheld=concept in self.task.label_concepts,
-            )
-            if fixed is None and concept == self.task.predicts:
-                fixed = Vocabulary(level, list(self.labels))
-            vocabulary = fixed or self._fit(level, store, window)
-            place = vocabulary.table(self._source_codes(store, vocabulary.level))
-            self._features[concept] = Feature(store, window, vocabulary, place)
-        return self._features[concept]
+    def _features_for(self, model, hyperparameters: Mapping[str, object] | None = None) -> dict[str, Feature]:
+        """The concepts that a model gets, as it reads them."""
+        concepts = self.concepts_for(model)
+        reading = _reading(model, hyperparameters) if "note" in concepts else None
+        return {c: self.feature(c, reading if c == "note" else None) for c in concepts}
+
+    def feature(self, concept: str, reading: Reading | None = None) -> Feature:
+        """A concept cut for the samples, with its vocabulary (fitted on the training split where none was given).
+
+        Args:
+            concept: which one.
+            reading: how its texts are read; None to leave them.
+        """
+        if (concept, reading) in self._features:
+            return self._features[concept, reading]
+        if reading is None:
+            found = self._cut_for_samples(concept)
+        else:
+            codes = self.feature(concept)
+            tokenizer = codes.vocabulary.tokenizer or self._fit_tokenizer(reading, codes)
+            vocabulary = replace(codes.vocabulary, tokenizer=tokenizer)
+            found = replace(codes, vocabulary=vocabulary, reading=reading)
+        self._features[concept, reading] = found
+        return found
+
+    def _fit_tokenizer(self, reading: Reading, codes: Feature) -> Tokenizer:
+        begin, length = self._seen_in_training(codes.store, codes.cut)
+        return fitted(reading, codes.store, spans(begin, length), self.key or None)
+
+    def _cut_for_samples(self, concept: str) -> Feature:
+        fixed = self._vocabularies.get(concept)
+        level = fixed.level if fixed else self.levels.get(concept, "code")
+        store = self._open_store(concept, level, self.task.order_types)
+        if concept == "note" and self.task.note_kinds is not None:
+            store = store.only([f"NOTE//{kind}" for kind in self.task.note_kinds])
+        window = cut(
+            store,
+            self.visits,
+            self._own,
+            self._prediction_time,
+            given=concept in self.task.given,
+            withheld=concept in self.task.label_concepts,
+        )
+        if fixed is None and concept == self.task.predicts:
+            fixed = Vocabulary(level, list(self.labels))
+        vocabulary = fixed or self._fit(level, store, window)
+        place = vocabulary.table(self._source_codes(store, vocabulary.level))
+        return Feature(store, window, vocabulary, place)
 
     def _fit(self, level: str, store: Store, window: Cut) -> Vocabulary:
         begin, length = self._seen_in_training(store, window)
@@ -473,6 +540,15 @@ def _entry(model):
 def _facts(model) -> dict:
     """What was said of a model when it was registered; nothing of a set of concepts."""
     return {} if isinstance(model, Collection) and not isinstance(model, str) else _entry(model).facts
+
+
+def _reading(model, hyperparameters: Mapping[str, object] | None) -> Reading | None:
+    """How a model reads notes; None for a set of concepts."""
+    if isinstance(model, Collection) and not isinstance(model, str):
+        return None
+    thing = _entry(model).thing
+    own = getattr(model, "configuration", {}) if hyperparameters is None else hyperparameters
+    return thing.reading({**{n: p.default for n, p in parameters_of(thing).items()}, **own})
 
 
 def _split_place(split: str) -> int:

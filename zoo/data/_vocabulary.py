@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from zoo.data.text import Tokenizer
 from zoo.knowledge import atc, icd
 
 PADDING, UNKNOWN = 0, 1
@@ -31,6 +32,7 @@ class Vocabulary:
         edges: (codes, bins - 1) float32 for a concept with values, ascending; else None. There, ids are
             ``2 + code * (bins + 1) + bin``, with bin 0 for an event without a value.
         mean, scale: (codes,) float32, to standardise values; None without values.
+        tokenizer: of the texts of a concept that a model reads; else None.
     """
 
     level: str
@@ -38,6 +40,7 @@ class Vocabulary:
     edges: np.ndarray | None = None
     mean: np.ndarray | None = None
     scale: np.ndarray | None = None
+    tokenizer: Tokenizer | None = None
     unmapped: int = field(default=0, compare=False)
 
     @property
@@ -85,14 +88,16 @@ class Vocabulary:
     def to_dict(self) -> dict:
         """JSON-serialisable; `from_dict` gives the same vocabulary back."""
         arrays = {n: None if a is None else a.tolist() for n, a in self._arrays().items()}
-        return {"level": self.level, "codes": self.codes, **arrays}
+        tokenizer = {} if self.tokenizer is None else {"tokenizer": self.tokenizer.plain}
+        return {"level": self.level, "codes": self.codes, **arrays, **tokenizer}
 
     @classmethod
     def from_dict(cls, facts: dict) -> Vocabulary:
         arrays = {n: None if facts[n] is None else np.array(facts[n], np.float32) for n in ("edges", "mean", "scale")}
         if arrays["edges"] is not None:
             arrays["edges"] = arrays["edges"].reshape(len(facts["codes"]), -1)
-        return cls(facts["level"], facts["codes"], **arrays)
+        tokenizer = Tokenizer(facts["tokenizer"]) if "tokenizer" in facts else None
+        return cls(facts["level"], facts["codes"], **arrays, tokenizer=tokenizer)
 
     def _arrays(self) -> dict:
         return {"edges": self.edges, "mean": self.mean, "scale": self.scale}

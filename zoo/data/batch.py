@@ -24,6 +24,8 @@ class Ragged:
         variable: (events,) int64, for concepts with values: which variable it is (2 and up; 1 unknown); else None.
         value: (events,) float32, standardised by the training split, NaN where there is none; else None.
         time: (events,) float32, hours since the start of the event's visit.
+        tokens: (tokens,) int64, for a model that reads notes: those of all events, one after the other; else None.
+        token_offsets: (events + 1,) int64; event ``e`` has ``tokens[token_offsets[e]:token_offsets[e + 1]]``.
     """
 
     ids: Tensor
@@ -31,6 +33,8 @@ class Ragged:
     time: Tensor
     variable: Tensor | None = None
     value: Tensor | None = None
+    tokens: Tensor | None = None
+    token_offsets: Tensor | None = None
 
     @cached_property
     def lengths(self) -> Tensor:
@@ -41,6 +45,16 @@ class Ragged:
     def longest(self) -> int:
         """How many events the fullest visit has."""
         return _longest(self.lengths)
+
+    @cached_property
+    def text_offsets(self) -> Tensor:
+        """(visits + 1,) visit ``v`` has the tokens ``tokens[text_offsets[v]:text_offsets[v + 1]]``."""
+        return self.token_offsets[self.offsets]
+
+    @cached_property
+    def longest_text(self) -> int:
+        """How many tokens the visit with most of them has; 0 where there are no tokens."""
+        return 0 if self.tokens is None else _longest(self.text_offsets.diff())
 
     @cached_property
     def visit(self) -> Tensor:
@@ -162,7 +176,7 @@ class Batch(Mapping):
 
 def _moved(ragged: Ragged, device: torch.device | str) -> Ragged:
     moved = Ragged(**_all_to({f.name: getattr(ragged, f.name) for f in fields(ragged)}, device))
-    moved.__dict__["longest"] = ragged.longest
+    moved.__dict__.update(longest=ragged.longest, longest_text=ragged.longest_text)
     return moved
 
 

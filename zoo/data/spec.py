@@ -47,6 +47,11 @@ class Spec:
         """How many ids a concept has, padding (0) and unknown (1) included."""
         return self.vocabularies[concept].size
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens the texts of ``note`` are cut into, padding (0) included."""
+        return self.vocabularies["note"].tokenizer.size
+
     def to_dict(self) -> dict:
         """JSON-serialisable; `from_dict` gives the same specification back."""
         return {

@@ -31,7 +31,6 @@ class Evaluation(Result):
     Attributes:
         run: the run's folder.
         split: the samples tested: a split, or ``"all"``.
-        threshold: probabilities of at least this count as positive; None where the kind has none.
         unknown: for each concept of the model ``{"events", "unknown"}``: how many events the tested samples see, and
             how many of these have a code that the run's vocabulary lacks.
         subgroups: ``{by: {group: {"samples", "subjects", "metrics"}}}``.
@@ -39,7 +38,6 @@ class Evaluation(Result):
 
     run: str = ""
     split: str = ""
-    threshold: float | None = None
     unknown: dict[str, dict[str, int]] = field(default_factory=dict)
     subgroups: dict[str, dict[str, dict]] = field(default_factory=dict)
 
@@ -78,7 +76,7 @@ def evaluate(
         by: also test subgroups: ``"sex"``, ``"age"`` (under 45, 45 to 65, 65 to 80, 80 and over) or ``"ethnicity"`` (as
             the source has it), or several of them.
         thresholds: ``"tuned"`` takes the threshold with the best F1 on the run's validation split, and keeps it in the
-            run folder; 0.5 by default.
+            run folder; by default it is the one that the run was tested with.
         resamples: of the bootstrap over subjects behind the intervals.
         average: ``"patient"`` gives each subject the same weight in means over samples, as the code of the papers on
             medication does.
@@ -101,7 +99,7 @@ def evaluate(
 
     def measure(scored: Scored) -> dict[str, dict]:
         options = {"threshold": threshold, "resamples": resamples, "average": average}
-        found = measured(run.spec.kind, scored.label, scored.score, scored.subject, **scored.of_drugs, **options)
+        found = measured(run.spec.kind, scored.label, scored.score, scored.subject, **{**scored.options, **options})
         return {n: m.to_dict() for n, m in found.items()}
 
     began = time.perf_counter()

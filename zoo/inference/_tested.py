@@ -35,20 +35,20 @@ class Scored:
         score: what the model predicts for them.
         subject: (samples,) whose they are.
         unknown: for each concept how many ``events`` the samples see, and how many of these are ``unknown``.
-        of_drugs: what metrics of drug sets hang on, besides.
+        options: what metrics hang on, besides.
     """
 
     label: np.ndarray
     score: np.ndarray
     subject: np.ndarray
     unknown: dict[str, dict[str, int]]
-    of_drugs: dict[str, np.ndarray]
+    options: dict[str, object]
 
     def of(self, mask: np.ndarray) -> Scored:
         """Some of the samples."""
-        of_drugs = {n: a[mask] if n == "before" else a for n, a in self.of_drugs.items()}
+        options = {n: a[mask] if n == "before" else a for n, a in self.options.items()}
         own = {n: getattr(self, n)[mask] for n in ("label", "score", "subject")}
-        return replace(self, of_drugs=of_drugs, **own)
+        return replace(self, options=options, **own)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Tested:
 
     def batch(self, places: np.ndarray) -> Batch:
         """The samples at these places of the data; a concept that the data lack has no events."""
-        return _completed(self.data.batch(places, set(self.data.concepts)), self.run.spec)
+        return _completed(self.data.batch(places, self.run.model), self.run.spec)
 
     def scored(self, batch_size: int, device: torch.device) -> Scored:
         """What the run says of the samples."""
@@ -117,13 +117,13 @@ class Tested:
             labels.append(batch.label.numpy())
             scores.append(_predicted(model, batch.to(device)))
         model.to("cpu")
-        subject, of_drugs = self.samples.subject_id.to_numpy(), self.data.of_drugs(self.places)
-        return Scored(np.concatenate(labels), np.concatenate(scores), subject, counts, of_drugs)
+        subject, options = self.samples.subject_id.to_numpy(), self.data.metric_options(self.places)
+        return Scored(np.concatenate(labels), np.concatenate(scores), subject, counts, options)
 
     def notes(self, unknown: Mapping[str, Mapping[str, int]]) -> list[str]:
         """What a reader of scores must know of the data."""
         data, spec = self.data, self.run.spec
-        found = data.dataset.report(data.concepts).lines(examples=False)
+        found = data.dataset.report(data.concepts).lines(examples=False) + data.notes
         if self.own and cache.digest(data.key) != self.run.result.data_key:
             found.append("the tables, or how they are read, are not those that the run was trained on")
         if not self.own and same_seed(self.run, data.dataset):
@@ -149,8 +149,10 @@ def _completed(batch: Batch, spec: Spec) -> Batch:
 
 def _no_events(vocabulary: Vocabulary, visits: int) -> Ragged:
     ids, numbers = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
-    of_values = (ids, numbers) if vocabulary.bins else ()
-    return Ragged(ids, torch.zeros(visits + 1, dtype=torch.int64), numbers, *of_values)
+    none = torch.zeros(visits + 1, dtype=torch.int64)
+    of_values = {"variable": ids, "value": numbers} if vocabulary.bins else {}
+    of_texts = {"tokens": ids, "token_offsets": none[:1]} if vocabulary.tokenizer else {}
+    return Ragged(ids, none, numbers, **of_values, **of_texts)
 
 
 def _predicted(model: Model, batch: Batch) -> np.ndarray:

@@ -17,15 +17,15 @@ FILE = "threshold.json"
 def check_thresholds(run: Run, thresholds: str | None) -> None:
     """Raise a `UserError` where thresholds are asked for that there are not."""
     if thresholds not in (None, "tuned"):
-        raise UserError(f"thresholds={thresholds!r} must be 'tuned', or None for 0.5.")
+        raise UserError(f"thresholds={thresholds!r} must be 'tuned', or None for that of the run.")
     if thresholds and run.spec.kind not in ("binary", "multilabel"):
         raise UserError(f"thresholds='tuned': a {run.spec.kind} task such as {run.result.task!r} has no threshold.")
 
 
 def chosen_threshold(run: Run, thresholds: str | None, tested: Tested, batch_size: int, device: torch.device) -> float:
-    """0.5, or the threshold tuned on the run's own validation split, which is then kept in its folder."""
+    """The run's own threshold, or one tuned on the run's validation split, which is then kept in its folder."""
     if thresholds is None:
-        return 0.5
+        return 0.5 if run.result.threshold is None else run.result.threshold
     path = run.folder / FILE
     if path.exists():
         threshold = read_json(path).get("threshold")

@@ -5,15 +5,18 @@ from zoo.layers.encoder_layer import EncoderLayer, SelfAttention
 from zoo.layers.multi_hot_embedding import MultiHotEmbedding
 from zoo.layers.ontology_attention import OntologyEmbedding
 from zoo.layers.sample_history import SampleHistory
+from zoo.layers.sample_text import LabelAttention, SampleText
 from zoo.layers.visit_embedding import VisitEmbedding
 from zoo.layers.visit_recurrences import VisitRecurrences
 from zoo.layers.visit_time import log_days_since, log_days_until, sinusoids
 
 __all__ = [
     "EncoderLayer",
+    "LabelAttention",
     "MultiHotEmbedding",
     "OntologyEmbedding",
     "SampleHistory",
+    "SampleText",
     "SelfAttention",
     "VisitEmbedding",
     "VisitRecurrences",

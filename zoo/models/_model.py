@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
+from zoo.data.text import Reading
 from zoo.registry import UserError
 
 
@@ -91,6 +92,14 @@ class Model(nn.Module):
 
     def contributions(self, batch: Batch) -> Contributions | None:
         """What each event adds to the logits; None for a model whose logits are no such sum."""
+        return None
+
+    @classmethod
+    def reading(cls, hyperparameters: Mapping[str, object]) -> Reading | None:
+        """How the model reads notes, given all its hyperparameters; None where their kinds are all that it gets.
+
+        With a reading, ``spec.vocabularies["note"].tokenizer`` is the tokenizer, and ``batch["note"].tokens`` the text.
+        """
         return None
 
     @classmethod

@@ -24,6 +24,7 @@ samples. No model can expect to rank samples better, though one may by chance; w
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -129,7 +130,7 @@ class Predictions:
     label: np.ndarray
     score: np.ndarray
     subject: np.ndarray
-    of_drugs: dict[str, np.ndarray] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path, kind: str) -> Predictions:
@@ -141,16 +142,17 @@ class Predictions:
             label = _hot(label, names)
         times = table.prediction_time.to_numpy("datetime64[us]").astype(np.int64)
         key = (table.visit_id.to_numpy(), times)
-        of_drugs = _of_drugs(table, names) if "before" in table else {}
-        return cls(kind, key, np.asarray(label), score, table.subject_id.to_numpy(), of_drugs)
+        options = {"threshold": table.attrs.get("threshold", 0.5), "ks": tuple(table.attrs.get("ks", (5, 10)))}
+        options |= _of_drugs(table, names) if "before" in table else {}
+        return cls(kind, key, np.asarray(label), score, table.subject_id.to_numpy(), options)
 
     def evaluate(self, resamples: int) -> dict[str, Metric]:
         """Metrics with their intervals."""
-        return evaluate(self.kind, self.label, self.score, self.subject, resamples=resamples, **self.of_drugs)
+        return evaluate(self.kind, self.label, self.score, self.subject, resamples=resamples, **self.options)
 
     def resampled(self, resamples: int) -> dict[str, np.ndarray]:
         """Metrics under each resample of subjects."""
-        return resampled(self.kind, self.label, self.score, self.subject, resamples=resamples, **self.of_drugs)
+        return resampled(self.kind, self.label, self.score, self.subject, resamples=resamples, **self.options)
 
     def same_samples(self, other: Predictions) -> bool:
         """Whether another run was tested on the very same samples with the same labels."""
@@ -180,7 +182,8 @@ def _of_drugs(table: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
 def check_metric(metric: str | None, kinds: Sequence[str]) -> None:
     """Raise a `UserError` where no kind of task has a metric."""
     known = {n for kind in kinds for n in metric_names(kind, drugs=True)}
-    if metric is not None and metric not in known:
+    at_k = "multilabel" in kinds and re.fullmatch(r"(precision|recall)_at_\d+", metric or "")
+    if metric is not None and metric not in known and not at_k:
         raise UserError(f"metric {metric!r} is none of these tasks': {nearest(metric, known)}.")
 
 
@@ -220,8 +223,9 @@ def _task_board(
     if not runs:
         return TaskBoard(task, kind, None, 0, 0, {}, [], failed)
     first_result, first = runs[0][1:]
-    drugs = bool(first.of_drugs)
-    ranked_by = metric if metric in metric_names(kind, drugs=drugs) else RANKED_BY["drugs" if drugs else kind]
+    drugs = "before" in first.options
+    there = metric_names(kind, first.options["ks"], drugs)
+    ranked_by = metric if metric in there else RANKED_BY["drugs" if drugs else kind]
     models = list(dict.fromkeys(o["model"] for o in outcomes))
     drawn: dict[str, dict[str, np.ndarray]] = {}
     entries = []

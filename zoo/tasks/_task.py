@@ -172,6 +172,11 @@ class Task:
             numbers: id ``2 + n`` of the concept is label ``n``.
         levels: of concepts, where the task fixes them.
         order_types: the types of drug order that count; None for all.
+        note_kinds: the kinds of notes that are read, such as ``discharge_summary``; None for all.
+        top_k: of a multilabel task, how many labels there are: those of most training samples; None for all.
+        ks: of a multilabel task, of ``precision_at_k`` and ``recall_at_k``.
+        tuned: whether probabilities count as positive from the threshold on that has the best (micro) F1 on the
+            validation split, instead of 0.5.
     """
 
     registered_name: ClassVar[str]
@@ -183,6 +188,10 @@ class Task:
     predicts: str | None = None
     levels: Mapping[str, str] = {}
     order_types: tuple[str, ...] | None = None
+    note_kinds: tuple[str, ...] | None = None
+    top_k: int | None = None
+    ks: tuple[int, ...] = (5, 10)
+    tuned: bool = False
 
     def cohort(self, relations: Relations) -> Cohort:
         raise NotImplementedError

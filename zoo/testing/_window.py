@@ -142,7 +142,13 @@ def visible(tables: Tables, concept: str, samples: pd.DataFrame, task: Task) -> 
 
 
 def counts_as(events: pd.DataFrame, task: Task, concept: str) -> pd.Series:
-    """What each event is counted as: itself; or, of drugs at an ATC level, a class in a visit, null for none."""
+    """What each event is counted as: itself; or, of drugs at an ATC level, a class in a visit, null for none.
+
+    A note of a kind that is not read counts as nothing.
+    """
+    if concept == "note" and task.note_kinds is not None:
+        read = events.code.isin([f"NOTE//{kind}" for kind in task.note_kinds])
+        return pd.Series(events.index, events.index).where(read)
     level = task.levels.get(concept)
     if level not in atc.LEVELS:
         return pd.Series(events.index, events.index)

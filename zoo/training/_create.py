@@ -36,7 +36,7 @@ def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters)
         raise UserError(f"model {name!r} predicts a {predicts} set; task {data.task.name!r} asks for something else.")
     check_parameters(f"model {name!r}", entry.thing, hyperparameters)
     check_seed(seed)
-    spec = data.spec(name)
+    spec = data.spec(name, hyperparameters)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:

@@ -220,8 +220,8 @@ class Loop:
         if task.kind not in KINDS:
             return found
         label, subject = self.data.label("validation"), self.data.subject("validation")
-        of_drugs = self.data.of_drugs(self.data.places("validation"))
-        metrics = evaluate(task.kind, label, scores, subject, resamples=0, **of_drugs)
+        options = self.data.metric_options(self.data.places("validation"))
+        metrics = evaluate(task.kind, label, scores, subject, resamples=0, **options)
         if trainer.monitor != "loss" and metrics[trainer.monitor].value is None and not self.place.best_epoch:
             raise UserError(
                 f"trainer monitor={trainer.monitor!r} has no value on the validation split "

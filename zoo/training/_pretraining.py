@@ -29,6 +29,7 @@ class Pretraining(Model):
         super().__init__(model.spec)
         self.model = model
         self.registered_name = model.registered_name
+        self.configuration = getattr(model, "configuration", {})
 
     def forward(self, batch: Batch) -> Output:
         """The loss stands in for logits, (1, 1), so that it goes the way that logits go among processes."""
@@ -90,7 +91,7 @@ def pretrain(model: str | Model, data: TaskData, seed: int = 0, out: str | Path 
         data.task.name,
         {**configuration(model, visits, loop), "pretraining": True, "init": None},
         lambda report, folder: fitted(trained, visits, loop, seed, report, folder),
-        lambda: _loss_on(trained, visits, "test", loop),
+        lambda: (_loss_on(trained, visits, "test", loop), None),
     )
     return job.run(out)
 

@@ -17,7 +17,7 @@ import numpy as np
 from zoo import cache
 from zoo.data._splits import NAMES
 from zoo.data._task_data import TaskData
-from zoo.metrics import evaluate, metric_names
+from zoo.metrics import evaluate, metric_names, tune_threshold
 from zoo.models._model import Estimator, Model
 from zoo.progress import progress
 from zoo.registry import UserError, check_parameters
@@ -71,7 +71,7 @@ def train(
     if isinstance(model, str):
         model = create_model(model, data, seed=seed, **(initial.hyperparameters if initial else {}))
     loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
-    loop.check(data.task.kind, data.interactions is not None)
+    loop.check(data.task.kind, data.interactions is not None, data.task.ks)
     if not data.size("train"):
         raise UserError(f"no sample of task {data.task.name!r} on {data.dataset.name} falls into the training split.")
     further = initial.begin(model) if initial else []
@@ -99,7 +99,7 @@ class Job:
         task: the name of the task.
         config: what tells the run from others, with these and the data.
         learn: from what is told of progress, and the run folder, to facts for the result's sizes; trains the model.
-        test: gives the metrics of the trained model.
+        test: gives the metrics of the trained model, and the threshold behind them.
         notes: what a reader of the metrics must know besides what the data tell.
     """
 
@@ -110,7 +110,7 @@ class Job:
     task: str
     config: dict
     learn: Callable[[Callable[[int, str], None], Path], dict[str, int]]
-    test: Callable[[], dict[str, dict]]
+    test: Callable[[], tuple[dict[str, dict], float | None]]
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -150,7 +150,7 @@ class Job:
         if processes.main:
             _save(model, folder)
         began = time.perf_counter()
-        metrics = self.test()
+        metrics, threshold = self.test()
         times["test"] = time.perf_counter() - began
         result = Result(
             **identity,
@@ -160,6 +160,7 @@ class Job:
             sizes={**{s: data.size(s) for s in NAMES}, "parameters": _parameters(model), **training},
             times={n: round(t, 3) for n, t in times.items()},
             notes=notes(data, model) + self.notes,
+            threshold=threshold,
         )
         if processes.main:
             result.write(folder)
@@ -180,20 +181,27 @@ def fitted(model: Model, data: TaskData, loop: Trainer, seed: int, report: Calla
     return {"best_epoch": fit.best_epoch, "epochs": len(fit.train_loss)}
 
 
-def test_metrics(model: Model, data: TaskData, loop: Trainer) -> dict[str, dict]:
-    """The metrics of the task's kind on the test split, each with its interval or the reason why it has none."""
-    of_drugs = data.of_drugs(data.places("test"))
+def test_metrics(model: Model, data: TaskData, loop: Trainer) -> tuple[dict[str, dict], float | None]:
+    """The metrics of the task's kind on the test split, each with its interval or the reason why it has none.
+
+    Also the threshold behind them: 0.5, or the one tuned on the validation split, where the task has it so.
+    """
+    task, options = data.task, data.metric_options(data.places("test"))
+    threshold = 0.5 if task.kind in ("binary", "multilabel") else None
+    if task.tuned and data.size("validation"):
+        scores = loop.scores(model, data, "validation")
+        threshold = tune_threshold(task.kind, data.label("validation"), scores)
     if not data.size("test"):
-        names, reason = metric_names(data.task.kind, drugs=bool(of_drugs)), "no sample falls into the test split"
-        return {n: {"value": None, "low": None, "high": None, "reason": reason} for n in names}
-    scores = loop.scores(model, data, "test")
-    found = evaluate(data.task.kind, data.label("test"), scores, data.subject("test"), **of_drugs)
-    return {n: m.to_dict() for n, m in found.items()}
+        names, reason = metric_names(task.kind, task.ks, "before" in options), "no sample falls into the test split"
+        return {n: {"value": None, "low": None, "high": None, "reason": reason} for n in names}, threshold
+    options |= {} if threshold is None else {"threshold": threshold}
+    found = evaluate(task.kind, data.label("test"), loop.scores(model, data, "test"), data.subject("test"), **options)
+    return {n: m.to_dict() for n, m in found.items()}, threshold
 
 
 def notes(data: TaskData, model: Model) -> list[str]:
     """What a reader of the metrics must know of the data."""
-    found = data.dataset.report(data.concepts_for(model)).lines(examples=False)
+    found = data.dataset.report(data.concepts_for(model)).lines(examples=False) + data.notes
     if not data.size("validation"):
         found.append("no validation samples: trained for all epochs, the last weights were tested")
     if data.task.kind in ("binary", "multiclass"):
@@ -204,7 +212,8 @@ def notes(data: TaskData, model: Model) -> list[str]:
     if data.dropped_labels:
         occurrences = sum(data.dropped_labels.values())
         codes = len(data.dropped_labels)
-        found.append(f"{codes} label codes that training has not seen were dropped ({occurrences} times)")
+        why = f"are not among the {data.task.top_k} of most training samples" if data.task.top_k else "training lacks"
+        found.append(f"{codes} label codes that {why} were dropped ({occurrences} times)")
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,17 +123,18 @@ class Trainer:
             return None, float(every[:-1])
         raise UserError(f"trainer checkpoint_every={every!r} must be a number of steps, or seconds such as '300s'.")
 
-    def check(self, kind: str, drugs: bool = False) -> None:
+    def check(self, kind: str, drugs: bool = False, ks: Sequence[int] = (5, 10)) -> None:
         """Look whether a task of a kind can be trained on, before anything is written.
 
         Args:
             kind: of the task.
             drugs: whether its labels are drugs, so that there are metrics of drug sets.
+            ks: of its metrics ``precision_at_k`` and ``recall_at_k``.
 
         Raises:
             UserError: the kind has no such metric to monitor, or the package of a log is missing.
         """
-        known = ("loss", *(metric_names(kind, drugs=drugs) if kind in KINDS else ()))
+        known = ("loss", *(metric_names(kind, ks, drugs) if kind in KINDS else ()))
         if self.monitor not in known:
             raise UserError(f"trainer monitor={self.monitor!r} is no metric of {kind}: {nearest(self.monitor, known)}.")
         check_log(self.log)
@@ -177,7 +178,7 @@ class Trainer:
             UserError: a loss is not finite (epoch, step and visits are named; the last good checkpoint stays), memory
                 does not suffice, or the checkpoint is damaged, or of another version, model or number of processes.
         """
-        self.check(data.task.kind, data.interactions is not None)
+        self.check(data.task.kind, data.interactions is not None, data.task.ks)
         device = self.resolved_device()
         with torch.random.fork_rng([device] if device.type == "cuda" else []), self._enough_memory():
             model.to(device)

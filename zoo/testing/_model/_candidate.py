@@ -9,7 +9,7 @@ import numpy as np
 from zoo.data.spec import KINDS
 from zoo.datasets._canonical import CONCEPTS
 from zoo.models import Estimator, Model
-from zoo.registry import Entry
+from zoo.registry import Entry, parameters_of
 from zoo.testing._model._logits import logits
 from zoo.testing._model._patients import FabricatedTask, Patient
 from zoo.testing._model._short_training import Training
@@ -48,7 +48,9 @@ class Candidate:
         """The task with some concepts."""
         facts = self.entry.facts
         resources = tuple(sorted(facts.get("resources", ())))
-        return FabricatedTask(self.kind, concepts, self.causal, facts.get("predicts"), resources)
+        defaults = {n: p.default for n, p in parameters_of(self.entry.thing).items()}
+        reading = self.entry.thing.reading({**defaults, **self.hyperparameters}) if "note" in concepts else None
+        return FabricatedTask(self.kind, concepts, self.causal, facts.get("predicts"), resources, reading)
 
     @property
     def causal(self) -> bool:

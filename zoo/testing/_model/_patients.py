@@ -13,7 +13,9 @@ from zoo.data import Batch, Spec
 from zoo.data._resources import cooccurrence
 from zoo.data._task_data import TREES
 from zoo.data._vocabulary import UNKNOWN, Vocabulary
+from zoo.data._window import spans
 from zoo.data.batch import Ragged
+from zoo.data.text import Reading, Tokenizer, TokenizerForm, kept_lengths
 from zoo.knowledge.molecules import Molecules, molecules
 from zoo.knowledge.ontology import Ontology
 
@@ -29,6 +31,15 @@ CODES = {concept: [f"{system}//{name}" for name in names.split()] for concept, (
 VALUED = ("lab", "vital")
 EDGES = np.linspace(-1.2, 1.2, 9, dtype=np.float32)
 OUTPUTS = {"binary": 1, "multiclass": 3, "multilabel": 6, "regression": 1}
+WRITTEN = (
+    "Dictated but not read.",
+    "Seen by the consulting team, who have no further advice.",
+    "Discharged home in good condition. Follow up with your doctor within two weeks, take all medicines as before.",
+    "Slept well; turned every two hours, skin intact, family at the bedside.",
+    "Events of the night reviewed. Lungs clear, abdomen soft, plan unchanged.",
+    "Portable chest, one view: heart size normal, no effusion.",
+)
+"""What a note of each place says, besides its details."""
 GIVEN, WITHHELD = ("diagnosis", "procedure"), ("drug",)
 """Of the target visit, in the multilabel task."""
 
@@ -41,15 +52,18 @@ class Events:
         place: (events,) int64, the place of each code in its vocabulary plus 2; 1 is unknown.
         time: (events,) float32, hours since the visit's start.
         value: (events,) float32, NaN where there is none; None for a concept without values.
+        detail: (events,) int64, what a note tells besides its place; None for a concept without texts.
     """
 
     place: np.ndarray
     time: np.ndarray
-    value: np.ndarray | None
+    value: np.ndarray | None = None
+    detail: np.ndarray | None = None
 
     def chosen(self, index: np.ndarray) -> Events:
         """The events at these places, in this order."""
-        return Events(self.place[index], self.time[index], None if self.value is None else self.value[index])
+        others = (None if a is None else a[index] for a in (self.value, self.detail))
+        return Events(self.place[index], self.time[index], *others)
 
     @property
     def none(self) -> Events:
@@ -104,6 +118,7 @@ def _patient(number: int, visits: int, hours: tuple[int, int], random: np.random
         length = float(random.integers(*hours, endpoint=True))
         present = {c: not place or random.random() < 0.85 for c in CODES}
         events = {c: _events(c, length, sign[c], present[c], fullness, random) for c in CODES}
+        events["note"] = _written(events["note"], length, number * 8 + place)
         made.append(Visit(start, length, events))
         start += length + float(random.integers(100, 3000))
     return Patient(number, tuple(made), sign)
@@ -126,10 +141,29 @@ def _events(concept: str, length: float, sign: float, present: bool, fullness: i
         time.append(np.full(len(codes), hour))
     place, time = np.concatenate(place), np.concatenate(time).astype(np.float32)
     if concept not in VALUED:
-        return Events(place, time, None)
+        return Events(place, time)
     value = random.normal(sign, 1, len(place)).astype(np.float32)
     value[random.random(len(place)) < 0.05] = np.nan
     return Events(place, time, value)
+
+
+def _written(events: Events, length: float, number: int) -> Events:
+    """Notes, one after the other, each with details of its own."""
+    count = len(events.place)
+    detail = np.random.default_rng([2018, number]).integers(1000, size=count)
+    return replace(events, time=np.linspace(0.5, length, count, dtype=np.float32), detail=detail)
+
+
+def text_of(place: int, detail: int) -> str:
+    """What a note says."""
+    return f"{WRITTEN[place]} Of note: {' and '.join(f'finding{d}' for d in f'{detail:03d}')}."
+
+
+@lru_cache(maxsize=8)
+def tokenizer(form: TokenizerForm) -> Tokenizer:
+    """The tokenizer of a form, fitted on all that the fabricated patients have in their notes."""
+    notes = [v.events["note"] for p in patients() for v in p.visits]
+    return form.fit([text_of(int(p), int(d)) for n in notes for p, d in zip(n.place, n.detail, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -145,6 +179,7 @@ class FabricatedTask:
         causal: whether a model is trained with a sample of each visit of a row.
         predicts: the concept whose codes are the labels of the multilabel task; else labels are of their own.
         resources: the names of those that the model asks for.
+        reading: how the model reads notes; None where it reads none.
     """
 
     kind: str
@@ -152,6 +187,7 @@ class FabricatedTask:
     causal: bool = False
     predicts: str | None = None
     resources: tuple[str, ...] = ()
+    reading: Reading | None = None
 
     @property
     def spec(self) -> Spec:
@@ -160,12 +196,18 @@ class FabricatedTask:
         return Spec(
             self.kind,
             self.outputs,
-            {c: vocabulary(c) for c in self.concepts},
+            {c: self._vocabulary(c) for c in self.concepts},
             frozenset(GIVEN if multilabel else ()),
             self.withheld,
             self.predicts,
             {name: self._resource(name) for name in self.resources},
         )
+
+    def _vocabulary(self, concept: str) -> Vocabulary:
+        found = vocabulary(concept)
+        if concept != "note" or self.reading is None:
+            return found
+        return replace(found, tokenizer=tokenizer(self.reading.tokenizer))
 
     @property
     def withheld(self) -> frozenset[str]:
@@ -220,7 +262,7 @@ class FabricatedTask:
         sample_visit = [p for places in own for p in places]
         target = [rows[r].visits[p] for r, p in zip(sample_row, sample_visit, strict=True)]
         return Batch(
-            {c: _ragged(c, [v.events[c] for v in visits]) for c in self.concepts},
+            {c: self._ragged(c, [v.events[c] for v in visits]) for c in self.concepts},
             torch.tensor(np.r_[0, np.cumsum([len(row.visits) for row in rows])].astype(np.int64)),
             torch.tensor([v.start for v in visits], dtype=torch.float64),
             torch.tensor(sample_row),
@@ -229,6 +271,18 @@ class FabricatedTask:
             self.labels([rows[r] for r in sample_row]),
             torch.tensor([rows[r].number for r in sample_row]),
         )
+
+    def _ragged(self, concept: str, visits: Sequence[Events]) -> Ragged:
+        found = _ragged(concept, visits)
+        if concept != "note" or self.reading is None:
+            return found
+        written = [text_of(int(p), int(d)) for v in visits for p, d in zip(v.place, v.detail, strict=True)]
+        tokens, lengths = tokenizer(self.reading.tokenizer).encode(written)
+        kept = kept_lengths(lengths, found.offsets.numpy(), self.reading.max_tokens)
+        begins = np.cumsum(lengths) - lengths
+        read = tokens[spans(begins, kept)].astype(np.int64)
+        ends = np.r_[0, np.cumsum(kept)]
+        return replace(found, tokens=torch.from_numpy(read), token_offsets=torch.from_numpy(ends))
 
     def batches(self, rows: Sequence[Patient], size: int = 16) -> list[Batch]:
         """Batches of so many rows each, as a model is trained with them."""
@@ -309,6 +363,6 @@ def other(*concepts: str) -> Callable[[str, Events], Events]:
             return events
         n = len(CODES[concept])
         place = (events.place - 2 + n // 2) % n + 2
-        return Events(place, events.time, None if events.value is None else -1.5 - events.value)
+        return replace(events, place=place, value=None if events.value is None else -1.5 - events.value)
 
     return change

@@ -1,0 +1,91 @@
+"""LAAT, a label attention model for ICD coding from clinical text (Vu et al., IJCAI 2020, arXiv:2007.06351).
+
+With N words of a document, d_e = embedding_dim, u = hidden_dim and d_a = attention_dim:
+
+1. x_n in R^(d_e), an embedding of each word. Section 3.1.
+2. h_n in R^(2u), the states of a forward and a backward LSTM at word n. Equations 1 to 3; H in R^(N x 2u).
+3. Z = tanh(W H^T) in R^(d_a x N), A = softmax(U Z) over the N words, V = A H in R^(labels x 2u). Equations 4 to 6.
+4. y_l = sigmoid(w_l . V_l + b_l), a layer for each label. Section 3.4.
+
+The document of a sample is what was written about the newest visit with a note that it sees: for ``icd_coding`` its
+own. Of a document the first ``max_length`` words are read. The paper's JointLAAT, which predicts the categories of the
+codes first, is not here.
+
+Where published code and paper part (the paper is followed):
+
+- Padding has a share of the softmax there. Here it has none.
+- Losses of the levels of JointLAAT are weighted by their numbers of labels there.
+- Words, and their first embeddings (word2vec), are those of all documents. Here the words are those of the training
+  split, and embeddings are learned with the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from zoo.data import Batch, Spec
+from zoo.data.text import Reading, Words
+from zoo.layers import LabelAttention, SampleText
+from zoo.models._model import Model, Output
+from zoo.registry import register_model
+
+
+@register_model(
+    "laat",
+    paper="Vu et al., IJCAI 2020, arXiv:2007.06351",
+    uses={"note"},
+    needs={"note"},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+)
+class LAAT(Model):
+    """A bidirectional LSTM over the words of a document, and for each label a structured attention to its words.
+
+    Args:
+        spec: what the data are like.
+        embedding_dim: d_e; 100 in the paper.
+        hidden_dim: u; 256 in the paper for the 50 most frequent codes, 512 for all.
+        attention_dim: d_a; 256 in the paper for the 50 most frequent codes, 512 for all.
+        dropout: on the embeddings; 0.3 in the paper.
+        max_length: how many words of a document are read; 4,000 in the paper.
+        min_notes: a word that fewer training notes have is unknown; 3 in the paper.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        embedding_dim: int = 100,
+        hidden_dim: int = 256,
+        attention_dim: int = 256,
+        dropout: float = 0.3,
+        max_length: int = 4000,
+        min_notes: int = 3,
+    ):
+        super().__init__(spec)
+        self.embedding = nn.Embedding(spec.tokens, embedding_dim, padding_idx=0)
+        self.dropout = nn.Dropout(dropout)
+        self.forward_lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True)
+        self.backward_lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True)
+        self.attention = LabelAttention(2 * hidden_dim, spec.outputs, attention_dim)
+
+    @classmethod
+    def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
+        """The words of the newest visit with a note."""
+        return Reading(Words(hyperparameters["min_notes"]), hyperparameters["max_length"], newest=True)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """Section 4.3: AdamW at 1e-3, 8 documents a batch, 50 epochs at most, patience 6 on the micro F1."""
+        patient = {"patience": 6, "monitor": "f1_micro"} if spec.kind == "multilabel" else {}
+        return {"lr": 1e-3, "batch_size": 8, "max_epochs": 50, **patient}
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits (samples, outputs), and the attention of each output to the words."""
+        text = SampleText(batch)
+        words = self.dropout(self.embedding(text.tokens))
+        backward = text.turned(self.backward_lstm(text.turned(words))[0])
+        hidden = torch.cat([self.forward_lstm(words)[0], backward], dim=2)  # (samples, N, 2u)
+        logits, attention = self.attention(hidden, text.mask)
+        return Output(logits, attention={"words": attention})
