@@ -50,7 +50,7 @@ def run(
     if initial:
         initial.check_model(model)
         groups["data"] = {**initial.split_of(dataset), **groups["data"]}
-        groups["model"] = {**initial.hyperparameters, **groups["model"]}
+        groups["model"] = {**initial.hyperparameters(model), **groups["model"]}
     data = prepared(dataset, task, root, groups)
     data = initial.laid_over(data, model) if initial else data
     made = create_model(model, data, seed=seed, **groups["model"])

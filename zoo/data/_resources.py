@@ -5,6 +5,7 @@ A model asks by name (``register_model(..., resources={"interactions"})``) and f
 | name | what it is |
 | --- | --- |
 | ``cooccurrence`` | int64 (labels, labels): in how many training samples two labels occur together; 0 with itself |
+| ``encoder`` | ``name`` and ``config`` of a published text encoder that the model was asked to have; else None |
 | ``interactions`` | bool (labels, labels): which labels are drugs that interact |
 | ``molecules`` | `zoo.knowledge.molecules.Molecules` of the labels, drug classes |
 | ``ontology`` | `zoo.knowledge.ontology.Ontology` of each concept with a tree: its codes are the vocabulary's |
@@ -20,7 +21,7 @@ import numpy as np
 from zoo.knowledge.molecules import Graphs, Molecules
 from zoo.knowledge.ontology import Ontology
 
-RESOURCES = ("cooccurrence", "interactions", "molecules", "ontology")
+RESOURCES = ("cooccurrence", "encoder", "interactions", "molecules", "ontology")
 RECORDS = {c.__name__: c for c in (Graphs, Molecules, Ontology)}
 
 

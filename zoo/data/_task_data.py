@@ -22,7 +22,7 @@ from zoo.data._vocabulary import BY_NAME, SAMPLE, Vocabulary, fit_codes, fit_val
 from zoo.data._window import Cut, cut, spans
 from zoo.data.batch import Batch, Ragged
 from zoo.data.spec import Spec
-from zoo.data.text import Reading, Tokenizer, kept_lengths
+from zoo.data.text import Published, Reading, Tokenizer, kept_lengths
 from zoo.knowledge.interactions import interactions
 from zoo.knowledge.molecules import Molecules, molecules
 from zoo.knowledge.ontology import Ontology
@@ -230,14 +230,15 @@ class TaskData:
             model: which one.
             hyperparameters: those it is to have, where they are not the defaults or those of the instance.
         """
+        features = self._features_for(model, hyperparameters)
         return Spec(
             self.task.kind,
             self.labels,
-            {c: f.vocabulary for c, f in self._features_for(model, hyperparameters).items()},
+            {c: f.vocabulary for c, f in features.items()},
             frozenset(self.task.given),
             frozenset(self.task.label_concepts),
             self.task.predicts,
-            {name: self._resource(name, model) for name in sorted(_facts(model).get("resources", ()))},
+            {name: self._resource(name, features) for name in sorted(_facts(model).get("resources", ()))},
         )
 
     @cached_property
@@ -247,10 +248,12 @@ class TaskData:
             return None
         return interactions(self.task.interactions or self.dataset.interactions).matrix(self.labels)
 
-    def _resource(self, name: str, model) -> object:
+    def _resource(self, name: str, features: Mapping[str, Feature]) -> object:
         if name == "ontology":
-            concepts = [c for c in self.concepts_for(model) if c in TREES]
-            return {c: Ontology.for_codes(self.feature(c).vocabulary.codes) for c in concepts}
+            return {c: Ontology.for_codes(f.vocabulary.codes) for c, f in features.items() if c in TREES}
+        if name == "encoder":
+            reading = features["note"].reading if "note" in features else None
+            return reading.tokenizer.facts() if reading and isinstance(reading.tokenizer, Published) else None
         if self.interactions is None:
             raise UserError(f"the labels of task {self.task.name!r} are no drugs: they have no {name}.")
         if name == "cooccurrence":

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,9 +53,14 @@ class Ragged:
         return self.token_offsets[self.offsets]
 
     @cached_property
+    def text_lengths(self) -> np.ndarray:
+        """(visits,) how many tokens each visit has, on the CPU wherever the batch is."""
+        return np.zeros(0, np.int64) if self.tokens is None else self.text_offsets.diff().cpu().numpy()
+
+    @property
     def longest_text(self) -> int:
         """How many tokens the visit with most of them has; 0 where there are no tokens."""
-        return 0 if self.tokens is None else _longest(self.text_offsets.diff())
+        return int(self.text_lengths.max(initial=0))
 
     @cached_property
     def visit(self) -> Tensor:
@@ -176,7 +182,7 @@ class Batch(Mapping):
 
 def _moved(ragged: Ragged, device: torch.device | str) -> Ragged:
     moved = Ragged(**_all_to({f.name: getattr(ragged, f.name) for f in fields(ragged)}, device))
-    moved.__dict__.update(longest=ragged.longest, longest_text=ragged.longest_text)
+    moved.__dict__.update(longest=ragged.longest, text_lengths=ragged.text_lengths)
     return moved
 
 

@@ -185,6 +185,64 @@ class WordPieces:
         return made
 
 
+@dataclass(frozen=True)
+class Published:
+    """The tokens of a published encoder, and with them how it is made and its weights.
+
+    Attributes:
+        name: of the encoder on the Hugging Face hub, or the folder that holds its ``config.json``, tokenizer and
+            ``model.safetensors``.
+    """
+
+    name: str
+
+    def fit(self, notes: Iterable[str]) -> Tokenizer:
+        """Its tokenizer; the notes are not looked at.
+
+        Raises:
+            UserError: it cannot be had.
+        """
+        from transformers import AutoTokenizer
+
+        found = self._had(AutoTokenizer)
+        if not getattr(found, "is_fast", False):
+            raise UserError(f"encoder={self.name!r} has no tokenizer of the package tokenizers: take another one.")
+        return Tokenizer(found.backend_tokenizer.to_str())
+
+    def facts(self) -> dict:
+        """Its ``name``, and its ``config`` without what is not needed to make it.
+
+        Raises:
+            UserError: it cannot be had.
+        """
+        from transformers import AutoConfig
+
+        config = self._had(AutoConfig).to_dict()
+        left_out = ("architectures", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id")
+        plain = {n: v for n, v in config.items() if n not in left_out and not n.startswith("_")}
+        return {"name": self.name, "config": plain}
+
+    def weights(self) -> dict:
+        """Its weights by name, from safetensors.
+
+        Raises:
+            UserError: they cannot be had.
+        """
+        from transformers import AutoModel
+
+        return self._had(AutoModel, use_safetensors=True).state_dict()
+
+    def _had(self, kind: type, **options):
+        try:
+            return kind.from_pretrained(self.name, trust_remote_code=False, **options)
+        except Exception as error:  # files are missing or of another form, there is no network, and so on
+            why = str(error).strip().split("\n")[0]
+            raise UserError(
+                f"encoder={self.name!r} cannot be had ({why}): give a folder that holds its config.json, "
+                "tokenizer.json and model.safetensors, or leave it out, and a small encoder learns from your notes."
+            ) from None
+
+
 def _cleaned() -> list:
     from tokenizers import Regex, normalizers
 

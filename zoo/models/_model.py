@@ -94,6 +94,9 @@ class Model(nn.Module):
         """What each event adds to the logits; None for a model whose logits are no such sum."""
         return None
 
+    def first_weights(self) -> None:
+        """Called once where the model is made to be trained, not where a run is read: for published weights."""
+
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading | None:
         """How the model reads notes, given all its hyperparameters; None where their kinds are all that it gets.

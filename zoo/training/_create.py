@@ -41,6 +41,7 @@ def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters)
         torch.manual_seed(seed)
         try:
             model = entry.thing(spec, **hyperparameters)
+            model.first_weights()
         except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
             if isinstance(error, UserError) or not hyperparameters:
                 raise

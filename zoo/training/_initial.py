@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zoo.data._task_data import TaskData
 from zoo.models._model import Model
-from zoo.registry import UserError
+from zoo.registry import UserError, models
 from zoo.training._finished import SPLIT, Finished
 
 
@@ -31,10 +31,15 @@ class Initial(Finished):
         """What tells this run from others, as it stands in the configuration of the run that begins with it."""
         return {"dataset": self.result.dataset, "task": self.result.task, "weights": self.digest}
 
-    @property
-    def hyperparameters(self) -> dict:
-        """Of the model."""
-        return dict(self.result.config["model"])
+    def hyperparameters(self, name: str) -> dict:
+        """Those that a model of this name must share: all, or where it is another model those of the part it takes."""
+        held = self.result.config["model"]
+        shared = held if name == self.result.model else self._part(name)["hyperparameters"]
+        return {n: v for n, v in held.items() if n in shared}
+
+    def _part(self, name: str) -> dict:
+        """What a model takes over of a run of another one, as it is registered; nothing where it takes none."""
+        return models.entry(name).facts.get("begins_with", {}).get(self.result.model, {})
 
     def split_of(self, dataset: str) -> dict:
         """How the run split the subjects of a dataset, as `zoo.load` takes it; nothing where it was on another one."""
@@ -42,16 +47,16 @@ class Initial(Finished):
         return {n: held[n] for n in SPLIT} if dataset == self.result.dataset else {}
 
     def check_model(self, name: str) -> None:
-        """Raise a `UserError` where the run is of another model."""
-        if name != self.result.model:
+        """Raise a `UserError` where the run is of another model, and of none that this one takes a part of."""
+        if name != self.result.model and not self._part(name):
             raise UserError(f"{self.folder} is a run of {self.result.model!r}: {name!r} cannot begin with its weights.")
 
     def laid_over(self, data: TaskData, model: str | Model) -> TaskData:
         """The data with the run's vocabularies for the concepts that the model gets.
 
         Raises:
-            UserError: the run is of another model, has split the same dataset otherwise, or has a concept at another
-                level than the data were asked to have it at.
+            UserError: the run is of a model that this one cannot begin with, has split the same dataset otherwise, or
+                has a concept at another level than the data were asked to have it at.
         """
         name = model if isinstance(model, str) else model.registered_name
         self.check_model(name)
@@ -77,7 +82,8 @@ class Initial(Finished):
     def _set_otherwise(self, model: Model) -> str:
         """The run's hyperparameters that the model does not share, such as ``dim=5``."""
         own = json.loads(json.dumps(getattr(model, "configuration", {}), default=str))
-        return ", ".join(f"{n}={v!r}" for n, v in self.hyperparameters.items() if own.get(n) != v)
+        shared = self.hyperparameters(model.registered_name)
+        return ", ".join(f"{n}={v!r}" for n, v in shared.items() if own.get(n) != v)
 
     def begin(self, model: Model) -> list[str]:
         """Give a model the run's weights, as far as they have its names and shapes.
@@ -95,8 +101,9 @@ class Initial(Finished):
                 raise UserError(
                     f"the model was made for other codes of {concept} than those of {self.folder}: give its name."
                 )
-        own = model.state_dict()
-        fits = {n: w for n, w in self.weights.items() if n in own and own[n].shape == w.shape}
+        own, part = model.state_dict(), self._part(model.registered_name).get("weights", "")
+        offered = {n: w for n, w in self.weights.items() if n.startswith(part)}
+        fits = {n: w for n, w in offered.items() if n in own and own[n].shape == w.shape}
         anew = sorted(set(own) - set(fits))
         set_otherwise = self._set_otherwise(model) if anew else ""
         if set_otherwise or not fits:
@@ -105,4 +112,5 @@ class Initial(Finished):
                 f"{set_otherwise or 'the hyperparameters of that run'}."
             )
         model.load_state_dict(fits, strict=False)
-        return [f"began with the weights of a run of {self.result.task}; anew: {', '.join(anew) or 'none'}"]
+        of = self.result.task if not part else f"{self.result.model} on {self.result.task}"
+        return [f"began with the weights of a run of {of}; anew: {', '.join(anew) or 'none'}"]

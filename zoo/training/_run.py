@@ -69,7 +69,7 @@ def train(
     if initial:
         data = initial.laid_over(data, model)
     if isinstance(model, str):
-        model = create_model(model, data, seed=seed, **(initial.hyperparameters if initial else {}))
+        model = create_model(model, data, seed=seed, **(initial.hyperparameters(model) if initial else {}))
     loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
     loop.check(data.task.kind, data.interactions is not None, data.task.ks)
     if not data.size("train"):
@@ -204,6 +204,11 @@ def notes(data: TaskData, model: Model) -> list[str]:
     found = data.dataset.report(data.concepts_for(model)).lines(examples=False) + data.notes
     if not data.size("validation"):
         found.append("no validation samples: trained for all epochs, the last weights were tested")
+    if "encoder" in model.spec.resources:
+        published = model.spec.resources["encoder"]
+        small = "text encoder: a small one, whose pieces of words were learned from training notes"
+        may_know = "public clinical ones have read notes of MIMIC, and may have read those tested here"
+        found.append(f"text encoder: {published['name']}; {may_know}" if published else small)
     if data.task.kind in ("binary", "multiclass"):
         for split in NAMES:
             label = data.label(split)

@@ -222,6 +222,8 @@ class FabricatedTask:
         return tuple(f"{self.kind}-{n}" for n in range(OUTPUTS[self.kind]))
 
     def _resource(self, name: str) -> object:
+        if name == "encoder":
+            return None
         if name == "ontology":
             return {c: Ontology.for_codes(CODES[c]) for c in self.concepts if c in TREES}
         if name == "cooccurrence":

@@ -1,0 +1,196 @@
+"""A BERT that reads notes: a small one of our own, or one that is published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zoo.data.text import BEGIN, END, Published, Reading, Tokenizer, WordPieces
+from zoo.registry import UserError
+
+if TYPE_CHECKING:
+    from zoo.data import Batch, Spec
+    from zoo.data.batch import Ragged
+
+ENCODER_SETTINGS = ("encoder", "encoder_dim", "encoder_layers", "encoder_heads", "vocabulary_size")
+"""What hyperparameters of the encoder are called in every model that has one."""
+BEGINS_WITH = {"text_encoder": {"weights": "encoder.", "hyperparameters": ENCODER_SETTINGS}}
+"""What a model with an encoder registers as ``begins_with``: the runs whose encoder it may take over."""
+POSITIONS = 512
+"""How many places a small encoder knows, ``[CLS]`` and ``[SEP]`` included."""
+
+
+class TextEncoder(nn.Module):
+    """A Transformer over pieces of words (Devlin et al., NAACL 2019), without the layer that pools.
+
+    Args:
+        spec: of the data; its tokenizer tells how many tokens there are, and its resource ``encoder`` how a published
+            encoder is made, where there is one.
+        dim, layers, heads: of a small one; not looked at where it is published.
+        dropout: of a small one.
+        frozen: how many of its first layers are not trained, and with one or more the embeddings neither.
+    """
+
+    def __init__(self, spec: Spec, dim: int, layers: int, heads: int, dropout: float = 0.1, frozen: int = 0):
+        super().__init__()
+        from transformers import AutoConfig, AutoModel
+
+        published = spec.resources.get("encoder")
+        small = {
+            "model_type": "bert",
+            "vocab_size": spec.tokens,
+            "hidden_size": dim,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "intermediate_size": 4 * dim,
+            "hidden_dropout_prob": dropout,
+            "attention_probs_dropout_prob": dropout,
+            "max_position_embeddings": POSITIONS,
+        }
+        config = dict(published["config"] if published else small)
+        self.name = published["name"] if published else None
+        self.bert = AutoModel.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
+        if not hasattr(self.bert, "embeddings") or not hasattr(getattr(self.bert, "encoder", None), "layer"):
+            raise UserError(f"encoder={self.name!r} is a {type(self.bert).__name__}, which is not built as BERT is.")
+        self.bert.pooler = None
+        self.width = self.bert.config.hidden_size
+        for part in [self.bert.embeddings, *self.bert.encoder.layer[:frozen]] if frozen else []:
+            part.requires_grad_(False)
+
+    def load_published(self) -> None:
+        """Take over the weights of a published encoder; nothing where it is a small one.
+
+        Raises:
+            UserError: they cannot be had.
+        """
+        if self.name is not None:
+            missing, _ = self.bert.load_state_dict(Published(self.name).weights(), strict=False)
+            if missing:
+                raise UserError(f"encoder={self.name!r} lacks weights ({', '.join(missing[:3])}): take another one.")
+
+    @property
+    def embedding(self) -> Tensor:
+        """(tokens, width) those of the tokens, which the first layer begins with."""
+        return self.bert.get_input_embeddings().weight
+
+    def forward(self, chunks: TextChunks) -> Tensor:
+        """(chunks, longest, width) what stands at each token of each chunk, ``[CLS]`` first."""
+        return self.bert(input_ids=chunks.tokens, attention_mask=chunks.mask).last_hidden_state
+
+
+def encoder_reading(hyperparameters: Mapping[str, object], max_tokens: int, newest: bool = False) -> Reading:
+    """How a model with a `TextEncoder` reads: by the tokens of a published one, or by pieces of the training notes.
+
+    Args:
+        hyperparameters: of the model; ``encoder`` and ``vocabulary_size`` count.
+        max_tokens, newest: as of `Reading`.
+    """
+    name = hyperparameters["encoder"]
+    form = WordPieces(hyperparameters["vocabulary_size"]) if name is None else Published(name)
+    return Reading(form, max_tokens, newest)
+
+
+class TextChunks:
+    """The texts of the visits of a batch, in chunks of tokens between ``[CLS]`` and ``[SEP]``.
+
+    A visit without a text has the last chunk, which is empty. Chunks are counted on the CPU, where the lengths of the
+    texts are known, so that a GPU need not be waited for.
+
+    Attributes:
+        tokens: (chunks + 1, longest) int64.
+        mask: (chunks + 1, longest) bool, which places are tokens, ``[CLS]`` and ``[SEP]`` among them.
+        text: (chunks + 1, longest) bool, which places are tokens of a note.
+        begin: (visits,) the first chunk of each visit.
+        count: (visits,) how many chunks it has, at least 1.
+        most: the largest count.
+    """
+
+    def __init__(self, note: Ragged, tokenizer: Tokenizer, size: int):
+        lengths = note.text_lengths
+        count = -(-lengths // size)
+        visit = np.repeat(np.arange(len(lengths)), count)
+        first = np.cumsum(count) - count
+        since = (np.arange(len(visit)) - first[visit]) * size  # tokens of the visit before the chunk
+        length = np.r_[np.minimum(lengths[visit] - since, size), 0]
+        starts = np.r_[(np.cumsum(lengths) - lengths)[visit] + since, 0]
+        self.most = max(int(count.max(initial=0)), 1)
+        device = note.tokens.device
+        begins = np.where(count > 0, first, len(visit))
+        self.begin, self.count, length, starts = (
+            torch.from_numpy(a).to(device, non_blocking=True) for a in (begins, np.maximum(count, 1), length, starts)
+        )
+        at = torch.arange(int(min(size, lengths.max(initial=0))) + 2, device=device) - 1
+        self.mask = at <= length[:, None]
+        inside = self.mask & (at >= 0) & (at < length[:, None])
+        index = (starts[:, None] + at).masked_fill(~inside, 0)
+        tokens = nn.functional.pad(note.tokens, (0, 1))[index].masked_fill(~inside, tokenizer.padding)
+        tokens[:, 0] = tokenizer.special(BEGIN)
+        self.tokens = torch.where(at == length[:, None], tokenizer.special(END), tokens)
+        self.text = inside
+
+    def reading(self, tokens: Tensor) -> TextChunks:
+        """The same chunks with other tokens, (chunks + 1, longest)."""
+        other = copy(self)
+        other.tokens = tokens
+        return other
+
+    def of_samples(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(samples, most) the chunks of the newest visit with a text that each sample sees, and which are chunks.
+
+        A sample that sees no text has the empty chunk.
+        """
+        note = batch["note"]
+        some = batch.rows(note.text_offsets.diff()) > 0
+        place = torch.arange(batch.longest, device=self.begin.device)
+        seen = some[batch.sample_row] & (place <= batch.sample_visit[:, None])
+        visit = batch.row_offsets[batch.sample_row] + torch.where(seen, place, 0).amax(dim=1)
+        at = torch.arange(self.most, device=self.begin.device)
+        mask = at < self.count[visit][:, None]
+        return (self.begin[visit][:, None] + at).masked_fill(~mask, 0), mask
+
+
+class Hidden(NamedTuple):
+    """Tokens of which some are hidden, to be told from the others.
+
+    Attributes:
+        tokens: (rows, longest) what is read in their stead.
+        place: (rows, most) where the hidden ones are.
+        target: (rows, most) what they were.
+        counts: (rows, most) bool; rows with fewer than ``most`` to tell are filled up.
+    """
+
+    tokens: Tensor
+    place: Tensor
+    target: Tensor
+    counts: Tensor
+
+
+def hide(tokens: Tensor, mask: Tensor, mask_token: int, others: tuple[int, int], share: float = 0.15) -> Hidden:
+    """Hide tokens as BERT does (Devlin et al., NAACL 2019, section 3.1).
+
+    Of those chosen 80 % become a mask, 10 % another token, and 10 % stay as they are. Of each row a ``share`` is drawn
+    at random, rounded, and one at least where there is any. All sizes are known beforehand, so that a GPU need not be
+    waited for.
+
+    Args:
+        tokens: (rows, longest) int64.
+        mask: (rows, longest) bool, those that may be hidden.
+        mask_token: what stands for a hidden one.
+        others: from which to which (without it) another token is drawn.
+        share: of each row, how many.
+    """
+    length = mask.sum(dim=1, keepdim=True)
+    most = max(round(share * tokens.shape[1]), 1)
+    drawn, place = torch.rand(tokens.shape, device=tokens.device).masked_fill(~mask, -1).topk(most, dim=1)
+    wanted = (length * share).round().clamp(min=1)
+    counts = (torch.arange(most, device=tokens.device) < wanted) & (drawn >= 0)
+    target = tokens.gather(1, place)
+    fate = torch.rand(target.shape, device=tokens.device)
+    other = torch.randint(*others, target.shape, device=tokens.device)
+    read = torch.where(fate < 0.8, mask_token, torch.where(fate < 0.9, other, target))
+    return Hidden(tokens.scatter(1, place, torch.where(counts, read, target)), place, target, counts)

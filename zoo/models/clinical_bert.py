@@ -1,0 +1,141 @@
+"""ClinicalBERT (Huang et al., 2019, arXiv:1904.05342): a BERT for notes, and how it reads documents that are too long.
+
+1. A document is cut into n chunks, each between [CLS] and [SEP]; h in R^dim is what the Transformer has at a [CLS].
+2. P(y | h) = sigmoid(W h) for each chunk. Equation 4.
+3. P(y | document) = (P_max + P_mean n / c) / (1 + n / c), with the largest and the mean P of its chunks; c = 2.
+   Equation 5: many chunks make a large P by chance, so that the mean has more weight.
+
+In training each chunk has the label of its document. For several classes step 3 is done for each class, and the
+probabilities are made to add up to 1; a number is the mean over the chunks. The document of a sample is what was
+written about the newest visit with a note that it sees; where it sees none, one chunk without a word.
+
+``init`` from a run of `zoo.models.text_encoder`, or ``encoder`` with a published ClinicalBERT, is what makes this
+ClinicalBERT. Public ones have read notes of MIMIC-III, those of test patients among them; a result says so.
+
+Where published code and paper part (the paper is followed):
+
+- Splits are by admission there, and a patient may be in two. Here they are by subject.
+- Its cleaning takes out numbers that a point follows, so that 12.5 becomes 5. Here they stay.
+- Documents are cut by words, 318 a chunk, and of the last one ten words or fewer vanish. Here tokens are counted, and
+  none vanishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.data import Batch, Spec
+from zoo.data.text import Reading
+from zoo.layers import BEGINS_WITH, TextChunks, TextEncoder, encoder_reading
+from zoo.models._model import Model, Output
+from zoo.registry import register_model
+
+
+@dataclass(frozen=True)
+class ChunkOutput(Output):
+    """What the model says of a batch, and of each chunk.
+
+    Attributes:
+        chunks: (samples, most, outputs), logits of the chunks of each sample.
+        mask: (samples, most) bool, which are chunks.
+    """
+
+    chunks: Tensor | None = None
+    mask: Tensor | None = None
+
+
+@register_model(
+    "clinical_bert",
+    paper="Huang et al., 2019, arXiv:1904.05342",
+    uses={"note"},
+    needs={"note"},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+    resources={"encoder"},
+    begins_with=BEGINS_WITH,
+)
+class ClinicalBERT(Model):
+    """A BERT over each chunk of a document, whose predictions are put together.
+
+    Args:
+        spec: what the data are like.
+        encoder: a published one to begin with, by its name on the Hugging Face hub or its folder; None for a small one.
+        encoder_dim, encoder_layers, encoder_heads: of a small one; 768, 12 and 12 in the paper.
+        vocabulary_size: how many pieces of words a small one has at most; 30,522 in the paper.
+        chunk: how many tokens of text a chunk has at most; 510 in the paper.
+        max_length: how many tokens of a visit's notes are read.
+        dropout: in a small encoder and before the head; 0.1 in the paper.
+        c: how many chunks count as much as the largest one; 2 in the paper.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        encoder: str | None = None,
+        encoder_dim: int = 128,
+        encoder_layers: int = 2,
+        encoder_heads: int = 2,
+        vocabulary_size: int = 8000,
+        chunk: int = 126,
+        max_length: int = 2520,
+        dropout: float = 0.1,
+        c: float = 2.0,
+    ):
+        super().__init__(spec)
+        self.tokenizer, self.chunk, self.c = spec.vocabularies["note"].tokenizer, chunk, c
+        self.encoder = TextEncoder(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.encoder.width, spec.outputs)
+
+    def first_weights(self) -> None:
+        """Those of a published encoder."""
+        self.encoder.load_published()
+
+    @classmethod
+    def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
+        """Pieces of words, of the newest visit with a note."""
+        return encoder_reading(hyperparameters, hyperparameters["max_length"], newest=True)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """A small encoder learns faster than the paper's 2e-5."""
+        return {"lr": 2e-5 if spec.resources.get("encoder") else 5e-4, "batch_size": 16}
+
+    def forward(self, batch: Batch) -> ChunkOutput:
+        """Logits (samples, outputs) of documents, and those of their chunks."""
+        chunks = TextChunks(batch["note"], self.tokenizer, self.chunk)
+        of_chunks = self.head(self.dropout(self.encoder(chunks)[:, 0]))
+        place, mask = chunks.of_samples(batch)
+        logits = of_chunks[place]
+        return ChunkOutput(self._together(logits, mask), chunks=logits, mask=mask)
+
+    def _together(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """(samples, outputs) of documents, from (samples, most, outputs) of their chunks."""
+        n, inside = mask.sum(dim=1, keepdim=True), mask[..., None]
+        if self.spec.kind == "regression":
+            return (logits * inside).sum(dim=1) / n
+        several = self.spec.kind == "multiclass"
+        p = (logits.softmax(dim=-1) if several else logits.sigmoid()) * inside
+        weight = n / self.c
+        p = (p.amax(dim=1) + p.sum(dim=1) / n * weight) / (1 + weight)
+        tiny = torch.finfo(p.dtype).tiny
+        if several:
+            return p.clamp(min=tiny).log()
+        p = p.clamp(tiny, 1 - torch.finfo(p.dtype).eps)
+        return p.log() - (1 - p).log()
+
+    def loss(self, output: ChunkOutput, batch: Batch) -> Tensor:
+        """The mean over all chunks of the loss of the kind, each with the label of its document."""
+        logits, label = output.chunks, batch.label
+        if self.spec.kind == "multiclass":
+            each = F.cross_entropy(logits.transpose(1, 2), label[:, None].expand(output.mask.shape), reduction="none")
+        elif self.spec.kind == "regression":
+            each = (logits[..., 0] - label[:, None]) ** 2
+        else:
+            label = label.reshape(len(label), 1, -1).to(logits.dtype).expand_as(logits)
+            each = F.binary_cross_entropy_with_logits(logits, label, reduction="none").mean(dim=-1)
+        return (each * output.mask).sum() / output.mask.sum()

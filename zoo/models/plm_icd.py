@@ -1,0 +1,94 @@
+"""PLM-ICD (Huang et al., ClinicalNLP 2022, arXiv:2207.05289): a pre-trained language model and label attention.
+
+1. A document is cut into chunks of c tokens, each between [CLS] and [SEP]; a Transformer gives a vector for each token
+   of each chunk, and these are put one after the other: H in R^(N x d). Section 3.3.
+2. A = softmax(U tanh(W H^T)) over the tokens, V = A H, y_l = sigmoid(w_l . V_l + b_l). Section 3.4, after LAAT.
+
+The document of a sample is what was written about the newest visit with a note that it sees: for ``icd_coding`` its
+own. [CLS] and [SEP] of each chunk are among the N, as in the authors' code. The paper begins with RoBERTa-PM: name it
+as ``encoder``, or give a run of `zoo.models.text_encoder` as ``init``.
+
+Where published code and paper part (the paper is followed):
+
+- Padding has a share of the label attention there, and so have whole chunks of padding. Here they have none, and are
+  not computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from zoo.data import Batch, Spec
+from zoo.data.text import Reading
+from zoo.layers import BEGINS_WITH, LabelAttention, TextChunks, TextEncoder, encoder_reading
+from zoo.models._model import Model, Output
+from zoo.registry import register_model
+
+
+@register_model(
+    "plm_icd",
+    paper="Huang et al., ClinicalNLP 2022, arXiv:2207.05289",
+    uses={"note"},
+    needs={"note"},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+    resources={"encoder"},
+    begins_with=BEGINS_WITH,
+)
+class PLMICD(Model):
+    """A BERT over the chunks of a document, and for each label an attention to all its tokens.
+
+    Args:
+        spec: what the data are like.
+        encoder: a published one to begin with, by its name on the Hugging Face hub or its folder; None for a small one.
+        encoder_dim, encoder_layers, encoder_heads: of a small one; 768, 12 and 12 in the paper.
+        vocabulary_size: how many pieces of words a small one has at most.
+        attention_dim: of W H; None for d, as in the authors' code.
+        chunk: how many tokens of text a chunk has at most; 126 in the paper.
+        max_length: how many tokens of a visit's notes are read; 3,072 with [CLS] and [SEP] in the paper.
+        dropout: in a small encoder and on H; 0.1 here.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        encoder: str | None = None,
+        encoder_dim: int = 128,
+        encoder_layers: int = 2,
+        encoder_heads: int = 2,
+        vocabulary_size: int = 8000,
+        attention_dim: int | None = None,
+        chunk: int = 126,
+        max_length: int = 3024,
+        dropout: float = 0.1,
+    ):
+        super().__init__(spec)
+        self.tokenizer, self.chunk = spec.vocabularies["note"].tokenizer, chunk
+        self.encoder = TextEncoder(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.attention = LabelAttention(self.encoder.width, spec.outputs, attention_dim or self.encoder.width)
+
+    def first_weights(self) -> None:
+        """Those of a published encoder."""
+        self.encoder.load_published()
+
+    @classmethod
+    def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
+        """Pieces of words, of the newest visit with a note."""
+        return encoder_reading(hyperparameters, hyperparameters["max_length"], newest=True)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """Section 4.3: AdamW at 5e-5, 2,000 steps of warm-up, 8 documents a batch; a small encoder learns faster."""
+        published = {"lr": 5e-5, "schedule": "linear", "warmup": 2000}
+        return {"batch_size": 8, **(published if spec.resources.get("encoder") else {"lr": 5e-4})}
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits (samples, outputs), and the attention of each output to the tokens of all chunks."""
+        chunks = TextChunks(batch["note"], self.tokenizer, self.chunk)
+        states = self.dropout(self.encoder(chunks))
+        place, mask = chunks.of_samples(batch)
+        tokens = states[place].flatten(1, 2)  # (samples, most * longest, d)
+        logits, attention = self.attention(tokens, (chunks.mask[place] & mask[..., None]).flatten(1))
+        return Output(logits, attention={"tokens": attention})

@@ -1,0 +1,103 @@
+"""A BERT for notes, pre-trained on them by telling hidden tokens (Devlin et al., NAACL 2019, arXiv:1810.04805).
+
+1. The notes of a visit are cut into chunks of tokens, each between [CLS] and [SEP]; a Transformer gives a vector h in
+   R^dim for each token of a chunk.
+2. Pre-training: of each chunk 15 % of the tokens are drawn; 80 % of these become [MASK], 10 % another token, 10 % stay.
+   Each is told from its h by softmax(E norm(gelu(W h + c)) + b), E the embeddings of the tokens. Section 3.1, task 1.
+   There is no next sentence to tell (task 2): Liu et al. (arXiv:1907.11692, section 4.2) found that it does not help.
+3. A task: logits = V mean over the chunks of the h of [CLS] + v, of the newest visit with a note that a sample sees.
+
+A run of this model, or of its pre-training, is an ``init`` of every model with a text encoder. Without ``encoder`` it
+is a small one, with pieces of words learned from the training notes and random first weights; nothing is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from zoo.data import Batch, Spec
+from zoo.data.text import MASK, Reading
+from zoo.layers import TextChunks, TextEncoder, encoder_reading, hide
+from zoo.models._model import Model, Output
+from zoo.registry import register_model
+
+
+@register_model(
+    "text_encoder",
+    paper="Devlin et al., NAACL 2019, arXiv:1810.04805",
+    uses={"note"},
+    needs={"note"},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+    resources={"encoder"},
+    causal=True,
+)
+class TextEncoderModel(Model):
+    """A small BERT over the notes of a visit, pre-trained by telling hidden tokens.
+
+    Args:
+        spec: what the data are like.
+        encoder: a published one to begin with, by its name on the Hugging Face hub or its folder; None for a small one.
+        encoder_dim, encoder_layers, encoder_heads: of a small one.
+        vocabulary_size: how many pieces of words a small one has at most.
+        chunk: how many tokens of text a chunk has at most.
+        max_length: how many tokens of a visit's notes are read.
+        dropout: in a small encoder and before the head.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        encoder: str | None = None,
+        encoder_dim: int = 128,
+        encoder_layers: int = 2,
+        encoder_heads: int = 2,
+        vocabulary_size: int = 8000,
+        chunk: int = 126,
+        max_length: int = 2520,
+        dropout: float = 0.1,
+    ):
+        super().__init__(spec)
+        self.tokenizer, self.chunk = spec.vocabularies["note"].tokenizer, chunk
+        self.encoder = TextEncoder(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        width = self.encoder.width
+        self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+        self.token_bias = nn.Parameter(torch.zeros(spec.tokens))
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, spec.outputs)
+
+    def first_weights(self) -> None:
+        """Those of a published encoder."""
+        self.encoder.load_published()
+
+    @classmethod
+    def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
+        """Pieces of words, of every visit."""
+        return encoder_reading(hyperparameters, hyperparameters["max_length"])
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """For a small encoder that begins from nothing."""
+        return {"lr": 5e-4, "batch_size": 16}
+
+    def pretrain(self, batch: Batch) -> Output:
+        """The loss ``tokens``: cross-entropy of the hidden ones, a mean over all of them."""
+        chunks = TextChunks(batch["note"], self.tokenizer, self.chunk)
+        hidden = hide(chunks.tokens, chunks.text, self.tokenizer.special(MASK), (0, self.tokenizer.size))
+        states = self.encoder(chunks.reading(hidden.tokens))
+        at = hidden.place[..., None].expand(-1, -1, states.shape[-1])
+        told = self.transform(states.gather(1, at)) @ self.encoder.embedding.T + self.token_bias
+        loss = F.cross_entropy(told.flatten(0, 1).float(), hidden.target.flatten(), reduction="none")
+        counts = hidden.counts.flatten()
+        return Output(told.new_zeros(0), {"tokens": (loss * counts).sum() / counts.sum().clamp(min=1)})
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits (samples, outputs)."""
+        chunks = TextChunks(batch["note"], self.tokenizer, self.chunk)
+        first = self.encoder(chunks)[:, 0]  # (chunks, width)
+        place, mask = chunks.of_samples(batch)
+        mean = (first[place] * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        return Output(self.head(self.dropout(mean)))
