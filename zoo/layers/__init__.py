@@ -6,13 +6,12 @@ from zoo.layers.multi_hot_embedding import MultiHotEmbedding
 from zoo.layers.ontology_attention import OntologyEmbedding
 from zoo.layers.sample_history import SampleHistory
 from zoo.layers.sample_text import LabelAttention, SampleText
-from zoo.layers.text_encoder import BEGINS_WITH, TextChunks, TextEncoder, encoder_reading, hide
+from zoo.layers.text_encoder import TextChunks, TextEncoder, hide
 from zoo.layers.visit_embedding import VisitEmbedding
 from zoo.layers.visit_recurrences import VisitRecurrences
 from zoo.layers.visit_time import log_days_since, log_days_until, sinusoids
 
 __all__ = [
-    "BEGINS_WITH",
     "EncoderLayer",
     "LabelAttention",
     "MultiHotEmbedding",
@@ -25,7 +24,6 @@ __all__ = [
     "VisitEmbedding",
     "VisitRecurrences",
     "code_sets",
-    "encoder_reading",
     "hide",
     "log_days_since",
     "log_days_until",

@@ -10,17 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.data.text import BEGIN, END, Published, Reading, Tokenizer, WordPieces
-from zoo.registry import UserError
-
 if TYPE_CHECKING:
-    from zoo.data import Batch, Spec
+    from zoo.data import Batch
     from zoo.data.batch import Ragged
+    from zoo.data.text import Tokenizer
 
-ENCODER_SETTINGS = ("encoder", "encoder_dim", "encoder_layers", "encoder_heads", "vocabulary_size")
-"""What hyperparameters of the encoder are called in every model that has one."""
-BEGINS_WITH = {"text_encoder": {"weights": "encoder.", "hyperparameters": ENCODER_SETTINGS}}
-"""What a model with an encoder registers as ``begins_with``: the runs whose encoder it may take over."""
 POSITIONS = 512
 """How many places a small encoder knows, ``[CLS]`` and ``[SEP]`` included."""
 
@@ -29,21 +23,31 @@ class TextEncoder(nn.Module):
     """A Transformer over pieces of words (Devlin et al., NAACL 2019), without the layer that pools.
 
     Args:
-        spec: of the data; its tokenizer tells how many tokens there are, and its resource ``encoder`` how a published
-            encoder is made, where there is one.
-        dim, layers, heads: of a small one; not looked at where it is published.
-        dropout: of a small one.
+        tokens: how many there are.
+        dim, layers, heads, dropout: of a small one.
+        published: the configuration of a published one, which is made as that says.
         frozen: how many of its first layers are not trained, and with one or more the embeddings neither.
+
+    Raises:
+        ValueError: the published one is not built as BERT is.
     """
 
-    def __init__(self, spec: Spec, dim: int, layers: int, heads: int, dropout: float = 0.1, frozen: int = 0):
+    def __init__(
+        self,
+        tokens: int,
+        dim: int,
+        layers: int,
+        heads: int,
+        dropout: float = 0.1,
+        published: Mapping[str, object] | None = None,
+        frozen: int = 0,
+    ):
         super().__init__()
         from transformers import AutoConfig, AutoModel
 
-        published = spec.resources.get("encoder")
         small = {
             "model_type": "bert",
-            "vocab_size": spec.tokens,
+            "vocab_size": tokens,
             "hidden_size": dim,
             "num_hidden_layers": layers,
             "num_attention_heads": heads,
@@ -52,26 +56,14 @@ class TextEncoder(nn.Module):
             "attention_probs_dropout_prob": dropout,
             "max_position_embeddings": POSITIONS,
         }
-        config = dict(published["config"] if published else small)
-        self.name = published["name"] if published else None
+        config = dict(published or small)
         self.bert = AutoModel.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
         if not hasattr(self.bert, "embeddings") or not hasattr(getattr(self.bert, "encoder", None), "layer"):
-            raise UserError(f"encoder={self.name!r} is a {type(self.bert).__name__}, which is not built as BERT is.")
+            raise ValueError(f"a {type(self.bert).__name__} is not built as BERT is")
         self.bert.pooler = None
         self.width = self.bert.config.hidden_size
         for part in [self.bert.embeddings, *self.bert.encoder.layer[:frozen]] if frozen else []:
             part.requires_grad_(False)
-
-    def load_published(self) -> None:
-        """Take over the weights of a published encoder; nothing where it is a small one.
-
-        Raises:
-            UserError: they cannot be had.
-        """
-        if self.name is not None:
-            missing, _ = self.bert.load_state_dict(Published(self.name).weights(), strict=False)
-            if missing:
-                raise UserError(f"encoder={self.name!r} lacks weights ({', '.join(missing[:3])}): take another one.")
 
     @property
     def embedding(self) -> Tensor:
@@ -79,20 +71,8 @@ class TextEncoder(nn.Module):
         return self.bert.get_input_embeddings().weight
 
     def forward(self, chunks: TextChunks) -> Tensor:
-        """(chunks, longest, width) what stands at each token of each chunk, ``[CLS]`` first."""
+        """(chunks + 1, longest, width) what stands at each token of each chunk, ``[CLS]`` first."""
         return self.bert(input_ids=chunks.tokens, attention_mask=chunks.mask).last_hidden_state
-
-
-def encoder_reading(hyperparameters: Mapping[str, object], max_tokens: int, newest: bool = False) -> Reading:
-    """How a model with a `TextEncoder` reads: by the tokens of a published one, or by pieces of the training notes.
-
-    Args:
-        hyperparameters: of the model; ``encoder`` and ``vocabulary_size`` count.
-        max_tokens, newest: as of `Reading`.
-    """
-    name = hyperparameters["encoder"]
-    form = WordPieces(hyperparameters["vocabulary_size"]) if name is None else Published(name)
-    return Reading(form, max_tokens, newest)
 
 
 class TextChunks:
@@ -129,8 +109,8 @@ class TextChunks:
         inside = self.mask & (at >= 0) & (at < length[:, None])
         index = (starts[:, None] + at).masked_fill(~inside, 0)
         tokens = nn.functional.pad(note.tokens, (0, 1))[index].masked_fill(~inside, tokenizer.padding)
-        tokens[:, 0] = tokenizer.special(BEGIN)
-        self.tokens = torch.where(at == length[:, None], tokenizer.special(END), tokens)
+        tokens[:, 0] = tokenizer.special("[CLS]")
+        self.tokens = torch.where(at == length[:, None], tokenizer.special("[SEP]"), tokens)
         self.text = inside
 
     def reading(self, tokens: Tensor) -> TextChunks:

@@ -31,8 +31,9 @@ from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
-from zoo.layers import BEGINS_WITH, TextChunks, TextEncoder, encoder_reading
-from zoo.models._model import Model, Output
+from zoo.layers import TextChunks
+from zoo.models._model import Output
+from zoo.models._texts import BEGINS_WITH, TextModel, encoder_reading
 from zoo.registry import register_model
 
 
@@ -58,7 +59,7 @@ class ChunkOutput(Output):
     resources={"encoder"},
     begins_with=BEGINS_WITH,
 )
-class ClinicalBERT(Model):
+class ClinicalBERT(TextModel):
     """A BERT over each chunk of a document, whose predictions are put together.
 
     Args:
@@ -85,15 +86,10 @@ class ClinicalBERT(Model):
         dropout: float = 0.1,
         c: float = 2.0,
     ):
-        super().__init__(spec)
-        self.tokenizer, self.chunk, self.c = spec.vocabularies["note"].tokenizer, chunk, c
-        self.encoder = TextEncoder(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        self.chunk, self.c = chunk, c
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.width, spec.outputs)
-
-    def first_weights(self) -> None:
-        """Those of a published encoder."""
-        self.encoder.load_published()
 
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:

@@ -22,8 +22,9 @@ from torch import nn
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
-from zoo.layers import BEGINS_WITH, LabelAttention, TextChunks, TextEncoder, encoder_reading
-from zoo.models._model import Model, Output
+from zoo.layers import LabelAttention, TextChunks
+from zoo.models._model import Output
+from zoo.models._texts import BEGINS_WITH, TextModel, encoder_reading
 from zoo.registry import register_model
 
 
@@ -36,7 +37,7 @@ from zoo.registry import register_model
     resources={"encoder"},
     begins_with=BEGINS_WITH,
 )
-class PLMICD(Model):
+class PLMICD(TextModel):
     """A BERT over the chunks of a document, and for each label an attention to all its tokens.
 
     Args:
@@ -63,15 +64,10 @@ class PLMICD(Model):
         max_length: int = 3024,
         dropout: float = 0.1,
     ):
-        super().__init__(spec)
-        self.tokenizer, self.chunk = spec.vocabularies["note"].tokenizer, chunk
-        self.encoder = TextEncoder(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        self.chunk = chunk
         self.dropout = nn.Dropout(dropout)
         self.attention = LabelAttention(self.encoder.width, spec.outputs, attention_dim or self.encoder.width)
-
-    def first_weights(self) -> None:
-        """Those of a published encoder."""
-        self.encoder.load_published()
 
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:

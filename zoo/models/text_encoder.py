@@ -21,8 +21,9 @@ from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.data.text import MASK, Reading
-from zoo.layers import TextChunks, TextEncoder, encoder_reading, hide
-from zoo.models._model import Model, Output
+from zoo.layers import TextChunks, hide
+from zoo.models._model import Output
+from zoo.models._texts import TextModel, encoder_reading
 from zoo.registry import register_model
 
 
@@ -35,7 +36,7 @@ from zoo.registry import register_model
     resources={"encoder"},
     causal=True,
 )
-class TextEncoderModel(Model):
+class TextEncoderModel(TextModel):
     """A small BERT over the notes of a visit, pre-trained by telling hidden tokens.
 
     Args:
@@ -60,18 +61,13 @@ class TextEncoderModel(Model):
         max_length: int = 2520,
         dropout: float = 0.1,
     ):
-        super().__init__(spec)
-        self.tokenizer, self.chunk = spec.vocabularies["note"].tokenizer, chunk
-        self.encoder = TextEncoder(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        self.chunk = chunk
         width = self.encoder.width
         self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         self.token_bias = nn.Parameter(torch.zeros(spec.tokens))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, spec.outputs)
-
-    def first_weights(self) -> None:
-        """Those of a published encoder."""
-        self.encoder.load_published()
 
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
