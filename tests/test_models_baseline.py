@@ -126,81 +126,11 @@ def logits(model, batch: Batch) -> np.ndarray:
 # All of them
 
 
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
-def test_shapes_and_what_is_predicted(name, kind, learnt):
-    model, batch = learnt(name, kind), easy(kind, 7, seed=1)
-    output = model(batch)
-    assert output.logits.shape == (7, OUTPUTS[kind])
-    assert torch.isfinite(output.logits).all()
-    found = model.predict(output)
-    assert found.shape == ((7, 3) if kind in ("multiclass", "multilabel") else (7,))
-    if kind != "regression":
-        assert ((found >= 0) & (found <= 1)).all()
-    if kind == "multiclass":
-        torch.testing.assert_close(found.sum(1).double(), torch.ones(7, dtype=torch.float64))
-    assert torch.isfinite(model.loss(output, batch))
-
-
 @pytest.mark.parametrize(("name", "kind"), [p for p in PAIRS if p[0] != "majority"])
 def test_learning_beats_the_majority(name, kind, learnt):
     held_out = easy(kind, 60, seed=2)
     losses = [m.loss(m(held_out), held_out).item() for m in (learnt(name, kind), learnt("majority", kind))]
     assert losses[0] < 0.5 * losses[1]
-
-
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
-def test_a_sample_is_the_same_alone_and_in_any_batch(name, kind, learnt):
-    found, _ = patients(9, seed=3)
-    together = logits(learnt(name, kind), batch_of(found))
-    alone = [logits(learnt(name, kind), batch_of([p]))[0] for p in found]
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-
-
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
-def test_the_order_of_codes_does_not_matter(name, kind, learnt):
-    found, _ = patients(9, seed=3)
-    turned = [[{c: ids[::-1] for c, ids in v.items()} for v in p] for p in found]
-    model = learnt(name, kind)
-    np.testing.assert_allclose(logits(model, batch_of(found)), logits(model, batch_of(turned)), atol=1e-5)
-
-
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
-def test_later_visits_change_nothing(name, kind, learnt):
-    found, _ = patients(9, seed=3)
-    samples = [(r, v) for r, p in enumerate(found) for v in reversed(range(len(p)))]
-    seen = [found[r][: v + 1] for r, v in samples]
-    model = learnt(name, kind)
-    np.testing.assert_allclose(
-        logits(model, batch_of(found, samples=samples)), logits(model, batch_of(seen)), atol=1e-5
-    )
-
-
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
-def test_an_empty_history_is_none_to_stumble_over(name, kind, learnt):
-    model = learnt(name, kind)
-    assert np.isfinite(logits(model, batch_of([[{}]]))).all()
-    assert np.isfinite(logits(model, batch_of([[{}, {"drug": [3]}], [{}, {}, {}]]))).all()
-
-
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
-def test_what_was_learnt_reads_back_to_equal_logits(name, kind, learnt, tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    model, again, path = learnt(name, kind), make(name, kind, seed=5).eval(), tmp_path / "model"
-    if name in ESTIMATORS:
-        model.save(path)
-        again.load(path)
-    else:
-        save_file(model.state_dict(), path)
-        again.load_state_dict(load_file(path))
-    batch = easy(kind, 20, seed=4)
-    np.testing.assert_array_equal(logits(model, batch), logits(again, batch))
-
-
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
-def test_one_seed_one_result(name, kind, learnt):
-    batch = easy(kind, 20, seed=4)
-    np.testing.assert_array_equal(logits(learnt(name, kind), batch), logits(fitted(name, kind), batch))
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def test_a_step_does_not_wait(loaded, name, settings, most):
     model = zoo.create_model(name, data, seed=0, **settings).train()
     batch = next(data.batches("train", model, 16))
     # what is known of a batch before it goes to a GPU
-    _ = batch.longest, [ragged.longest for ragged in batch.values()]
+    _ = batch.longest, [(ragged.longest, ragged.text_lengths) for ragged in batch.values()]
 
     def step():
         output = model(batch)

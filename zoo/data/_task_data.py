@@ -132,7 +132,7 @@ class TaskData:
         self._cohort, self._subject_ids, self._splits = cohort, subject_ids, splits
         self._open_store, self._asked = open_store, None if concepts is None else set(concepts)
         self._vocabularies = dict(vocabularies or {})
-        self._features: dict[tuple[str, Reading | None], Feature] = {}
+        self._features: dict[tuple[str, Reading | None, str], Feature] = {}
         self._fixed_label_names = label_names
         samples = cohort.samples
         row = np.searchsorted(subject_ids, samples.subject_id.to_numpy())
@@ -426,34 +426,39 @@ class TaskData:
         """The concepts that a model gets, as it reads them."""
         concepts = self.concepts_for(model)
         reading = _reading(model, hyperparameters) if "note" in concepts else None
-        return {c: self.feature(c, reading if c == "note" else None) for c in concepts}
+        levels = _facts(model).get("levels", {})
+        return {c: self.feature(c, reading if c == "note" else None, levels.get(c, "code")) for c in concepts}
 
-    def feature(self, concept: str, reading: Reading | None = None) -> Feature:
+    def feature(self, concept: str, reading: Reading | None = None, level: str = "code") -> Feature:
         """A concept cut for the samples, with its vocabulary (fitted on the training split where none was given).
 
         Args:
             concept: which one.
             reading: how its texts are read; None to leave them.
+            level: of its codes, where these data do not have them at one of their own.
         """
-        if (concept, reading) in self._features:
-            return self._features[concept, reading]
+        if concept in self._vocabularies:
+            level = self._vocabularies[concept].level
+        key = concept, reading, self.levels.get(concept, level)
+        if key in self._features:
+            return self._features[key]
         if reading is None:
-            found = self._cut_for_samples(concept)
+            found = self._cut_for_samples(concept, key[-1])
         else:
-            codes = self.feature(concept)
+            codes = self.feature(concept, level=level)
             tokenizer = codes.vocabulary.tokenizer or self._fit_tokenizer(reading, codes)
             vocabulary = replace(codes.vocabulary, tokenizer=tokenizer)
             found = replace(codes, vocabulary=vocabulary, reading=reading)
-        self._features[concept, reading] = found
+        self._features[key] = found
         return found
 
     def _fit_tokenizer(self, reading: Reading, codes: Feature) -> Tokenizer:
         begin, length = self._seen_in_training(codes.store, codes.cut)
         return fitted(reading, codes.store, spans(begin, length), self.key or None)
 
-    def _cut_for_samples(self, concept: str) -> Feature:
+    def _cut_for_samples(self, concept: str, level: str) -> Feature:
         fixed = self._vocabularies.get(concept)
-        level = fixed.level if fixed else self.levels.get(concept, "code")
+        level = fixed.level if fixed else level
         store = self._open_store(concept, level, self.task.order_types)
         if concept == "note" and self.task.note_kinds is not None:
             store = store.only([f"NOTE//{kind}" for kind in self.task.note_kinds])

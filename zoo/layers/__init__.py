@@ -1,6 +1,7 @@
 """Modules that more than one model uses."""
 
 from zoo.layers.code_sets import code_sets
+from zoo.layers.code_tokens import CodeTokens, mean_before
 from zoo.layers.encoder_layer import EncoderLayer, SelfAttention
 from zoo.layers.multi_hot_embedding import MultiHotEmbedding
 from zoo.layers.ontology_attention import OntologyEmbedding
@@ -12,6 +13,7 @@ from zoo.layers.visit_recurrences import VisitRecurrences
 from zoo.layers.visit_time import log_days_since, log_days_until, sinusoids
 
 __all__ = [
+    "CodeTokens",
     "EncoderLayer",
     "LabelAttention",
     "MultiHotEmbedding",
@@ -27,5 +29,6 @@ __all__ = [
     "hide",
     "log_days_since",
     "log_days_until",
+    "mean_before",
     "sinusoids",
 ]

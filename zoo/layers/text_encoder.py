@@ -26,7 +26,8 @@ class TextEncoder(nn.Module):
         tokens: how many there are.
         dim, layers, heads, dropout: of a small one.
         published: the configuration of a published one, which is made as that says.
-        frozen: how many of its first layers are not trained, and with one or more the embeddings neither.
+        trained: how many of its last layers are trained; the others are not, nor are the embeddings. None for all, and
+            so it is where there are no more layers.
 
     Raises:
         ValueError: the published one is not built as BERT is.
@@ -40,7 +41,7 @@ class TextEncoder(nn.Module):
         heads: int,
         dropout: float = 0.1,
         published: Mapping[str, object] | None = None,
-        frozen: int = 0,
+        trained: int | None = None,
     ):
         super().__init__()
         from transformers import AutoConfig, AutoModel
@@ -62,7 +63,9 @@ class TextEncoder(nn.Module):
             raise ValueError(f"a {type(self.bert).__name__} is not built as BERT is")
         self.bert.pooler = None
         self.width = self.bert.config.hidden_size
-        for part in [self.bert.embeddings, *self.bert.encoder.layer[:frozen]] if frozen else []:
+        every = self.bert.encoder.layer
+        frozen = 0 if trained is None else max(len(every) - trained, 0)
+        for part in [self.bert.embeddings, *every[:frozen]] if frozen else []:
             part.requires_grad_(False)
 
     @property
@@ -72,7 +75,9 @@ class TextEncoder(nn.Module):
 
     def forward(self, chunks: TextChunks) -> Tensor:
         """(chunks + 1, longest, width) what stands at each token of each chunk, ``[CLS]`` first."""
-        return self.bert(input_ids=chunks.tokens, attention_mask=chunks.mask).last_hidden_state
+        longest = chunks.mask.shape[1]
+        seen = chunks.mask[:, None, None].expand(-1, 1, longest, -1)  # whole, so that it is not looked into
+        return self.bert(input_ids=chunks.tokens, attention_mask=seen).last_hidden_state
 
 
 class TextChunks:

@@ -110,6 +110,11 @@ class Model(nn.Module):
         """Trainer keywords that the paper sets; those of the user have precedence."""
         return {}
 
+    @classmethod
+    def pretraining_defaults(cls, spec: Spec) -> dict:
+        """The same for pre-training."""
+        return cls.trainer_defaults(spec)
+
 
 class Estimator(Model):
     """A model that is no network: it is fitted once on all batches, and saved with skops.

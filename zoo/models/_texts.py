@@ -21,19 +21,20 @@ class TextModel(Model):
 
     Args:
         spec: what the data are like.
-        dim, layers, heads, dropout, frozen: as of `TextEncoder`.
+        dim, layers, heads, dropout: as of `TextEncoder`.
+        trained: how many of its last layers are trained; None for all, and the embeddings.
 
     Raises:
         UserError: the published encoder is not built as BERT is.
     """
 
-    def __init__(self, spec: Spec, dim: int, layers: int, heads: int, dropout: float, frozen: int = 0):
+    def __init__(self, spec: Spec, dim: int, layers: int, heads: int, dropout: float, trained: int | None = None):
         super().__init__(spec)
         self.tokenizer = spec.vocabularies["note"].tokenizer
         self._published = spec.resources.get("encoder")
         config = self._published and self._published["config"]
         try:
-            self.encoder = TextEncoder(spec.tokens, dim, layers, heads, dropout, config, frozen)
+            self.encoder = TextEncoder(spec.tokens, dim, layers, heads, dropout, config, trained)
         except ValueError as error:
             if config is None:
                 raise

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.layers import EncoderLayer, OntologyEmbedding, code_sets
+from zoo.layers import CodeTokens, EncoderLayer, OntologyEmbedding, code_sets, mean_before
 from zoo.models import Model, Output
 from zoo.registry import register_model
 
@@ -75,7 +75,9 @@ class GBERT(Model):
         super().__init__(spec)
         width = dim * tree_heads
         trees = spec.resources["ontology"]
-        self.embed = nn.ModuleDict({c: _Codes(OntologyEmbedding(trees[c], dim, tree_heads), width) for c in CONCEPTS})
+        self.embed = nn.ModuleDict(
+            {c: CodeTokens(OntologyEmbedding(trees[c], dim, tree_heads), width) for c in CONCEPTS}
+        )
         self.layers = nn.ModuleList(EncoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
         self.head = nn.Linear(3 * width, spec.outputs)
         self.recover = nn.ModuleDict(
@@ -85,7 +87,7 @@ class GBERT(Model):
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, drugs)."""
         diagnosis, drug = (batch.rows(self._visits(c, *code_sets(batch[c]))) for c in CONCEPTS)
-        seen = torch.cat([_mean_before(diagnosis), _mean_before(drug), diagnosis], dim=-1)
+        seen = torch.cat([mean_before(diagnosis), mean_before(drug), diagnosis], dim=-1)
         return Output(self.head(batch.at_samples(seen)))
 
     def pretrain(self, batch: Batch) -> Output:
@@ -115,29 +117,9 @@ class GBERT(Model):
         return rows[:, 0]
 
 
-class _Codes(nn.Module):
-    """Vectors of ids: padding, unknown and the codes, and after them ``[MASK]``; ``[CLS]`` goes before a visit."""
-
-    def __init__(self, tree: OntologyEmbedding, width: int):
-        super().__init__()
-        self.tree = tree
-        self.unknown, self.mask, self.cls = (nn.Parameter(torch.randn(1, width) * 0.02) for _ in range(3))
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """(visits, 1 + longest, width) from (visits, longest)."""
-        table = torch.cat([torch.zeros_like(self.unknown), self.unknown, self.tree(), self.mask])
-        return torch.cat([self.cls.expand(len(ids), 1, -1), F.embedding(ids, table)], dim=1)
-
-
 def hidden(ids: Tensor, there: Tensor, size: int) -> Tensor:
     """The same ids with some of them hidden: as ``[MASK]``, which is id ``size``, as another code, or as they were."""
     chance, fate = torch.rand(ids.shape, device=ids.device), torch.rand(ids.shape, device=ids.device)
     other = torch.randint(2, max(size, 3), ids.shape, device=ids.device).clamp(max=size - 1)
     put = torch.where(fate < MASKED, size, torch.where(fate < MASKED + REPLACED, other, ids))
     return torch.where(there & (chance < HIDDEN), put, ids)
-
-
-def _mean_before(rows: Tensor) -> Tensor:
-    """(rows, visits, width) the mean over the visits before each, zeros at the first."""
-    count = torch.arange(rows.shape[1], device=rows.device).clamp(min=1)
-    return (rows.cumsum(1) - rows) / count[:, None]

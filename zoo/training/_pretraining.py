@@ -77,7 +77,7 @@ def pretrain(model: str | Model, data: TaskData, seed: int = 0, out: str | Path 
         model = create_model(model, data, seed=seed)
     if type(model).pretrain is Model.pretrain:
         raise UserError(f"model {model.registered_name!r} is not pre-trained: train it.")
-    loop = Trainer(**{**model.trainer_defaults(model.spec), "monitor": "loss", **trainer})
+    loop = Trainer(**{**model.pretraining_defaults(model.spec), "monitor": "loss", **trainer})
     if loop.monitor != "loss":
         raise UserError(f"trainer monitor={loop.monitor!r} cannot be had in pre-training: leave it at 'loss'.")
     visits, trained = data.every_visit(model), Pretraining(model)

@@ -33,11 +33,11 @@ EDGES = np.linspace(-1.2, 1.2, 9, dtype=np.float32)
 OUTPUTS = {"binary": 1, "multiclass": 3, "multilabel": 6, "regression": 1}
 WRITTEN = (
     "Dictated but not read.",
-    "Seen by the consulting team, who have no further advice.",
-    "Discharged home in good condition. Follow up with your doctor within two weeks, take all medicines as before.",
-    "Slept well; turned every two hours, skin intact, family at the bedside.",
-    "Events of the night reviewed. Lungs clear, abdomen soft, plan unchanged.",
-    "Portable chest, one view: heart size normal, no effusion.",
+    "Seen by the consulting team.",
+    "Discharged home in good condition.",
+    "Slept well, skin intact.",
+    "Lungs clear, plan unchanged.",
+    "Heart size normal, no effusion.",
 )
 """What a note of each place says, besides its details."""
 GIVEN, WITHHELD = ("diagnosis", "procedure"), ("drug",)
@@ -156,7 +156,7 @@ def _written(events: Events, length: float, number: int) -> Events:
 
 def text_of(place: int, detail: int) -> str:
     """What a note says."""
-    return f"{WRITTEN[place]} Of note: {' and '.join(f'finding{d}' for d in f'{detail:03d}')}."
+    return f"{WRITTEN[place]} {' '.join(f'finding{d}' for d in f'{detail:03d}')}"
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,227 @@
+"""MedM-PLM, a language model over codes and notes (Liu et al., IEEE JBHI 2023, arXiv:2201.10113).
+
+With d = dim * tree_heads the width of codes and w that of the text encoder, for each visit:
+
+1. Codes. o_c in R^d of each diagnosis and drug (ATC level 3), from the tree above it, as in G-BERT
+   (`zoo.layers.OntologyEmbedding`); a Transformer over {[CLS]} and the diagnoses, and over {[CLS]} and the drugs:
+   C^k in R^((1 + n_k) x d) for k of the two, and z^k its row of [CLS].
+2. Text. A BERT over [CLS], the tokens of the visit's notes, and [SEP]: T in R^(N x w), and z its row of [CLS]. All of
+   its layers but the last ``trained_layers`` are frozen, with its embeddings.
+3. Across. Each [CLS] asks the other side's tokens, and has what it finds added:
+   h^k = z^k + softmax(W_q z^k (T W_k)^T / sqrt(d)) T W_v in R^d, and
+   g^k = z + softmax(W_q' z (C^k W_k')^T / sqrt(w)) C^k W_v' in R^w.
+   The widths differ, so that keys and values are projected to that of the side that asks. Padding has no share.
+   ``cross_modal=False`` leaves it out: h^k = z^k and g^k = z.
+4. Pre-training on single visits, with 15 % of the diagnoses and of the drugs hidden, one of each at least:
+   Code-to-Code tells them from h^k, Text-to-Code from g^k. The paper leaves open how several codes are told from one
+   vector: here softmax(W h + b) over all codes of the kind, each hidden one by its cross-entropy, and the mean over all
+   hidden ones. The loss is the sum of the two; visits without a text have no share in Text-to-Code.
+5. A task at the end of a visit, or within it: logits = W [h^k, g^k of the visit, for each k] + b. What is predicted is
+   no input: to code a visit, drugs and text alone are read. For the drugs (or diagnoses) of a visit to come:
+   logits = W [means of h^k and g^k over the visits before; z of the given diagnoses of the visit] + b. The note of that
+   visit lists its drugs, and has no part.
+
+Where published code and paper part (the paper is followed):
+
+- Its views mix the rows of patients, and let the drugs of the target visit in. Here neither can be.
+- The discharge summary of the target visit is an input there. Here it is none.
+- Its attention across has no masks, and gives padding a share. Here it has them.
+- It pre-trains by binary cross-entropies of all codes of the visit, hidden or not, and of diagnoses from drugs and
+  drugs from diagnoses too. Here the two losses are the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.data import Batch, Spec
+from zoo.data.text import Reading
+from zoo.layers import CodeTokens, EncoderLayer, OntologyEmbedding, TextChunks, code_sets, hide, mean_before
+from zoo.models._model import Output
+from zoo.models._texts import BEGINS_WITH, TextModel, encoder_reading
+from zoo.registry import register_model
+
+CODES = ("diagnosis", "drug")
+RATES = {"drugs": 5e-5, "binary": 2e-5, "multilabel": 1e-5}
+"""Of Adam in fine-tuning: for medication, readmission and ICD coding."""
+
+
+@register_model(
+    "medm_plm",
+    paper="Liu et al., IEEE JBHI 2023, arXiv:2201.10113",
+    uses={"note", *CODES},
+    needs={"note"},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+    resources={"encoder", "ontology"},
+    causal=True,
+    begins_with=BEGINS_WITH,
+    levels={"drug": "atc3"},
+)
+class MedMPLM(TextModel):
+    """Codes by their trees, notes by a BERT, and an attention of each side to the other.
+
+    Args:
+        spec: what the data are like.
+        encoder: a published one to begin with, by its name on the Hugging Face hub or its folder; None for a small one.
+            The paper begins with ClinicalBERT.
+        encoder_dim, encoder_layers, encoder_heads: of a small one.
+        vocabulary_size: how many pieces of words a small one has at most.
+        trained_layers: how many of its last layers are trained; 2 in the paper. None for all, and the embeddings.
+        max_length: how many tokens of a visit's notes are read; 512 with [CLS] and [SEP] in the paper.
+        dim: width of a node of a tree, and of a head of its attention; 75 in the paper.
+        tree_heads: of the attention in the trees; 4 in the paper.
+        layers, heads: of the Transformer over codes; 2 and 2 in the paper.
+        feedforward: width of the hidden layer of its feed-forward network.
+        cross_modal: whether each side asks the other; without is the paper's ablation.
+        dropout: in the Transformers and before the head.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        encoder: str | None = None,
+        encoder_dim: int = 128,
+        encoder_layers: int = 2,
+        encoder_heads: int = 2,
+        vocabulary_size: int = 8000,
+        trained_layers: int | None = 2,
+        max_length: int = 510,
+        dim: int = 75,
+        tree_heads: int = 4,
+        layers: int = 2,
+        heads: int = 2,
+        feedforward: int = 300,
+        cross_modal: bool = True,
+        dropout: float = 0.1,
+    ):
+        super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout, trained_layers)
+        self.max_length, width, text = max_length, dim * tree_heads, self.encoder.width
+        trees = spec.resources["ontology"]
+        self.kinds = [c for c in CODES if c in spec.concepts]
+        self.embed = nn.ModuleDict(
+            {c: CodeTokens(OntologyEmbedding(trees[c], dim, tree_heads), width) for c in self.kinds}
+        )
+        self.layers = nn.ModuleList(EncoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
+        asking = self.kinds if cross_modal else ()
+        self.ask_text = nn.ModuleDict({c: Asking(width, text) for c in asking})
+        self.ask_codes = nn.ModuleDict({c: Asking(text, width) for c in asking})
+        self.code_to_code = nn.ModuleDict({c: nn.Linear(width, spec.size(c)) for c in self.kinds})
+        self.text_to_code = nn.ModuleDict({c: nn.Linear(text, spec.size(c)) for c in self.kinds})
+        self.to_come = bool(spec.label_concepts) and "note" not in spec.given
+        self.read = self.kinds if self.to_come else [c for c in self.kinds if c not in spec.label_concepts]
+        self.given = [c for c in self.kinds if c in spec.given] if self.to_come else []
+        seen = len(self.read) * (width + text) + (0 if self.read else text) + len(self.given) * width
+        self.dropout, self.head = nn.Dropout(dropout), nn.Linear(seen, spec.outputs)
+
+    @classmethod
+    def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
+        """Pieces of words, of every visit."""
+        return encoder_reading(hyperparameters, hyperparameters["max_length"])
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """The paper's rates where the encoder is a published one; a small one learns faster."""
+        if not spec.resources.get("encoder"):
+            return {"lr": 5e-4, "batch_size": 16}
+        return {"optimizer": "adam", "lr": RATES.get("drugs" if spec.predicts else spec.kind, 2e-5), "batch_size": 16}
+
+    @classmethod
+    def pretraining_defaults(cls, spec: Spec) -> dict:
+        """Section IV: Adam at 5e-4, 32 visits a batch."""
+        return {"optimizer": "adam", "lr": 5e-4, "batch_size": 32}
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits (samples, outputs)."""
+        text, mask = self._texts(batch)
+        of_visits, given, attention = [], [], {}
+        for kind in self.read:
+            codes, inside = self._codes(kind, *code_sets(batch[kind]))
+            h, g, attention[f"{kind}_to_text"] = self._across(kind, codes, inside, text, mask)
+            of_visits += [h, g]
+            given += [codes[:, 0]] if kind in self.given else []
+        seen = batch.rows(torch.cat(of_visits or [text[:, 0]], dim=-1))
+        seen = torch.cat([mean_before(seen) if self.to_come else seen, *map(batch.rows, given)], dim=-1)
+        return Output(self.head(self.dropout(batch.at_samples(seen))), attention=attention)
+
+    def pretrain(self, batch: Batch) -> Output:
+        """The losses ``code_to_code`` and ``text_to_code`` of the hidden codes of each sample's own visit."""
+        own = batch.row_offsets[batch.sample_row] + batch.sample_visit
+        text, mask = self._texts(batch)
+        text, mask, some = text[own], mask[own], batch["note"].text_offsets.diff()[own] > 0
+        from_codes, from_text = [], []
+        for kind in self.kinds:
+            ids, there = (part[own] for part in code_sets(batch[kind]))
+            size = self.spec.size(kind)
+            hidden = hide(F.pad(ids, (0, 1)), F.pad(there, (0, 1)), size, (min(2, size - 1), size))
+            codes, inside = self._codes(kind, hidden.tokens[:, :-1], there)
+            h, g, _ = self._across(kind, codes, inside, text, mask)
+            from_codes.append(_told(self.code_to_code[kind](h), hidden.target, hidden.counts))
+            from_text.append(_told(self.text_to_code[kind](g), hidden.target, hidden.counts & some[:, None]))
+        losses = {"code_to_code": _mean(from_codes, text), "text_to_code": _mean(from_text, text)}
+        return Output(text.new_zeros(0), losses)
+
+    def _texts(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(visits, N, w) what the encoder has at each token of the visits' texts, and (visits, N) which are tokens."""
+        chunks = TextChunks(batch["note"], self.tokenizer, self.max_length)
+        return self.encoder(chunks)[chunks.begin], chunks.mask[chunks.begin]
+
+    def _codes(self, kind: str, ids: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """(visits, 1 + n, d) of [CLS] and the codes, and (visits, 1 + n) which places hold one."""
+        rows, there = self.embed[kind](ids), F.pad(there, (1, 0), value=True)
+        for layer in self.layers:
+            rows = layer(rows, there)
+        return rows, there
+
+    def _across(self, kind: str, codes: Tensor, inside: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """h (visits, d), g (visits, w), and the attention of [CLS] of the codes to the tokens, (visits, N)."""
+        z_codes, z_text = codes[:, 0], text[:, 0]
+        if kind not in self.ask_text:
+            return z_codes, z_text, torch.zeros_like(mask, dtype=text.dtype)
+        found, attention = self.ask_text[kind](z_codes, text, mask)
+        return z_codes + found, z_text + self.ask_codes[kind](z_text, codes, inside)[0], attention
+
+
+class Asking(nn.Module):
+    """Attention of one vector to the tokens of another side, whose keys and values have the width of the vector.
+
+    softmax(W_q z (X W_k)^T / sqrt(own)) X W_v, for z of (own,) and X of (tokens, other).
+
+    Args:
+        own: the width of the vector.
+        other: that of the tokens.
+    """
+
+    def __init__(self, own: int, other: int):
+        super().__init__()
+        self.query, self.value = nn.Linear(own, own), nn.Linear(other, own)
+        self.key = nn.Linear(other, own, bias=False)  # a bias of the keys has no effect
+
+    def forward(self, z: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(visits, own) what is found, and (visits, tokens) the weights.
+
+        Args:
+            z: (visits, own).
+            tokens: (visits, tokens, other).
+            mask: (visits, tokens) bool, one at least.
+        """
+        scores = (self.key(tokens) @ self.query(z)[..., None])[..., 0] / z.shape[-1] ** 0.5
+        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
+        return (weights[:, None] @ self.value(tokens))[:, 0], weights
+
+
+def _told(logits: Tensor, target: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the cross-entropies of the hidden codes, each told from the vector of its visit, and how many."""
+    each = -logits.float().log_softmax(dim=-1).gather(1, target)
+    return (each * counts).sum(), counts.sum()
+
+
+def _mean(told: list[tuple[Tensor, Tensor]], like: Tensor) -> Tensor:
+    """The mean over all hidden codes; 0 where there is none."""
+    if not told:
+        return like.sum() * 0
+    sums, counts = zip(*told, strict=True)
+    return torch.stack(sums).sum() / torch.stack(counts).sum().clamp(min=1)
