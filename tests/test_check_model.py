@@ -14,7 +14,6 @@ from zoo.testing import Report, check_model
 from zoo.testing._model import CHECKS
 from zoo.testing._model._patients import CODES, FabricatedTask, patients
 
-
 SMALLER = {
     "clinical_bert": {"encoder_dim": 32},
     "laat": {"hidden_dim": 32, "attention_dim": 32},

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from browser import in_browser
 from filelock import FileLock
 from safetensors.numpy import load_file
 from sklearn.metrics import roc_auc_score
@@ -414,32 +414,6 @@ document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
 """
 
 
-def in_browser(page: str, tmp_path: Path, *options: str) -> dict:
-    """What a browser of the width of a phone makes of a page: the probe's findings."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("there is no Chromium to open the page with: install the package chromium")
-    frame = f'<iframe style="border:0;width:390px;height:800px" srcdoc="{escape(page)}"></iframe>'
-    host = f'<meta charset="utf-8"><body>{frame}<script>window.onload = () => {{{PROBE}}}</script>'
-    (tmp_path / "host.html").write_text(host, encoding="utf-8")
-    quiet = ["gpu", "quic", "background-networking", "component-update", "sync"]
-    done = subprocess.run(
-        [
-            *(browser, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{q}" for q in quiet), *options),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--virtual-time-budget=5000",
-            "--dump-dom",
-            (tmp_path / "host.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    told = re.search("FOUND(.*)END", done.stdout)
-    assert told, done.stderr[-2000:]
-    return json.loads(told[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
-
-
 @pytest.fixture
 def page(simulated) -> str:
     failed = {"task": "t", "kind": "binary", "model": HOSTILE, "seed": 0, "folder": None, "reason": HOSTILE}
@@ -450,7 +424,7 @@ def page(simulated) -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_works_in_a_browser(page, scheme, tmp_path):
     option = f"--blink-settings=preferredColorScheme={('dark', 'light').index(scheme)}"
-    found = in_browser(page, tmp_path, option)
+    found = in_browser(page, PROBE, tmp_path, option)
     as_ranked, best_first, worst_first, by_name = found["orders"]
     assert as_ranked == best_first == ["good", "same", "bad"]
     assert worst_first[0] == "bad"

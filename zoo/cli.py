@@ -200,7 +200,9 @@ def predict(
 def explain(
     run: RunFolder,
     sample: Annotated[int, typer.Option(help="The row of the sample in what `zoo predict` writes.")],
-    out: Annotated[Path | None, typer.Option(help="A file .csv or .parquet to write instead of printing.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A file to write instead of printing: .html (a heat map), .csv or .parquet.")
+    ] = None,
     dataset: Other = None,
     root: Root = None,
     split: Split = None,
@@ -209,13 +211,18 @@ def explain(
 ) -> None:
     """Tell what a finished run looked at in one sample."""
     if out is not None:
-        _writable(out, ".csv", ".parquet")
+        _writable(out, ".html", ".csv", ".parquet")
     own = _of_other_dataset(dataset, settings)
     from zoo.inference import explain
 
     found = explain(run, sample, dataset, root, split=split, output=output, **own)
     if out is None:
         print(found.to_string(index=False))
+    elif out.suffix == ".html":
+        from zoo.reporting._explained import explained
+
+        page = explained(found, f"What {run.name} looked at in sample {sample}")
+        _write(out, lambda path: path.write_text(page, encoding="utf-8"))
     else:
         write = found.to_csv if out.suffix == ".csv" else found.to_parquet
         _write(out, lambda path: write(path, index=False))

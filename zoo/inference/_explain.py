@@ -15,6 +15,7 @@ from zoo.data._task_data import TaskData
 from zoo.inference._run import Run, load_run
 from zoo.inference._tested import Tested
 from zoo.knowledge import icd
+from zoo.models._model import Attended
 from zoo.registry import UserError, nearest
 
 if TYPE_CHECKING:
@@ -43,8 +44,10 @@ def explain(
         For a model that tells contributions, one row an event with ``concept``, ``visit_id``, ``time``, ``code``,
         ``name`` (of the code, where we have one) and ``contribution`` to the logit of the output (the value, of a
         regression); the last row, of the concept ``rest``, is what no event adds, and together they are the logit.
-        For a model with attention only, one row a visit: ``attention`` (which one), ``visit_id``, ``time`` and
-        ``weight``. ``attrs`` has ``output``, ``logit``, ``score`` and ``label``.
+        For a model that attends to the words of notes (CAML, LAAT, PLM-ICD, MedM-PLM), one row a token, or a code of
+        a visit: ``attention`` (which one), ``concept``, ``visit_id``, ``time``, ``code``, ``name``, ``token`` and
+        ``weight``. For a model with attention to visits only, one row a visit: ``attention`` (which one),
+        ``visit_id``, ``time`` and ``weight``. ``attrs`` has ``output``, ``logit``, ``score`` and ``label``.
 
     Raises:
         UserError: as `evaluate`; there is no such sample or output; or the model tells neither.
@@ -60,9 +63,12 @@ def explain(
         told = run.model(batch)
         score = run.model.predict(told).reshape(-1)
         contributions = run.model.contributions(batch)
-    place = _output_place(run.spec, score, output)
+        place = _output_place(run.spec, score, output)
+        attended = run.model.attended(batch, place)
     if contributions is not None:
         found = _contribution_rows(run.spec, tested, sample, batch, contributions, place)
+    elif attended is not None:
+        found = _attended_rows(run.spec, tested, sample, batch, attended)
     elif told.attention:
         found = _attention_rows(tested, sample, batch, told.attention)
     else:
@@ -107,6 +113,42 @@ def _contribution_rows(spec: Spec, tested: Tested, sample: int, batch: Batch, to
     found = pd.concat(parts, ignore_index=True).sort_values("time", kind="stable", ignore_index=True)
     rest = {"concept": "rest", "code": "", "name": "", "contribution": float(told.rest[0, place])}
     return pd.concat([found.astype({"visit_id": "Int64"}), _row(rest, found)], ignore_index=True)
+
+
+def _attended_rows(spec: Spec, tested: Tested, sample: int, batch: Batch, attended: Attended) -> pd.DataFrame:
+    visits = _visits(tested, sample, batch)
+    parts = []
+    for name, weights in attended.tokens.items():
+        note = batch["note"]
+        event = torch.repeat_interleave(torch.arange(len(note.ids)), note.token_offsets.diff())
+        words = spec.vocabularies["note"].tokenizer.words(note.tokens.tolist())
+        parts.append(_weighed(name, spec, "note", visits, batch, event, weights).assign(token=words))
+    for name, (concept, weights) in attended.events.items():
+        event = torch.arange(len(batch[concept].ids))
+        parts.append(_weighed(name, spec, concept, visits, batch, event, weights).assign(token=""))
+    return pd.concat(parts, ignore_index=True)[
+        ["attention", "concept", "visit_id", "time", "code", "name", "token", "weight"]
+    ]
+
+
+def _weighed(
+    attention: str, spec: Spec, concept: str, visits: pd.DataFrame, batch: Batch, event: torch.Tensor, weights
+) -> pd.DataFrame:
+    """One row for each weight, of the event of a concept at a place."""
+    events, names = batch[concept], np.array(spec.vocabularies[concept].names, object)
+    visit, codes = events.visit[event].numpy(), names[events.ids[event].numpy()]
+    since = pd.to_timedelta(np.round(events.time[event].numpy().astype(np.float64) * 3600), unit="s")
+    return pd.DataFrame(
+        {
+            "attention": attention,
+            "concept": concept,
+            "visit_id": visits.visit_id.to_numpy()[visit],
+            "time": visits.start.to_numpy()[visit] + since,
+            "code": codes,
+            "name": [_code_name(c) for c in codes],
+            "weight": weights.double().numpy(),
+        }
+    )
 
 
 def _row(values: dict, like: pd.DataFrame) -> pd.DataFrame:

@@ -33,10 +33,16 @@ class SampleText:
         at = torch.arange(max(note.longest_text, 1), device=of_visit.device)
         self.lengths = of_visit[visit] * some.any(dim=1)
         self.mask = at < self.lengths[:, None]
-        index = (note.text_offsets[visit][:, None] + at).masked_fill(~self.mask, 0)
-        self.tokens = F.pad(note.tokens, (0, 1))[index].masked_fill(~self.mask, 0)
+        self._index = (note.text_offsets[visit][:, None] + at).masked_fill(~self.mask, 0)
+        self.tokens = F.pad(note.tokens, (0, 1))[self._index].masked_fill(~self.mask, 0)
+        self._all = len(note.tokens)
         row = torch.arange(len(visit), device=at.device)[:, None] * len(at)
         self._turned = row + (self.lengths[:, None] - 1 - at).clamp(min=0)
+
+    def over_tokens(self, weights: Tensor) -> Tensor:
+        """(tokens,) of the batch, from the (samples, longest) that samples have at theirs, added up."""
+        flat = weights.new_zeros(self._all + 1)  # one more, as there may be no token
+        return flat.index_add(0, self._index.flatten(), weights.masked_fill(~self.mask, 0).flatten())[:-1]
 
     def turned(self, rows: Tensor) -> Tensor:
         """(samples, longest, width) from the last token to the first, each row within its own length, padded with 0."""

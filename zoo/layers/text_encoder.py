@@ -112,8 +112,8 @@ class TextChunks:
         at = torch.arange(int(min(size, lengths.max(initial=0))) + 2, device=device) - 1
         self.mask = at <= length[:, None]
         inside = self.mask & (at >= 0) & (at < length[:, None])
-        index = (starts[:, None] + at).masked_fill(~inside, 0)
-        tokens = nn.functional.pad(note.tokens, (0, 1))[index].masked_fill(~inside, tokenizer.padding)
+        self._index, self._all = (starts[:, None] + at).masked_fill(~inside, 0), len(note.tokens)
+        tokens = nn.functional.pad(note.tokens, (0, 1))[self._index].masked_fill(~inside, tokenizer.padding)
         tokens[:, 0] = tokenizer.special("[CLS]")
         self.tokens = torch.where(at == length[:, None], tokenizer.special("[SEP]"), tokens)
         self.text = inside
@@ -123,6 +123,12 @@ class TextChunks:
         other = copy(self)
         other.tokens = tokens
         return other
+
+    def over_tokens(self, weights: Tensor, chunk: Tensor) -> Tensor:
+        """(tokens,) of the batch, from the weights (some, longest) at the places of some chunks, added up."""
+        inside = self.text[chunk]
+        flat = weights.new_zeros(self._all + 1)  # one more, as there may be no token
+        return flat.index_add(0, self._index[chunk].flatten(), weights.masked_fill(~inside, 0).flatten())[:-1]
 
     def of_samples(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(samples, most) the chunks of the newest visit with a text that each sample sees, and which are chunks.

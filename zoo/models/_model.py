@@ -43,6 +43,19 @@ class Contributions:
     rest: Tensor
 
 
+@dataclass(frozen=True)
+class Attended:
+    """What a model looked at in a batch of one sample, for each of its attentions by name.
+
+    Attributes:
+        tokens: (tokens,) the weight of each token of ``batch["note"].tokens``.
+        events: concept, and (events,) the weight of each of its events, in the order of its `Ragged`.
+    """
+
+    tokens: Mapping[str, Tensor] = field(default_factory=dict)
+    events: Mapping[str, tuple[str, Tensor]] = field(default_factory=dict)
+
+
 class Model(nn.Module):
     """A model. A subclass takes a `Spec` and keyword arguments, which are its configuration, and gives `forward`.
 
@@ -92,6 +105,10 @@ class Model(nn.Module):
 
     def contributions(self, batch: Batch) -> Contributions | None:
         """What each event adds to the logits; None for a model whose logits are no such sum."""
+        return None
+
+    def attended(self, batch: Batch, output: int) -> Attended | None:
+        """What the model looked at in a batch of one sample for one of its outputs; None where it does not tell."""
         return None
 
     def first_weights(self) -> None:

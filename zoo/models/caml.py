@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading, Words
 from zoo.layers import LabelAttention, SampleText
-from zoo.models._model import Model, Output
+from zoo.models._model import Attended, Model, Output
 from zoo.registry import register_model
 
 
@@ -78,6 +78,10 @@ class CAML(Model):
     def trainer_defaults(cls, spec: Spec) -> dict:
         """Section 4.2: Adam at 1e-4, 16 documents a batch."""
         return {"lr": 1e-4, "batch_size": 16}
+
+    def attended(self, batch: Batch, output: int) -> Attended:
+        """The attention of the output to the words."""
+        return Attended({"words": SampleText(batch).over_tokens(self(batch).attention["words"][:, output])})
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs), and the attention of each output to the words."""

@@ -29,7 +29,7 @@ from torch import nn
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading, Words
 from zoo.layers import LabelAttention, SampleText
-from zoo.models._model import Model, Output
+from zoo.models._model import Attended, Model, Output
 from zoo.registry import register_model
 
 
@@ -80,6 +80,10 @@ class LAAT(Model):
         """Section 4.3: AdamW at 1e-3, 8 documents a batch, 50 epochs at most, patience 6 on the micro F1."""
         patient = {"patience": 6, "monitor": "f1_micro"} if spec.kind == "multilabel" else {}
         return {"lr": 1e-3, "batch_size": 8, "max_epochs": 50, **patient}
+
+    def attended(self, batch: Batch, output: int) -> Attended:
+        """The attention of the output to the words."""
+        return Attended({"words": SampleText(batch).over_tokens(self(batch).attention["words"][:, output])})
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs), and the attention of each output to the words."""

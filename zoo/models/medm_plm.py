@@ -41,7 +41,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
 from zoo.layers import CodeTokens, EncoderLayer, OntologyEmbedding, TextChunks, code_sets, hide, mean_before
-from zoo.models._model import Output
+from zoo.models._model import Attended, Output
 from zoo.models._texts import BEGINS_WITH, TextModel, encoder_reading
 from zoo.registry import register_model
 
@@ -140,7 +140,8 @@ class MedMPLM(TextModel):
         of_visits, given, attention = [], [], {}
         for kind in self.read:
             codes, inside = self._codes(kind, *code_sets(batch[kind]))
-            h, g, attention[f"{kind}_to_text"] = self._across(kind, codes, inside, text, mask)
+            h, g, weights = self._across(kind, codes, inside, text, mask)
+            attention |= dict(zip((f"{kind}_to_text", f"text_to_{kind}"), weights, strict=True)) if weights else {}
             of_visits += [h, g]
             given += [codes[:, 0]] if kind in self.given else []
         seen = batch.rows(torch.cat(of_visits or [text[:, 0]], dim=-1))
@@ -176,13 +177,27 @@ class MedMPLM(TextModel):
             rows = layer(rows, there)
         return rows, there
 
-    def _across(self, kind: str, codes: Tensor, inside: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """h (visits, d), g (visits, w), and the attention of [CLS] of the codes to the tokens, (visits, N)."""
+    def _across(self, kind: str, codes: Tensor, inside: Tensor, text: Tensor, mask: Tensor):
+        """h (visits, d), g (visits, w), and how [CLS] attends to tokens, (visits, N), and codes, (visits, 1 + n)."""
         z_codes, z_text = codes[:, 0], text[:, 0]
         if kind not in self.ask_text:
-            return z_codes, z_text, torch.zeros_like(mask, dtype=text.dtype)
-        found, attention = self.ask_text[kind](z_codes, text, mask)
-        return z_codes + found, z_text + self.ask_codes[kind](z_text, codes, inside)[0], attention
+            return z_codes, z_text, ()
+        of_text, to_text = self.ask_text[kind](z_codes, text, mask)
+        of_codes, to_codes = self.ask_codes[kind](z_text, codes, inside)
+        return z_codes + of_text, z_text + of_codes, (to_text, to_codes)
+
+    def attended(self, batch: Batch, output: int) -> Attended | None:
+        """The attention across of each visit, whatever the output: codes to tokens, and text to codes."""
+        told = self(batch).attention
+        chunks = TextChunks(batch["note"], self.tokenizer, self.max_length)
+        tokens, events = {}, {}
+        for kind in self.read if told else ():
+            tokens[f"{kind}_to_text"] = chunks.over_tokens(told[f"{kind}_to_text"], chunks.begin)
+            ids, there = code_sets(batch[kind])
+            table = told[f"text_to_{kind}"].new_zeros(len(ids), self.spec.size(kind))
+            table = table.scatter_add(1, ids, told[f"text_to_{kind}"][:, 1:].masked_fill(~there, 0))
+            events[f"text_to_{kind}"] = (kind, table[batch[kind].visit, batch[kind].ids])
+        return Attended(tokens, events) if told else None
 
 
 class Asking(nn.Module):

@@ -23,7 +23,7 @@ from torch import nn
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
 from zoo.layers import LabelAttention, TextChunks
-from zoo.models._model import Output
+from zoo.models._model import Attended, Output
 from zoo.models._texts import BEGINS_WITH, TextModel, encoder_reading
 from zoo.registry import register_model
 
@@ -79,6 +79,13 @@ class PLMICD(TextModel):
         """Section 4.3: AdamW at 5e-5, 2,000 steps of warm-up, 8 documents a batch; a small encoder learns faster."""
         published = {"lr": 5e-5, "schedule": "linear", "warmup": 2000}
         return {"batch_size": 8, **(published if spec.resources.get("encoder") else {"lr": 5e-4})}
+
+    def attended(self, batch: Batch, output: int) -> Attended:
+        """The attention of the output to the tokens; [CLS] and [SEP], which have a share too, are none."""
+        chunks = TextChunks(batch["note"], self.tokenizer, self.chunk)
+        place, _ = chunks.of_samples(batch)
+        weights = self(batch).attention["tokens"][0, output].view(place.shape[1], -1)
+        return Attended({"tokens": chunks.over_tokens(weights, place[0])})
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs), and the attention of each output to the tokens of all chunks."""

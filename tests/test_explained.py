@@ -1,0 +1,192 @@
+"""Which words and codes a run looked at, and the heat map of it."""
+
+import json
+import re
+from html import escape
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import in_browser
+
+import zoo
+from zoo.cli import app
+from zoo.datasets._narrative import FUNCTION
+from zoo.reporting._explained import explained
+
+HOSTILE = "<script>document.title = 'taken'</script><b onclick='x'>bold</b>"
+PROBE = """
+const page = document.querySelector("iframe").contentDocument;
+const view = page.defaultView;
+const found = { width: page.documentElement.scrollWidth, scripts: page.querySelectorAll("script, b").length };
+found.loaded = view.performance.getEntriesByType("resource").length;
+found.title = page.title;
+found.note = page.querySelector(".note")?.textContent ?? "";
+found.shades = [...page.querySelectorAll(".note span, .codes li")].map((s) => view.getComputedStyle(s).backgroundColor);
+document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
+"""
+
+
+@pytest.fixture(scope="module")
+def data(session_cache):
+    return zoo.load("synthetic", "icd_coding", patients=120, top_k=20)
+
+
+@pytest.fixture(scope="module")
+def caml(data, tmp_path_factory):
+    model = zoo.create_model("caml", data, embedding_dim=32, filters=24, kernel_size=3)
+    out = tmp_path_factory.mktemp("runs") / "caml"
+    return zoo.train(model, data, out=out, lr=5e-3, batch_size=32, max_epochs=25, patience=25).folder
+
+
+PLANTED = {
+    "ICD9CM//401.9": "hypertension",
+    "ICD9CM//427.31": "atrial_fibrillation",
+    "ICD9CM//486": "pneumonia",
+    "ICD9CM//250.00": "diabetes",
+}
+"""Codes, and the conditions they are drawn from, which a note names and finds signs of in words of their own."""
+
+
+def test_caml_looks_at_the_planted_words(data, caml):
+    conditions = pd.read_csv(resources.files("zoo.knowledge") / "synthetic_conditions.csv").set_index("condition")
+    written = {c: f"{conditions.words[n]} {conditions.icu_finding[n]}" for c, n in PLANTED.items()}
+    written |= {"ICD9CM//719.7": FUNCTION[1], "ICD9CM//V49.84": FUNCTION[3]}
+    test = data.samples[data.samples.split == "test"].reset_index(drop=True)
+    hits = tries = 0
+    for code, text in written.items():
+        own = set(re.findall(r"[a-z]+", text.lower())) - {"a", "is", "on", "per", "to", "with"}
+        for sample in [n for n, label in enumerate(test.label) if code in label][:8]:
+            found = zoo.explain(caml, sample, data, output=code)
+            assert found.weight.sum() == pytest.approx(1, abs=1e-5)
+            place = int(found.weight.argmax())  # of a window of three words its middle
+            tries += 1
+            hits += bool(set(found.token[max(place - 1, 0) : place + 2]) & own)
+    assert tries > 20
+    assert hits / tries > 0.8, (hits, tries)
+
+
+def test_tokens_are_those_of_the_note(data, caml):
+    found = zoo.explain(caml, 3, data)
+    test = data.samples[data.samples.split == "test"].reset_index(drop=True)
+    assert set(found.visit_id) == {test.visit_id[3]}
+    assert set(found.code) == {"NOTE//discharge_summary"}
+    notes = data.dataset.read("note")
+    (text,) = notes.text[(notes.visit_id == test.visit_id[3]) & (notes.code == "NOTE//discharge_summary")]
+    written = re.findall(r"[a-z]+", text.lower())
+    known = [w for w in found.token if w != "[UNK]"]
+    assert len(found) == len(written)
+    assert set(known) <= set(written)
+
+
+@pytest.mark.parametrize(
+    ("name", "small", "names"),
+    [
+        ("laat", {"hidden_dim": 8, "attention_dim": 8}, {"words"}),
+        ("plm_icd", {"encoder_dim": 16, "chunk": 7}, {"tokens"}),
+        ("medm_plm", {"encoder_dim": 16, "dim": 8}, {"drug_to_text", "text_to_drug"}),
+    ],
+)
+def test_all_models_of_notes_tell_where_they_looked(data, name, small, names, tmp_path):
+    model = zoo.create_model(name, data, **small)
+    run = zoo.train(model, data, out=tmp_path / "run", max_epochs=1)
+    found = zoo.explain(run.folder, 0, data)
+    assert set(found.attention) == names
+    for _, of in found.groupby("attention"):
+        assert (of.weight >= 0).all()
+        assert 0.3 < of.weight.sum() <= 1 + 1e-5  # [CLS] and [SEP] have the rest
+    assert found.token[found.concept == "note"].str.len().gt(0).all()
+    drugs = found[found.concept == "drug"]
+    own = data.dataset.read("visits").set_index("visit_id")
+    assert (drugs.time <= own.loc[found.visit_id.iloc[0]].end).all()
+    assert found.attrs["output"] in data.labels
+
+
+def test_the_attention_of_medm_plm_is_that_of_its_visits(data, tmp_path):
+    model = zoo.create_model("medm_plm", data, encoder_dim=16, dim=8)
+    run = zoo.train(model, data, out=tmp_path / "run", max_epochs=1)
+    loaded = zoo.inference._run.load_run(run.folder).model
+    place = data.places("test")[:1]
+    batch = data.batch(place, loaded)
+    told = loaded(batch).attention
+    attended = loaded.attended(batch, 0)
+    note, flat = batch["note"], attended.tokens["drug_to_text"]
+    for visit in range(len(batch.visit_start)):
+        begin, end = int(note.text_offsets[visit]), int(note.text_offsets[visit + 1])
+        assert np.allclose(flat[begin:end].detach(), told["drug_to_text"][visit, 1 : 1 + end - begin].detach())
+    assert len(attended.events["text_to_drug"][1]) == len(batch["drug"].ids)
+
+
+# The page
+
+
+def attrs(**fields) -> dict:
+    return {"output": HOSTILE, "logit": 0.5, "score": 0.6, "label": [HOSTILE], **fields}
+
+
+def table() -> pd.DataFrame:
+    """Words, pieces of words and codes, some of which would like to be more than text."""
+    tokens = ["chest", "pain", "hyper", "##tension", HOSTILE, "<", "script", ">"] * 20
+    note = {"attention": "words", "concept": "note", "code": "NOTE//discharge_summary", "name": ""}
+    weights = {"pain": 0.9, "chest": 0.3}
+    rows = [{**note, "token": t, "weight": weights.get(t, 0.001)} for t in tokens]
+    rows += [{"attention": "codes", "concept": "drug", "code": HOSTILE, "name": HOSTILE, "token": "", "weight": 0.4}]
+    found = pd.DataFrame(rows).assign(visit_id=7, time=pd.Timestamp("2150-01-01"))
+    found.attrs = attrs()
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_heat_map_works_in_a_browser(scheme, tmp_path):
+    page = explained(table(), f"What {HOSTILE} looked at")
+    found = in_browser(
+        page, PROBE, tmp_path, f"--blink-settings=preferredColorScheme={('dark', 'light').index(scheme)}"
+    )
+    assert found["width"] <= 390
+    assert (found["scripts"], found["loaded"]) == (0, 0)
+    assert found["title"] == f"What {HOSTILE} looked at"
+    assert found["note"].startswith(f"chest pain hypertension {HOSTILE} < script > chest pain")
+    assert len(set(found["shades"])) == 2
+    assert len(found["shades"]) == 41
+
+
+def test_the_heat_map_needs_nothing_else_and_shows_text_as_text():
+    page = explained(table(), HOSTILE)
+    assert re.findall(r"(?:src|href)=|url\(|@import|https?:|<script", page) == []
+    assert HOSTILE not in page
+    assert page.count(escape(HOSTILE)) > 20
+
+
+def test_contributions_and_visits_are_drawn_too():
+    contributions = pd.DataFrame(
+        {
+            "concept": ["diagnosis", "drug", "rest"],
+            "visit_id": pd.array([1, 1, None], dtype="Int64"),
+            "time": [pd.Timestamp("2150-01-01")] * 2 + [pd.NaT],
+            "code": [HOSTILE, "DRUG//a", ""],
+            "name": ["", "", ""],
+            "contribution": [0.5, -0.25, 0.1],
+        }
+    )
+    contributions.attrs = attrs()
+    page = explained(contributions, "t")
+    assert 'class="up" style="--w:1.000" title="0.5"' in page
+    assert 'class="down" style="--w:0.500" title="-0.25"' in page
+    assert "The rest adds 0.1000." in page
+    assert HOSTILE not in page
+    visits = pd.DataFrame({"attention": "alpha", "visit_id": [1, 2], "time": ["a", HOSTILE], "weight": [0.2, 0.8]})
+    visits.attrs = attrs()
+    page = explained(visits, "t")
+    assert 'style="--w:0.250"' in page
+    assert HOSTILE not in page
+
+
+def test_the_command_writes_the_page(caml, tmp_path, capsys):
+    out = tmp_path / "sample.html"
+    app(["explain", str(caml), "--sample", "1", "--out", str(out)], standalone_mode=False)
+    assert "score" in capsys.readouterr().out
+    assert '<p class="note">' in out.read_text(encoding="utf-8")
+    app(["explain", str(caml), "--sample", "1", "--out", str(tmp_path / "sample.parquet")], standalone_mode=False)
+    assert pd.read_parquet(tmp_path / "sample.parquet").weight.sum() == pytest.approx(1, abs=1e-5)
+    assert json.loads((caml / "result.json").read_text())["model"] == "caml"
