@@ -1,6 +1,10 @@
 """Fixtures that more than one test file uses: caches, tiny source tables, real processes, and the open data."""
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; libraries read this when they are imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import subprocess
 import sys
 from pathlib import Path
