@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "zoo").rglob("*.py"))
 EVERYWHERE = {"registry", "cache", "progress"}
-FRONT = {"prepare", "experiment", "leaderboard", "inference", "meds", "cli", ""}
+FRONT = {"prepare", "experiment", "leaderboard", "curve", "inference", "meds", "cli", ""}
 """The front door may import all; ``""`` is ``zoo/__init__.py``."""
 MAY_IMPORT = {
     "registry": set(),

@@ -344,6 +344,37 @@ def leaderboard(
         raise typer.Exit(1)
 
 
+@app.command()
+def curve(
+    dataset: Dataset,
+    task: Task,
+    model: Annotated[list[str], typer.Option("--model", help="Models: a,b or several.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; the same command goes on where it was stopped.")],
+    fractions: Annotated[str, typer.Option(help="Shares of the training subjects.")] = "0.1,0.2,0.5,1",
+    root: Root = None,
+    settings: Settings = [],  # noqa: B006
+    seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, ...")] = 5,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    metric: Annotated[str | None, typer.Option(help="What is drawn; the first of the task's kind by default.")] = None,
+) -> None:
+    """Train models on shares of the training subjects, and draw how they learn."""
+    _known(datasets=dataset, tasks=task)
+    models = _names("models", model)
+    from zoo.curve import curve as drawn
+
+    try:
+        shares = [float(f) for f in fractions.split(",") if f.strip()]
+    except ValueError:
+        raise UserError(
+            f"fractions {fractions!r} must be numbers with commas between them, such as 0.1,0.5,1."
+        ) from None
+    how = {"seeds": seeds, "jobs": jobs, "metric": metric, "settings": _parsed(settings)}
+    found = drawn(dataset, task, models, shares, root, out=out, **how, report=lambda line: typer.echo(line, err=True))
+    print(found[found.metric == found.attrs["metric"]].to_string(index=False))
+    if not len(found):
+        raise typer.Exit(1)
+
+
 def _names(noun: str, given: list[str]) -> list[str]:
     """Names that were given one by one or with commas between them; ``all`` stands for all there are."""
     found = [n for text in given for n in text.split(",") if n]
