@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import zoo
 from zoo.data.text import WordPieces
-from zoo.layers import TextChunks, hide
+from zoo.layers import TextChunks, TextEncoder, hide
 from zoo.models.clinical_bert import ClinicalBERT
 from zoo.models.plm_icd import PLMICD
 from zoo.models.text_encoder import TextEncoderModel
@@ -283,3 +283,67 @@ def test_an_encoder_that_cannot_be_had(data, published, tmp_path):
     (published / "config.json").write_text(json.dumps({**facts, "model_type": "distilbert"}))
     with pytest.raises(UserError):
         zoo.create_model("plm_icd", data, encoder=str(published))
+
+
+# What is frozen
+
+
+def deep(**how) -> TextEncoder:
+    torch.manual_seed(2)
+    return TextEncoder(300, 8, 4, 2, 0.5, trained=1, **how)
+
+
+def chunks_of(task) -> TextChunks:
+    return TextChunks(task.batch(some_rows(task))["note"], task.spec.vocabularies["note"].tokenizer, 7)
+
+
+def test_what_frozen_layers_say_is_kept_and_the_same():
+    _, task = made(TextEncoderModel)
+    chunks, kept, each = chunks_of(task), deep().eval(), deep(cache_frozen=False).eval()
+    whole = each.bert(input_ids=chunks.tokens, attention_mask=chunks.mask).last_hidden_state
+    for encoder in (kept, each, kept):
+        found = encoder(chunks)
+        assert torch.allclose(found[chunks.mask], whole[chunks.mask], atol=1e-6)
+    assert not each._kept
+    different = {tuple(t[m].tolist()) for t, m in zip(chunks.tokens, chunks.mask, strict=True)}
+    assert len(kept._kept) == len(different) < len(chunks.tokens)
+    calls = []
+    kept.bert.encoder.layer[0].register_forward_hook(lambda *_: calls.append(1))
+    again = kept(chunks)
+    assert not calls
+    assert torch.equal(again, kept(chunks))
+    again.sum().backward()
+    assert {n.split(".")[3] for n, p in kept.named_parameters() if p.grad is not None} == {"3"}
+
+
+def test_frozen_layers_have_no_dropout_and_the_others_have():
+    _, task = made(TextEncoderModel)
+    chunks, encoder = chunks_of(task), deep().train()
+    assert not any(part.training for part in (encoder.bert.embeddings, *encoder.bert.encoder.layer[:3]))
+    assert encoder.bert.encoder.layer[3].training
+    assert torch.equal(encoder._remembered(chunks), encoder._remembered(chunks))
+    assert not torch.equal(encoder(chunks), encoder(chunks))
+
+
+def test_what_is_kept_goes_when_weights_change():
+    _, task = made(TextEncoderModel)
+    chunks, encoder = chunks_of(task), deep().eval()
+    before = encoder(chunks)
+    with torch.no_grad():
+        other = {n: w + 0.5 if w.is_floating_point() else w for n, w in encoder.state_dict().items()}
+    holder = torch.nn.ModuleDict({"encoder": encoder})
+    holder.load_state_dict({f"encoder.{n}": w for n, w in other.items()})
+    assert not encoder._kept
+    assert not torch.allclose(encoder(chunks), before)
+    assert encoder._kept
+    assert encoder.double()(chunks).dtype == torch.float64
+
+
+def test_no_more_is_kept_than_memory_allows(monkeypatch):
+    _, task = made(TextEncoderModel)
+    chunks, encoder = chunks_of(task), deep().eval()
+    expected = encoder(chunks)
+    encoder._forget()
+    monkeypatch.setattr("zoo.layers.text_encoder.CACHE_BYTES", 1000)
+    assert torch.equal(encoder(chunks), expected)
+    assert 1 < len(encoder._kept) < 8

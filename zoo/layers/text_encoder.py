@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from zoo.data.batch import Ragged
     from zoo.data.text import Tokenizer
 
+CACHE_BYTES = 2 << 30
+"""How much of what frozen layers say is kept at most."""
 POSITIONS = 512
 """How many places a small encoder knows, ``[CLS]`` and ``[SEP]`` included."""
 
@@ -26,8 +28,9 @@ class TextEncoder(nn.Module):
         tokens: how many there are.
         dim, layers, heads, dropout: of a small one.
         published: the configuration of a published one, which is made as that says.
-        trained: how many of its last layers are trained; the others are not, nor are the embeddings. None for all, and
-            so it is where there are no more layers.
+        trained: how many of its last layers are trained; the others are not, nor are the embeddings, and they have no
+            dropout. None for all, and so it is where there are no more layers.
+        cache_frozen: whether what frozen layers say of a chunk is kept, on the CPU, up to `CACHE_BYTES`.
 
     Raises:
         ValueError: the published one is not built as BERT is.
@@ -42,6 +45,7 @@ class TextEncoder(nn.Module):
         dropout: float = 0.1,
         published: Mapping[str, object] | None = None,
         trained: int | None = None,
+        cache_frozen: bool = True,
     ):
         super().__init__()
         from transformers import AutoConfig, AutoModel
@@ -63,10 +67,11 @@ class TextEncoder(nn.Module):
             raise ValueError(f"a {type(self.bert).__name__} is not built as BERT is")
         self.bert.pooler = None
         self.width = self.bert.config.hidden_size
-        every = self.bert.encoder.layer
-        frozen = 0 if trained is None else max(len(every) - trained, 0)
-        for part in [self.bert.embeddings, *every[:frozen]] if frozen else []:
+        self.frozen = 0 if trained is None else max(len(self.bert.encoder.layer) - trained, 0)
+        for part in self._first() if self.frozen else []:
             part.requires_grad_(False)
+        self.cache_frozen, self._kept, self._kept_bytes = cache_frozen, {}, 0
+        self.register_load_state_dict_post_hook(lambda *_: self._forget())
 
     @property
     def embedding(self) -> Tensor:
@@ -77,7 +82,60 @@ class TextEncoder(nn.Module):
         """(chunks + 1, longest, width) what stands at each token of each chunk, ``[CLS]`` first."""
         longest = chunks.mask.shape[1]
         seen = chunks.mask[:, None, None].expand(-1, 1, longest, -1)  # whole, so that it is not looked into
-        return self.bert(input_ids=chunks.tokens, attention_mask=seen).last_hidden_state
+        if not self.frozen:
+            return self.bert(input_ids=chunks.tokens, attention_mask=seen).last_hidden_state
+        kept = self.cache_frozen and chunks.tokens.device.type == "cpu"
+        states = self._remembered(chunks) if kept else self._frozen(chunks.tokens, seen)
+        for layer in self.bert.encoder.layer[self.frozen :]:
+            states = _states(layer(states, seen))
+        return states
+
+    def train(self, mode: bool = True) -> TextEncoder:
+        """As of any module; what is frozen stays as it is in prediction."""
+        super().train(mode)
+        for part in self._first() if self.frozen else []:
+            part.eval()
+        return self
+
+    def _first(self) -> list[nn.Module]:
+        """The embeddings and the frozen layers."""
+        return [self.bert.embeddings, *self.bert.encoder.layer[: self.frozen]]
+
+    @torch.no_grad()
+    def _frozen(self, tokens: Tensor, seen: Tensor | None) -> Tensor:
+        """(chunks, longest, width) after the frozen layers."""
+        embeddings, *layers = self._first()
+        states = embeddings(input_ids=tokens)
+        for layer in layers:
+            states = _states(layer(states, seen))
+        return states
+
+    def _remembered(self, chunks: TextChunks) -> Tensor:
+        """The same, of each chunk alone, so that it does not hang on the chunks that it first came with."""
+        found = []
+        half = torch.is_autocast_enabled("cpu")
+        for tokens, length in zip(chunks.tokens, chunks.mask.sum(dim=1).tolist(), strict=True):
+            key = half, tokens[:length].numpy().tobytes()
+            states = self._kept.get(key)
+            if states is None:
+                states = self._frozen(tokens[None, :length], None)[0]
+                if self._kept_bytes < CACHE_BYTES:
+                    self._kept[key] = states
+                    self._kept_bytes += states.numel() * states.element_size()
+            found.append(states)
+        return nn.utils.rnn.pad_sequence(found, batch_first=True)
+
+    def _forget(self) -> None:
+        self._kept, self._kept_bytes = {}, 0
+
+    def _apply(self, function, *rest, **more):
+        self._forget()  # weights may go elsewhere, or become of another type
+        return super()._apply(function, *rest, **more)
+
+
+def _states(found: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """What a layer of a BERT says, in releases of transformers that say it alone or among other things."""
+    return found[0] if isinstance(found, tuple) else found
 
 
 class TextChunks:

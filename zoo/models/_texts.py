@@ -22,19 +22,28 @@ class TextModel(Model):
     Args:
         spec: what the data are like.
         dim, layers, heads, dropout: as of `TextEncoder`.
-        trained: how many of its last layers are trained; None for all, and the embeddings.
+        trained, cache_frozen: as of `TextEncoder`.
 
     Raises:
         UserError: the published encoder is not built as BERT is.
     """
 
-    def __init__(self, spec: Spec, dim: int, layers: int, heads: int, dropout: float, trained: int | None = None):
+    def __init__(
+        self,
+        spec: Spec,
+        dim: int,
+        layers: int,
+        heads: int,
+        dropout: float,
+        trained: int | None = None,
+        cache_frozen: bool = True,
+    ):
         super().__init__(spec)
         self.tokenizer = spec.vocabularies["note"].tokenizer
         self._published = spec.resources.get("encoder")
         config = self._published and self._published["config"]
         try:
-            self.encoder = TextEncoder(spec.tokens, dim, layers, heads, dropout, config, trained)
+            self.encoder = TextEncoder(spec.tokens, dim, layers, heads, dropout, config, trained, cache_frozen)
         except ValueError as error:
             if config is None:
                 raise

@@ -71,6 +71,7 @@ class MedMPLM(TextModel):
         encoder_dim, encoder_layers, encoder_heads: of a small one.
         vocabulary_size: how many pieces of words a small one has at most.
         trained_layers: how many of its last layers are trained; 2 in the paper. None for all, and the embeddings.
+        cache_frozen: whether what the others say of a text is kept, on the CPU and as far as memory allows.
         max_length: how many tokens of a visit's notes are read; 512 with [CLS] and [SEP] in the paper.
         dim: width of a node of a tree, and of a head of its attention; 75 in the paper.
         tree_heads: of the attention in the trees; 4 in the paper.
@@ -89,6 +90,7 @@ class MedMPLM(TextModel):
         encoder_heads: int = 2,
         vocabulary_size: int = 8000,
         trained_layers: int | None = 2,
+        cache_frozen: bool = True,
         max_length: int = 510,
         dim: int = 75,
         tree_heads: int = 4,
@@ -98,7 +100,7 @@ class MedMPLM(TextModel):
         cross_modal: bool = True,
         dropout: float = 0.1,
     ):
-        super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout, trained_layers)
+        super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout, trained_layers, cache_frozen)
         self.max_length, width, text = max_length, dim * tree_heads, self.encoder.width
         trees = spec.resources["ontology"]
         self.kinds = [c for c in CODES if c in spec.concepts]
