@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 
 import zoo
+from zoo.data._splits import Split
 from zoo.data._store import Store, VisitIndex
 from zoo.data._task_data import TaskData
 from zoo.knowledge import atc
@@ -67,7 +68,7 @@ def shaped(seed: int = 0) -> TaskData:
 
     split = random.choice(3, PATIENTS, p=[2 / 3, 1 / 6, 1 / 6]).astype(np.int8)
     cohort = Cohort(samples, Attrition())
-    return TaskData(dataset, task, cohort, visits, open_store, split, subject_ids=np.arange(PATIENTS))
+    return TaskData(dataset, task, cohort, visits, open_store, Split(split), subject_ids=np.arange(PATIENTS))
 
 
 def _leaves(system: str, count: int, random) -> list[str]:

@@ -24,7 +24,7 @@ def own_names(noun: str) -> list[str]:
     """The names of a noun that come with this package, whatever other packages are installed beside it.
 
     >>> own_names("tasks")[:2]
-    ['diagnosis', 'los']
+    ['diagnosis', 'icd_coding']
     """
     return sorted(p.name for p in entry_points(group=NOUNS[noun].group) if p.module.partition(".")[0] == "zoo")
 
