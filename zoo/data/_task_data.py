@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 
 import numpy as np
 import pandas as pd
-import torch
 
 from zoo.data._every_visit import PRETRAINING, EveryVisit, all_visits
+from zoo.data._feature import Feature, tensor
 from zoo.data._resources import cooccurrence
 from zoo.data._rows import Rows
 from zoo.data._splits import NAMES, Split
 from zoo.data._store import Store, VisitIndex
-from zoo.data._tokens import Tokens, fitted, tokens_of
+from zoo.data._tokens import fitted
 from zoo.data._vocabulary import BY_NAME, SAMPLE, Vocabulary, fit_codes, fit_values
 from zoo.data._window import Cut, cut, spans
-from zoo.data.batch import Batch, Ragged
+from zoo.data.batch import Batch
 from zoo.data.spec import Spec
-from zoo.data.text import Published, Reading, Tokenizer, kept_lengths
+from zoo.data.text import Published, Reading, Tokenizer
 from zoo.knowledge.interactions import interactions
 from zoo.knowledge.molecules import Molecules, molecules
 from zoo.knowledge.ontology import Ontology
@@ -31,70 +31,6 @@ from zoo.registry import UserError, models, nearest, parameters_of
 HOUR = 3_600_000_000
 TREES = frozenset({"diagnosis", "procedure", "drug"})
 """Concepts whose codes lie in trees."""
-
-
-@dataclass(frozen=True)
-class Feature:
-    """A concept as the samples of a task see it."""
-
-    store: Store
-    cut: Cut
-    vocabulary: Vocabulary
-    place: np.ndarray
-    reading: Reading | None = None
-
-    def ragged(self, visit: np.ndarray, own: np.ndarray, sample: np.ndarray) -> Ragged:
-        """The events of a batch: those of the visits, the ``own`` of them cut for their sample."""
-        begin, end = self.store.offsets[visit], self.store.offsets[visit + 1]
-        end[own] = self.cut.own_end[sample]
-        if self.cut.early[sample].any():
-            self._cut_early(end, visit, own, sample)
-        length = end - begin
-        index = spans(begin, length)
-        place = self.place[self.store.code[index]]
-        offsets = np.zeros(len(visit) + 1, np.int64)
-        np.cumsum(length, out=offsets[1:])
-        time = self.store.time[index].astype(np.float32) / np.float32(3600)
-        if self.store.value is None:
-            found = Ragged(_tensor(place.astype(np.int64)), _tensor(offsets), _tensor(time))
-            return found if self.reading is None else replace(found, **self._read(index, offsets, own))
-        value = self.store.value[index]
-        return Ragged(
-            _tensor(self.vocabulary.ids(place, value).astype(np.int64)),
-            _tensor(offsets),
-            _tensor(time),
-            _tensor(place.astype(np.int64)),
-            _tensor(self.vocabulary.standardised(place, value).astype(np.float32)),
-        )
-
-    @cached_property
-    def _tokens(self) -> Tokens:
-        return tokens_of(self.store, self.vocabulary.tokenizer)
-
-    def _read(self, index: np.ndarray, offsets: np.ndarray, own: np.ndarray) -> dict[str, torch.Tensor]:
-        """The tokens that are read of events, which lie visit by visit; ``own`` has the last visit of each row."""
-        begin = self._tokens.offsets[index]
-        lengths = kept_lengths(self._tokens.offsets[index + 1] - begin, offsets, self.reading.max_tokens)
-        if self.reading.newest:
-            event_visit = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-            row = np.searchsorted(own, event_visit)
-            newest = np.full(len(own), -1)
-            np.maximum.at(newest, row[lengths > 0], event_visit[lengths > 0])
-            lengths = np.where(event_visit == newest[row], lengths, 0)
-        tokens = self._tokens.tokens[spans(begin, lengths)].astype(np.int64)
-        return {"tokens": _tensor(tokens), "token_offsets": _tensor(np.r_[0, np.cumsum(lengths)])}
-
-    def _cut_early(self, end: np.ndarray, visit: np.ndarray, own: np.ndarray, sample: np.ndarray) -> None:
-        for position in np.flatnonzero(self.cut.early[sample]):  # rare: visits that reach into a later one
-            low, high = np.searchsorted(self.cut.pair_sample, [sample[position], sample[position] + 1])
-            since = own[position - 1] + 1 if position else 0
-            places = own[position] - (visit[own[position]] - self.cut.pair_visit[low:high])
-            seen = places >= since
-            end[places[seen]] = self.cut.pair_end[low:high][seen]
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(array)
 
 
 class TaskData:
@@ -368,13 +304,13 @@ class TaskData:
         row = np.repeat(np.arange(len(first)), np.diff(bounds))
         return Batch(
             {c: f.ragged(visit, row_offsets[1:] - 1, last) for c, f in features.items()},
-            _tensor(row_offsets),
-            _tensor((self._start[visit] - np.repeat(base, lengths)) / HOUR),
-            _tensor(row),
-            _tensor(self._own[places] - first[row]),
-            _tensor((self._prediction_time[places].astype("int64") - base[row]) / HOUR),
-            _tensor(self._label(places)),
-            _tensor(self._subject[places]),
+            tensor(row_offsets),
+            tensor((self._start[visit] - np.repeat(base, lengths)) / HOUR),
+            tensor(row),
+            tensor(self._own[places] - first[row]),
+            tensor((self._prediction_time[places].astype("int64") - base[row]) / HOUR),
+            tensor(self._label(places)),
+            tensor(self._subject[places]),
         )
 
     def label(self, split: str) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from zoo import cache
 from zoo.data._store import Store, map_file
-from zoo.data.text import ENCODED_AT_ONCE, Reading, Tokenizer
+from zoo.data.text import ENCODED_AT_ONCE, Published, Reading, Tokenizer
 
 TOKENS_VERSION = 1
 FITTED_ON = 20_000
@@ -47,11 +47,12 @@ def fitted(reading: Reading, store: Store, events: np.ndarray, key: dict | None)
         reading: how notes are read.
         store: of the notes.
         events: those that training samples see.
-        key: what these depend on; None to keep nothing in the cache.
+        key: what these depend on; None to keep nothing in the cache. A published tokenizer is read each time: its files
+            may be others by then.
     """
     most = min(len(events), FITTED_ON)
     notes = Notes(store, events[np.arange(most) * len(events) // max(most, 1)])
-    if key is None:
+    if key is None or isinstance(reading.tokenizer, Published):
         return reading.tokenizer.fit(notes)
 
     def build(out: Path) -> None:

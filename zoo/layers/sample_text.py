@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from zoo.data.batch import Batch
 
 
+def newest_text(batch: Batch) -> tuple[Tensor, Tensor]:
+    """(samples,) the newest visit with a text, of those that each sample sees, and (samples,) bool whether it has one.
+
+    Where no visit has a text it is the first one.
+    """
+    of_visit = batch["note"].text_offsets.diff()
+    place = torch.arange(batch.longest, device=of_visit.device)
+    some = (batch.rows(of_visit) > 0)[batch.sample_row] & (place <= batch.sample_visit[:, None])
+    return batch.row_offsets[batch.sample_row] + torch.where(some, place, 0).amax(dim=1), some.any(dim=1)
+
+
 class SampleText:
     """Of each sample the tokens of the newest visit with a text, of those that it sees.
 
@@ -25,13 +36,9 @@ class SampleText:
 
     def __init__(self, batch: Batch):
         note = batch["note"]
-        of_visit = note.text_offsets.diff()
-        place = torch.arange(batch.longest, device=of_visit.device)
-        some = (batch.rows(of_visit) > 0)[batch.sample_row] & (place <= batch.sample_visit[:, None])
-        newest = torch.where(some, place, 0).amax(dim=1)  # of a sample without any text the first visit, which has none
-        visit = batch.row_offsets[batch.sample_row] + newest
-        at = torch.arange(max(note.longest_text, 1), device=of_visit.device)
-        self.lengths = of_visit[visit] * some.any(dim=1)
+        visit, some = newest_text(batch)
+        at = torch.arange(max(note.longest_text, 1), device=visit.device)
+        self.lengths = note.text_offsets.diff()[visit] * some
         self.mask = at < self.lengths[:, None]
         self._index = (note.text_offsets[visit][:, None] + at).masked_fill(~self.mask, 0)
         self.tokens = F.pad(note.tokens, (0, 1))[self._index].masked_fill(~self.mask, 0)
@@ -53,8 +60,8 @@ class LabelAttention(torch.nn.Module):
     """A vector for each label, which attends to the tokens by weights of its own.
 
     With H in R^(N x d) and U in R^(labels x e), A = softmax over the tokens of U f(H)^T, and V = A H in R^(labels x d);
-    logit l = w_l . V_l + b_l. Mullenbach et al. (NAACL 2018, equations 2 to 4) have f(H) = H, e = d; Vu et al. (IJCAI
-    2020, equations 3 to 6) have f(H) = tanh(W H), e = ``attention_dim``.
+    logit l = w_l . V_l + b_l. Mullenbach et al. (NAACL 2018) have f(H) = H, e = d; Vu et al. (IJCAI 2020) have
+    f(H) = tanh(W H), e = ``attention_dim``.
 
     Args:
         dim: d.

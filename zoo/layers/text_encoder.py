@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo.layers.sample_text import newest_text
+
 if TYPE_CHECKING:
     from zoo.data import Batch
     from zoo.data.batch import Ragged
@@ -68,7 +70,7 @@ class TextEncoder(nn.Module):
         self.bert.pooler = None
         self.width = self.bert.config.hidden_size
         self.frozen = 0 if trained is None else max(len(self.bert.encoder.layer) - trained, 0)
-        for part in self._first() if self.frozen else []:
+        for part in self._first():
             part.requires_grad_(False)
         self.cache_frozen, self._kept, self._kept_bytes = cache_frozen, {}, 0
         self.register_load_state_dict_post_hook(lambda *_: self._forget())
@@ -93,13 +95,13 @@ class TextEncoder(nn.Module):
     def train(self, mode: bool = True) -> TextEncoder:
         """As of any module; what is frozen stays as it is in prediction."""
         super().train(mode)
-        for part in self._first() if self.frozen else []:
+        for part in self._first():
             part.eval()
         return self
 
     def _first(self) -> list[nn.Module]:
-        """The embeddings and the frozen layers."""
-        return [self.bert.embeddings, *self.bert.encoder.layer[: self.frozen]]
+        """The embeddings and the frozen layers, where there are any."""
+        return [self.bert.embeddings, *self.bert.encoder.layer[: self.frozen]] if self.frozen else []
 
     @torch.no_grad()
     def _frozen(self, tokens: Tensor, seen: Tensor | None) -> Tensor:
@@ -193,11 +195,7 @@ class TextChunks:
 
         A sample that sees no text has the empty chunk.
         """
-        note = batch["note"]
-        some = batch.rows(note.text_offsets.diff()) > 0
-        place = torch.arange(batch.longest, device=self.begin.device)
-        seen = some[batch.sample_row] & (place <= batch.sample_visit[:, None])
-        visit = batch.row_offsets[batch.sample_row] + torch.where(seen, place, 0).amax(dim=1)
+        visit, _ = newest_text(batch)
         at = torch.arange(self.most, device=self.begin.device)
         mask = at < self.count[visit][:, None]
         return (self.begin[visit][:, None] + at).masked_fill(~mask, 0), mask

@@ -1,11 +1,11 @@
-"""What models with a text encoder share: how they read, where their first weights are from."""
+"""What models of notes share: how they read, and where the first weights of a text encoder are from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from zoo.data import Spec
-from zoo.data.text import Published, Reading, WordPieces
+from zoo.data.text import Published, Reading, WordPieces, Words
 from zoo.layers import TextEncoder
 from zoo.models._model import Model
 from zoo.registry import UserError
@@ -73,3 +73,8 @@ def encoder_reading(hyperparameters: Mapping[str, object], max_tokens: int, newe
     name = hyperparameters["encoder"]
     form = WordPieces(hyperparameters["vocabulary_size"]) if name is None else Published(name)
     return Reading(form, max_tokens, newest)
+
+
+def word_reading(hyperparameters: Mapping[str, object]) -> Reading:
+    """How a model of words reads: the newest visit with a note, by its ``min_notes`` and ``max_length``."""
+    return Reading(Words(hyperparameters["min_notes"]), hyperparameters["max_length"], newest=True)

@@ -2,10 +2,10 @@
 
 With N words of a document, d_e = embedding_dim, k = kernel_size and d_c = filters:
 
-1. X in R^(N x d_e), an embedding of each word. Section 2.1.
-2. h_n = tanh(W_c * x_(n-k/2 .. n+k/2) + b_c) in R^(d_c); H in R^(N x d_c). Equation 1, with zeros around the document.
-3. alpha_l = softmax(H u_l) over the N words, v_l = sum_n alpha_(l,n) h_n. Equations 2 and 3.
-4. y_l = sigmoid(beta_l^T v_l + b_l). Equation 4.
+1. X in R^(N x d_e), an embedding of each word.
+2. h_n = tanh(W_c * x_(n-k/2 .. n+k/2) + b_c) in R^(d_c); H in R^(N x d_c), with zeros around the document.
+3. alpha_l = softmax(H u_l) over the N words, v_l = sum_n alpha_(l,n) h_n.
+4. y_l = sigmoid(beta_l^T v_l + b_l).
 
 The document of a sample is what was written about the newest visit with a note that it sees: for ``icd_coding`` its
 own. Of a document the first ``max_length`` words are read, and the paper's words are those of `zoo.data.text.Words`.
@@ -26,9 +26,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.data.text import Reading, Words
+from zoo.data.text import Reading
 from zoo.layers import LabelAttention, SampleText
 from zoo.models._model import Attended, Model, Output
+from zoo.models._texts import word_reading
 from zoo.registry import register_model
 
 
@@ -72,12 +73,12 @@ class CAML(Model):
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
         """The words of the newest visit with a note."""
-        return Reading(Words(hyperparameters["min_notes"]), hyperparameters["max_length"], newest=True)
+        return word_reading(hyperparameters)
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """Section 4.2: Adam at 1e-4, 16 documents a batch."""
-        return {"lr": 1e-4, "batch_size": 16}
+        """As published: Adam at 1e-4, 16 documents a batch."""
+        return {"optimizer": "adam", "lr": 1e-4, "batch_size": 16}
 
     def attended(self, batch: Batch, output: int) -> Attended:
         """The attention of the output to the words."""

@@ -1,9 +1,9 @@
 """ClinicalBERT (Huang et al., 2019, arXiv:1904.05342): a BERT for notes, and how it reads documents that are too long.
 
 1. A document is cut into n chunks, each between [CLS] and [SEP]; h in R^dim is what the Transformer has at a [CLS].
-2. P(y | h) = sigmoid(W h) for each chunk. Equation 4.
+2. P(y | h) = sigmoid(W h) for each chunk.
 3. P(y | document) = (P_max + P_mean n / c) / (1 + n / c), with the largest and the mean P of its chunks; c = 2.
-   Equation 5: many chunks make a large P by chance, so that the mean has more weight.
+   Many chunks make a large P by chance, so that the mean has more weight.
 
 In training each chunk has the label of its document. For several classes step 3 is done for each class, and the
 probabilities are made to add up to 1; a number is the mean over the chunks. The document of a sample is what was

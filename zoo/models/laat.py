@@ -2,10 +2,10 @@
 
 With N words of a document, d_e = embedding_dim, u = hidden_dim and d_a = attention_dim:
 
-1. x_n in R^(d_e), an embedding of each word. Section 3.1.
-2. h_n in R^(2u), the states of a forward and a backward LSTM at word n. Equations 1 to 3; H in R^(N x 2u).
-3. Z = tanh(W H^T) in R^(d_a x N), A = softmax(U Z) over the N words, V = A H in R^(labels x 2u). Equations 4 to 6.
-4. y_l = sigmoid(w_l . V_l + b_l), a layer for each label. Section 3.4.
+1. x_n in R^(d_e), an embedding of each word.
+2. h_n in R^(2u), the states of a forward and a backward LSTM at word n; H in R^(N x 2u).
+3. Z = tanh(W H^T) in R^(d_a x N), A = softmax(U Z) over the N words, V = A H in R^(labels x 2u).
+4. y_l = sigmoid(w_l . V_l + b_l), a layer for each label.
 
 The document of a sample is what was written about the newest visit with a note that it sees: for ``icd_coding`` its
 own. Of a document the first ``max_length`` words are read. The paper's JointLAAT, which predicts the categories of the
@@ -27,9 +27,10 @@ import torch
 from torch import nn
 
 from zoo.data import Batch, Spec
-from zoo.data.text import Reading, Words
+from zoo.data.text import Reading
 from zoo.layers import LabelAttention, SampleText
 from zoo.models._model import Attended, Model, Output
+from zoo.models._texts import word_reading
 from zoo.registry import register_model
 
 
@@ -73,11 +74,11 @@ class LAAT(Model):
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
         """The words of the newest visit with a note."""
-        return Reading(Words(hyperparameters["min_notes"]), hyperparameters["max_length"], newest=True)
+        return word_reading(hyperparameters)
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """Section 4.3: AdamW at 1e-3, 8 documents a batch, 50 epochs at most, patience 6 on the micro F1."""
+        """As published: AdamW at 1e-3, 8 documents a batch, 50 epochs at most, patience 6 on the micro F1."""
         patient = {"patience": 6, "monitor": "f1_micro"} if spec.kind == "multilabel" else {}
         return {"lr": 1e-3, "batch_size": 8, "max_epochs": 50, **patient}
 

@@ -133,7 +133,7 @@ class MedMPLM(TextModel):
 
     @classmethod
     def pretraining_defaults(cls, spec: Spec) -> dict:
-        """Section IV: Adam at 5e-4, 32 visits a batch."""
+        """The paper's: Adam at 5e-4, 32 visits a batch."""
         return {"optimizer": "adam", "lr": 5e-4, "batch_size": 32}
 
     def forward(self, batch: Batch) -> Output:

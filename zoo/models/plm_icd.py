@@ -1,8 +1,8 @@
 """PLM-ICD (Huang et al., ClinicalNLP 2022, arXiv:2207.05289): a pre-trained language model and label attention.
 
 1. A document is cut into chunks of c tokens, each between [CLS] and [SEP]; a Transformer gives a vector for each token
-   of each chunk, and these are put one after the other: H in R^(N x d). Section 3.3.
-2. A = softmax(U tanh(W H^T)) over the tokens, V = A H, y_l = sigmoid(w_l . V_l + b_l). Section 3.4, after LAAT.
+   of each chunk, and these are put one after the other: H in R^(N x d).
+2. A = softmax(U tanh(W H^T)) over the tokens, V = A H, y_l = sigmoid(w_l . V_l + b_l), after LAAT.
 
 The document of a sample is what was written about the newest visit with a note that it sees: for ``icd_coding`` its
 own. [CLS] and [SEP] of each chunk are among the N, as in the authors' code. The paper begins with RoBERTa-PM: name it
@@ -76,7 +76,7 @@ class PLMICD(TextModel):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """Section 4.3: AdamW at 5e-5, 2,000 steps of warm-up, 8 documents a batch; a small encoder learns faster."""
+        """As published where the encoder is a published one; a small one learns faster."""
         published = {"lr": 5e-5, "schedule": "linear", "warmup": 2000}
         return {"batch_size": 8, **(published if spec.resources.get("encoder") else {"lr": 5e-4})}
 

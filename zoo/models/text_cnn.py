@@ -20,9 +20,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.data.text import Reading, Words
+from zoo.data.text import Reading
 from zoo.layers import SampleText
 from zoo.models._model import Model, Output
+from zoo.models._texts import word_reading
 from zoo.registry import UserError, register_model
 
 
@@ -70,7 +71,7 @@ class TextCNN(Model):
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
         """The words of the newest visit with a note."""
-        return Reading(Words(hyperparameters["min_notes"]), hyperparameters["max_length"], newest=True)
+        return word_reading(hyperparameters)
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
