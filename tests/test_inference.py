@@ -238,7 +238,7 @@ def test_contributions_add_up_to_the_logit(retain):
 
 
 def test_an_explained_sample_has_its_own_events(retain):
-    from zoo.knowledge import icd
+    from zoo.knowledge import icd, names
 
     row = zoo.predict(retain.folder).iloc[2]
     found = zoo.explain(retain.folder, 2)
@@ -247,7 +247,8 @@ def test_an_explained_sample_has_its_own_events(retain):
     mine = found[(found.concept == "diagnosis") & (found.visit_id == row.visit_id)]
     assert sorted(mine.code) == sorted(icd.ccs(codes.code.tolist()))
     assert set(mine.time) == set(codes.time)
-    assert list(mine.name) == [icd.ccs_name(c) for c in mine.code]
+    assert list(mine.name) == [names.name(c) for c in mine.code]
+    assert all(mine.name)
 
 
 def test_attention_where_there_are_no_contributions(folder):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.knowledge import icd, vitals
+from zoo.knowledge import icd, names, vitals
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -139,7 +139,7 @@ def test_both_versions_meet_in_ccs(icd9, icd10):
     old, new = icd.ccs([icd9, icd10])
     assert old is not None
     assert old == new
-    assert icd.ccs_name(old)
+    assert names.name(old)
 
 
 def test_ccs_of_what_it_does_not_list():
@@ -149,15 +149,10 @@ def test_ccs_of_what_it_does_not_list():
     assert icd.ccs([]).shape == (0,)
 
 
-def test_ccs_name_of_nothing():
-    with pytest.raises(ValueError, match="no CCS category 'CCS//9999'"):
-        icd.ccs_name("CCS//9999")
-
-
 def test_every_category_has_a_name():
     categories = {category for system in icd.SYSTEMS for category in icd._ccs_table(system).values()}
     assert len(categories) == 283 + 231
-    assert all(icd.ccs_name(category) for category in categories)
+    assert all(names.name(category) for category in categories)
 
 
 def test_to_level_keeps_order_and_length():
@@ -335,3 +330,30 @@ def test_limits_are_ranges_with_a_source():
     for variable, limits in vitals.limits().items():
         assert limits.low < limits.high, variable
         assert limits.source, variable
+
+
+@reference
+@pytest.mark.parametrize(
+    ("path", "column", "version", "listed"),
+    [
+        ("mimic3-demo-1.4/D_ICD_DIAGNOSES.csv.gz", "icd9_code", {"9": "ICD9CM"}, 1.0),
+        ("mimic3-demo-1.4/D_ICD_PROCEDURES.csv.gz", "icd9_code", {"9": "ICD9PROC"}, 1.0),
+        ("mimic4-demo-2.2/hosp/d_icd_diagnoses.csv.gz", "icd_code", {"9": "ICD9CM", "10": "ICD10CM"}, 0.78),
+        ("mimic4-demo-2.2/hosp/d_icd_procedures.csv.gz", "icd_code", {"9": "ICD9PROC", "10": "ICD10PCS"}, 0.95),
+    ],
+)
+def test_names_are_those_of_the_dictionaries_of_the_demos(path, column, version, listed):
+    """Of ICD-10-CM the dictionary of MIMIC-IV has the categories, too, which have no title in CMS's lists."""
+    header, *rows = read_gz(path)
+    rows = [dict(zip(header, row, strict=True)) for row in rows]
+    systems = [version[row.get("icd_version", "9")] for row in rows]
+    ours = [names.name(f"{s}//{icd.dotted(row[column], s)}") for s, row in zip(systems, rows, strict=True)]
+    found = [(our, row["long_title"]) for our, row in zip(ours, rows, strict=True) if our]
+    assert len(found) >= listed * len(rows)
+    same = [re.findall(r"\w+", our.lower()) == re.findall(r"\w+", theirs.lower()) for our, theirs in found]
+    assert np.mean(same) > 0.999 - 0.001 * (len(version) - 1)
+
+
+def test_what_has_no_name():
+    assert [names.name(code) for code in ("ICD9CM//428", "ICD9CM//nothing", "LAB//1", "", "ATC//C03C")] == [""] * 5
+    assert names.name("CCS//9999") == ""

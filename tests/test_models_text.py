@@ -1,5 +1,6 @@
 """Models that read notes, against their equations in NumPy."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,12 +9,15 @@ import torch
 
 from zoo.layers import LabelAttention, SampleText
 from zoo.models.caml import CAML
+from zoo.models.dr_caml import DRCAML
 from zoo.models.laat import LAAT
 from zoo.models.text_cnn import TextCNN
+from zoo.registry import UserError, models
 from zoo.testing._model._patients import FabricatedTask, empty
 
 SMALL = {
     CAML: {"embedding_dim": 5, "filters": 4, "kernel_size": 4, "min_notes": 1},
+    DRCAML: {"embedding_dim": 5, "filters": 4, "kernel_size": 4, "min_notes": 1, "regularization": 0.3},
     LAAT: {"embedding_dim": 5, "hidden_dim": 3, "attention_dim": 4, "min_notes": 1},
     TextCNN: {"embedding_dim": 5, "filters": 3, "windows": (2, 3), "min_notes": 1},
 }
@@ -23,13 +27,16 @@ LENGTHS = {"max_length": 2500}
 def made(thing, kind: str = "multilabel", **hyperparameters):
     """A model with weights of a size that tells, and its fabricated task."""
     settings = {**SMALL[thing], **hyperparameters}
-    task = FabricatedTask(kind, ("note",), reading=thing.reading({**LENGTHS, **settings}))
+    resources = tuple(models.entry(thing.registered_name).facts.get("resources", ()))
+    task = FabricatedTask(kind, ("note",), reading=thing.reading({**LENGTHS, **settings}), resources=resources)
     torch.manual_seed(1)
     model = thing(task.spec, **settings).double()
     with torch.no_grad():
         for weight in model.parameters():
             weight.normal_(0, 0.7)
-        model.embedding.weight[0] = 0
+        for module in model.modules():
+            if isinstance(module, torch.nn.Embedding):
+                module.weight[module.padding_idx] = 0
     return model.eval(), task
 
 
@@ -109,6 +116,43 @@ def test_caml_is_its_equations(kernel):
     attention = found.attention["words"]
     total = attention.sum(dim=-1)
     assert torch.allclose(total, torch.tensor([[float(bool(d))] for d in documents(batch)]).double().expand_as(total))
+
+
+def described(words: list[int], w: dict, kernel: int) -> np.ndarray:
+    embedded = w["describe.embedding.weight"][words]
+    left = (kernel - 1) // 2
+    padded = np.pad(embedded, ((left, kernel - 1 - left), (0, 0)))
+    filters, bias = w["describe.convolution.weight"], w["describe.convolution.bias"]
+    hidden = [np.tanh(np.einsum("fek,ke->f", filters, padded[m : m + kernel]) + bias) for m in range(len(words))]
+    return w["describe.out.weight"] @ np.max(hidden, axis=0) + w["describe.out.bias"]
+
+
+@pytest.mark.parametrize("kernel", [1, 4])
+def test_dr_caml_draws_the_weights_of_a_label_to_its_description(kernel):
+    model, task = made(DRCAML, kernel_size=kernel, dropout=0.0)
+    batch, w = task.batch(some_rows(task)), weights_of(model)
+    names, tokenizer = task.spec.resources["names"], task.spec.vocabularies["note"].tokenizer
+    assert any(names)
+    assert not all(names)
+    per_document = []
+    for labels in batch.label.numpy():
+        apart = [
+            np.linalg.norm(described(tokenizer.encode([names[n]])[0].tolist(), w, kernel) - w["attention.head"][n])
+            for n in np.flatnonzero(labels)
+            if names[n]
+        ]
+        per_document.append(np.mean(apart) if apart else 0.0)
+    output = model.train()(batch)
+    assert np.isclose(float(output.losses["descriptions"].detach()), 0.3 * np.mean(per_document), rtol=1e-5)
+    assert torch.equal(output.logits, model.eval()(batch).logits)
+    assert not model(batch).losses
+
+
+def test_dr_caml_without_any_description_is_refused():
+    _, task = made(DRCAML)
+    nameless = replace(task.spec, resources={"names": ("",) * task.spec.outputs})
+    with pytest.raises(UserError, match=r"no label of the task has a name .* try caml"):
+        DRCAML(nameless)
 
 
 def test_label_attention_without_a_token_has_gradients_that_are_numbers():
@@ -218,9 +262,12 @@ def test_what_is_behind_the_limit_is_not_read(thing):
 
 
 @pytest.mark.parametrize("thing", SMALL)
-@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression"])
-def test_all_kinds_are_served(thing, kind):
-    model, task = made(thing, kind)
+def test_all_kinds_are_served(thing):
+    for kind in models.entry(thing.registered_name).facts["kinds"]:
+        logits_are_one_an_output(*made(thing, kind))
+
+
+def logits_are_one_an_output(model, task):
     batch = task.batch(task.rows(0, 5))
     assert model(batch).logits.shape == (5, task.spec.outputs)
     assert all(a <= b for a, b in pairwise(batch.row_offsets.tolist()))

@@ -8,6 +8,7 @@ A model asks by name (``register_model(..., resources={"interactions"})``) and f
 | ``encoder`` | ``name`` and ``config`` of a published text encoder that the model was asked to have; else None |
 | ``interactions`` | bool (labels, labels): which labels are drugs that interact |
 | ``molecules`` | `zoo.knowledge.molecules.Molecules` of the labels, drug classes |
+| ``names`` | what each label stands for (`zoo.knowledge.names`), empty where there is no name |
 | ``ontology`` | `zoo.knowledge.ontology.Ontology` of each concept with a tree: its codes are the vocabulary's |
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 from zoo.knowledge.molecules import Graphs, Molecules
 from zoo.knowledge.ontology import Ontology
 
-RESOURCES = ("cooccurrence", "encoder", "interactions", "molecules", "ontology")
+RESOURCES = ("cooccurrence", "encoder", "interactions", "molecules", "names", "ontology")
 RECORDS = {c.__name__: c for c in (Graphs, Molecules, Ontology)}
 
 

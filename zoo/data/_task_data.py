@@ -25,6 +25,7 @@ from zoo.data.spec import Spec
 from zoo.data.text import Published, Reading, Tokenizer
 from zoo.knowledge.interactions import interactions
 from zoo.knowledge.molecules import Molecules, molecules
+from zoo.knowledge.names import name as name_of
 from zoo.knowledge.ontology import Ontology
 from zoo.registry import UserError, models, nearest, parameters_of
 
@@ -187,6 +188,8 @@ class TaskData:
     def _resource(self, name: str, features: Mapping[str, Feature]) -> object:
         if name == "ontology":
             return {c: Ontology.for_codes(f.vocabulary.codes) for c, f in features.items() if c in TREES}
+        if name == "names":
+            return tuple(name_of(code) for code in self.labels)
         if name == "encoder":
             reading = features["note"].reading if "note" in features else None
             return reading.tokenizer.facts() if reading and isinstance(reading.tokenizer, Published) else None

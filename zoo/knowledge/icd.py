@@ -67,17 +67,6 @@ def ccs(codes: Sequence[str | None]) -> np.ndarray:
     return _each(codes, _ccs_category)
 
 
-def ccs_name(category: str) -> str:
-    """Name of a CCS category in AHRQ's words. A `UserError` where there is no such category.
-
-    >>> ccs_name("CCS//108"), ccs_name("CCSPROC//44")
-    ('Congestive heart failure; nonhypertensive', 'Coronary artery bypass graft (CABG)')
-    """
-    if category not in _ccs_names():
-        raise UserError(f"no CCS category {category!r}; they look like CCS//108 and CCSPROC//47")
-    return _ccs_names()[category]
-
-
 def icd3(codes: Sequence[str | None]) -> np.ndarray:
     """Categories of canonical codes (n,) in their own version: object array (n,), None where no ICD code.
 
@@ -166,8 +155,3 @@ def _ccs_table(system: str) -> dict[str, str]:
     kind, name = _CCS_TABLES[system]
     rows = read_rows(name)
     return {prefix: f"{kind}//{row['category']}" for row in rows for prefix in row["prefixes"].split()}
-
-
-@cache
-def _ccs_names() -> dict[str, str]:
-    return {row["category"]: row["name"] for row in read_rows("ccs_names.csv")}

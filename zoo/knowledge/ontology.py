@@ -28,6 +28,7 @@ import numpy as np
 
 from zoo.knowledge import atc, icd
 from zoo.knowledge._tables import read_rows
+from zoo.knowledge.names import names as names_of
 from zoo.registry import UserError, nearest
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _STANDS_WITH = {"C4A": "C43", "M1A": "M10", "Z3A": "Z39"}
 def ontology(system: str) -> nx.DiGraph:
     """The whole tree of a system of `SYSTEMS`, edges from parent to child; a `UserError` where there is none.
 
-    Nodes that have a name in our tables (blocks, substances, CCS categories) have it as the attribute ``name``.
+    Nodes that have a name in our tables (`zoo.knowledge.names`) have it as the attribute ``name``.
 
     >>> graph = ontology("ATC")
     >>> sorted(graph.successors("ATC//C03D")), graph.nodes["ATC//C03CA01"]["name"]
@@ -59,7 +60,7 @@ def ontology(system: str) -> nx.DiGraph:
     graph.add_node(system)
     for code in sorted(_known(system)):
         graph.add_edges_from(pairwise(_path(system, code)))
-    names = _names(system)
+    names = names_of(system)
     nx.set_node_attributes(graph, {node: names[node] for node in graph if node in names}, "name")
     return graph
 
@@ -252,13 +253,3 @@ def _blocks_of(system: str, category: str) -> list[tuple[str, str]]:
 def _blocks(system: str, level: str) -> list[tuple[str, str]]:
     rows = read_rows("icd_blocks.csv")
     return [(row["first"], row["last"]) for row in rows if (row["system"], row["level"]) == (system, level)]
-
-
-def _names(system: str) -> dict[str, str]:
-    """Nodes that have a name in our tables."""
-    if system == "ATC":
-        return {f"ATC//{code}": name for code, name in atc.known_codes().items() if name}
-    if system in ("CCS", "CCSPROC"):
-        return {row["category"]: row["name"] for row in read_rows("ccs_names.csv")}
-    rows = [row for row in read_rows("icd_blocks.csv") if row["system"] == system]
-    return {f"{system}//{row['first']}-{row['last']}": row["name"] for row in rows}
