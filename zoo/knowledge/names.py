@@ -17,7 +17,7 @@ def name(code: str) -> str:
     >>> name("ICD9CM//428.0"), name("ICD10PCS//02703DZ")[:39]
     ('Congestive heart failure, unspecified', 'Dilation of Coronary Artery, One Artery')
     >>> name("ICD9CM//420-429"), name("CCS//108"), name("ATC//C03CA01"), name("NDC//1")
-    ('Other forms of heart disease', 'Congestive heart failure; nonhypertensive', 'furosemide', '')
+    ('Other Forms Of Heart Disease', 'Congestive heart failure; nonhypertensive', 'furosemide', '')
     """
     return names(code.partition("//")[0]).get(code, "")
 

@@ -99,7 +99,9 @@ class Descriptions(nn.Module):
         super().__init__()
         words, lengths = spec.vocabularies["note"].tokenizer.encode(list(spec.resources["names"]))
         if not lengths.any():
-            raise UserError("no label of the task has a name that the notes have words of: dr_caml needs some; try caml.")
+            raise UserError(
+                "no label of the task has a name that the notes have words of: dr_caml needs some; try caml."
+            )
         lengths = torch.from_numpy(lengths)
         rows = torch.from_numpy(words.astype("int64")).split(lengths.tolist())
         self.register_buffer("words", nn.utils.rnn.pad_sequence(list(rows), batch_first=True), persistent=False)
