@@ -16,7 +16,10 @@ from zoo.testing._model._patients import CODES, FabricatedTask, patients
 
 SMALLER = {
     "clinical_bert": {"encoder_dim": 32},
+    "gbert_clinical_bert": {"encoder_dim": 32, "dim": 16},
     "laat": {"hidden_dim": 32, "attention_dim": 32},
+    "med_bert": {"dim": 24, "layers": 2, "heads": 2},
+    "med_bert_clinical_bert": {"encoder_dim": 32, "dim": 24, "layers": 2, "heads": 2},
     "medm_plm": {"encoder_dim": 32, "dim": 16},
     "plm_icd": {"encoder_dim": 32},
     "text_encoder": {"encoder_dim": 32},

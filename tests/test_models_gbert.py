@@ -108,7 +108,7 @@ def test_the_head_gets_means_of_earlier_visits_and_the_own_diagnoses(task, model
     own = [range(len(r.visits)) for r in rows]
     batch = task.batch(rows, own)
     with torch.no_grad():
-        visits = {c: model._visits(c, *code_sets(batch[c])).numpy().astype(float) for c in ("diagnosis", "drug")}
+        visits = {c: model.codes.visits(c, *code_sets(batch[c])).numpy().astype(float) for c in ("diagnosis", "drug")}
         found = model(batch).logits.numpy()
     weight, bias = (w.detach().numpy().astype(float) for w in (model.head.weight, model.head.bias))
     n = 0
@@ -120,6 +120,18 @@ def test_the_head_gets_means_of_earlier_visits_and_the_own_diagnoses(task, model
             assert np.allclose(found[n], expected, atol=1e-5)
             n += 1
     assert n == len(found)
+
+
+def test_at_the_end_of_a_visit_its_own_vectors_are_seen():
+    """As Liu et al. have G-BERT tell readmission."""
+    task = FabricatedTask("binary", ("diagnosis", "drug"), True, None, ("ontology",))
+    model = zoo.registry.models.get("gbert")(task.spec, **SMALL).eval()
+    batch = task.batch(task.rows(0, 6))
+    with torch.no_grad():
+        visits = model.codes(batch)
+        own = batch.row_offsets[1:] - 1
+        expected = model.head(torch.cat([visits["diagnosis"][own], visits["drug"][own]], dim=1))
+        assert torch.allclose(model(batch).logits, expected, atol=1e-6)
 
 
 def test_a_target_does_not_see_its_own_drugs_but_later_ones_do(task, model):
@@ -138,15 +150,15 @@ def test_a_target_does_not_see_its_own_drugs_but_later_ones_do(task, model):
 
 def test_the_start_is_a_key_like_any_other(task, model):
     batch = task.batch(task.rows(0, 8))
-    before = model._visits("diagnosis", *code_sets(batch["diagnosis"]))
+    before = model.codes.visits("diagnosis", *code_sets(batch["diagnosis"]))
     with torch.no_grad():
-        keys = model.layers[0].attend.query_key_value
-        rows = model.embed["diagnosis"](code_sets(batch["diagnosis"])[0])
+        keys = model.codes.layers[0].attend.query_key_value
+        rows = model.codes.embed["diagnosis"](code_sets(batch["diagnosis"])[0])
         seen = torch.nn.functional.pad(code_sets(batch["diagnosis"])[1], (1, 0), value=True)
         masked = seen.clone()
         masked[:, 0] = ~masked[:, 1:].any(1)
         assert keys(rows).shape[-1] == 3 * rows.shape[-1]
-        without = model.layers[0](rows, masked)[:, 0]
+        without = model.codes.layers[0](rows, masked)[:, 0]
     there = masked[:, 1:].any(1)
     assert ((before - without).abs().amax(1) > 1e-6)[there].all()
 

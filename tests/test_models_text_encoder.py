@@ -96,10 +96,15 @@ def test_the_loss_of_hidden_tokens_is_the_mean_over_them():
         for n in range(hidden.place.shape[1]):
             if not hidden.counts[row, n]:
                 continue
-            h = w["transform.0.weight"] @ states[row, hidden.place[row, n]] + w["transform.0.bias"]
+            h = (
+                w["hidden_tokens.transform.0.weight"] @ states[row, hidden.place[row, n]]
+                + w["hidden_tokens.transform.0.bias"]
+            )
             h = F.gelu(torch.tensor(h)).numpy()
-            h = (h - h.mean()) / np.sqrt(h.var() + 1e-5) * w["transform.2.weight"] + w["transform.2.bias"]
-            scores = w["encoder.bert.embeddings.word_embeddings.weight"] @ h + w["token_bias"]
+            h = (h - h.mean()) / np.sqrt(h.var() + 1e-5) * w["hidden_tokens.transform.2.weight"] + w[
+                "hidden_tokens.transform.2.bias"
+            ]
+            scores = w["encoder.bert.embeddings.word_embeddings.weight"] @ h + w["hidden_tokens.bias"]
             losses.append(-np.log(softmax(scores)[hidden.target[row, n]]))
     assert len(losses) > 20
     assert found == pytest.approx(np.mean(losses), rel=1e-6)

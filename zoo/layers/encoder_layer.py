@@ -9,19 +9,20 @@ from torch.nn import functional as F
 class EncoderLayer(nn.Module):
     """Self-attention and a feed-forward network, each added to its input and normalised; X of (places, dim).
 
-        X' = norm(X + attention(X));  X'' = norm(X' + W_2 relu(W_1 X' + b_1) + b_2)
+        X' = norm(X + attention(X));  X'' = norm(X' + W_2 f(W_1 X' + b_1) + b_2)
 
     Args:
         dim: width, a multiple of ``heads``.
         heads: of attention.
         feedforward: width of the hidden layer of the feed-forward network.
         dropout: on attention weights, and on what each of the two adds.
+        activation: f; BERT has GELU.
     """
 
-    def __init__(self, dim: int, heads: int, feedforward: int, dropout: float):
+    def __init__(self, dim: int, heads: int, feedforward: int, dropout: float, activation: type[nn.Module] = nn.ReLU):
         super().__init__()
         self.attend = SelfAttention(dim, heads, dropout)
-        self.feed_forward = nn.Sequential(nn.Linear(dim, feedforward), nn.ReLU(), nn.Linear(feedforward, dim))
+        self.feed_forward = nn.Sequential(nn.Linear(dim, feedforward), activation(), nn.Linear(feedforward, dim))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
         self.dropout = nn.Dropout(dropout)
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from zoo.data import Spec
-from zoo.data.text import Published, Reading, WordPieces, Words
-from zoo.layers import TextEncoder
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.data import Batch, Spec
+from zoo.data.text import MASK, Published, Reading, Tokenizer, WordPieces, Words
+from zoo.layers import TextChunks, TextEncoder, hide
 from zoo.models._model import Model
 from zoo.registry import UserError
 
@@ -61,6 +65,60 @@ class TextModel(Model):
         missing, _ = self.encoder.bert.load_state_dict(Published(name).weights(), strict=False)
         if missing:
             raise UserError(f"encoder={name!r} lacks weights ({', '.join(missing[:3])}): take another one.")
+
+
+class TokenLoss(nn.Module):
+    """The loss of telling hidden tokens, as in Devlin et al. (NAACL 2019); its last weights are the embeddings.
+
+    Args:
+        tokens: how many there are.
+        width: of the encoder.
+    """
+
+    def __init__(self, tokens: int, width: int):
+        super().__init__()
+        self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+        self.bias = nn.Parameter(torch.zeros(tokens))
+
+    def forward(self, encoder: TextEncoder, chunks: TextChunks, tokenizer: Tokenizer) -> Tensor:
+        """The cross-entropy of the hidden tokens of some chunks, a mean over all of them; a scalar."""
+        hidden = hide(chunks.tokens, chunks.text, tokenizer.special(MASK), (0, tokenizer.size))
+        states = encoder(chunks.reading(hidden.tokens))
+        at = hidden.place[..., None].expand(-1, -1, states.shape[-1])
+        told = self.transform(states.gather(1, at)) @ encoder.embedding.T + self.bias
+        loss = F.cross_entropy(told.flatten(0, 1).float(), hidden.target.flatten(), reduction="none")
+        counts = hidden.counts.flatten()
+        return (loss * counts).sum() / counts.sum().clamp(min=1)
+
+
+class TextBeside(TextModel):
+    """A model that reads the notes of each visit as one chunk, beside its codes.
+
+    Args:
+        spec, dim, layers, heads, dropout: as of `TextModel`.
+        max_length: how many tokens of a visit's notes are read.
+    """
+
+    def __init__(self, spec: Spec, dim: int, layers: int, heads: int, dropout: float, max_length: int):
+        super().__init__(spec, dim, layers, heads, dropout)
+        self.max_length = max_length
+        self.hidden_tokens = TokenLoss(spec.tokens, self.encoder.width)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """A small encoder learns faster than a published one, whose rate is that of ClinicalBERT's paper."""
+        return {"lr": 2e-5 if spec.resources.get("encoder") else 5e-4, "batch_size": 16}
+
+    def texts(self, batch: Batch) -> Tensor:
+        """(visits, width) what the encoder has at ``[CLS]``."""
+        chunks = TextChunks(batch["note"], self.tokenizer, self.max_length)
+        return self.encoder(chunks)[chunks.begin, 0]
+
+    def token_loss(self, batch: Batch) -> Tensor:
+        """The loss of telling hidden tokens, of all visits."""
+        return self.hidden_tokens(
+            self.encoder, TextChunks(batch["note"], self.tokenizer, self.max_length), self.tokenizer
+        )
 
 
 def encoder_reading(hyperparameters: Mapping[str, object], max_tokens: int, newest: bool = False) -> Reading:

@@ -60,7 +60,7 @@ class DRCAML(CAML):
         dropout: float = 0.2,
         max_length: int = 2500,
         min_notes: int = 3,
-        regularization: float = 0.01,
+        regularization: float = 0.1,
     ):
         super().__init__(spec, embedding_dim, filters, kernel_size, dropout, max_length, min_notes)
         self.regularization = regularization

@@ -10,7 +10,9 @@ With l = heads * 75 the width of codes and visits, D diagnoses and M drug classe
 4. Fine-tuning: for a visit t,
    logits = W [mean of v_d over visits before t; mean of v_m over visits before t; v_d of t] + b, in R^M.
 
-The paper predicts from the second visit on; here a first visit has zeros in place of the two means.
+The paper predicts from the second visit on; here a first visit has zeros in place of the two means. It predicts drugs
+alone; Liu et al. (MedM-PLM, Table III) have it tell readmission, too, from v_d and v_m of the visit: so it is here at
+or after the end of a visit, without the concepts that are to be told.
 
 Where published code and paper part (the paper is followed):
 
@@ -31,8 +33,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.layers import CodeTokens, EncoderLayer, OntologyEmbedding, code_sets, mean_before
-from zoo.models import Model, Output
+from zoo.layers import CodeTokens, EncoderLayer, OntologyEmbedding, code_sets
+from zoo.models._model import Model, Output
+from zoo.models._seen_visits import SeenVisits
 from zoo.registry import register_model
 
 CONCEPTS = ("diagnosis", "drug")
@@ -40,20 +43,25 @@ HIDDEN, MASKED, REPLACED = 0.15, 0.8, 0.1
 """Shares: of codes that are hidden; and of these, of those that become [MASK], and another code."""
 
 
+PART = {"weights": "codes.", "hyperparameters": ("dim", "tree_heads", "layers", "heads", "feedforward")}
+"""What other models with this encoder of codes take over of a run of this one."""
+
+
 @register_model(
     "gbert",
     paper="Shang et al., IJCAI 2019, arXiv:1906.00346",
     uses=set(CONCEPTS),
     needs=set(CONCEPTS),
-    kinds={"multilabel"},
-    predicts="drug",
+    kinds={"binary", "multiclass", "multilabel", "regression"},
     causal=True,
     resources={"ontology"},
+    levels={"drug": "atc3"},
 )
 class GBERT(Model):
     """Codes embedded by their trees, a Transformer over each visit's codes, and means over earlier visits.
 
     Args:
+        spec: what the data are like.
         dim: width of a node of a tree, and of a head of its attention.
         tree_heads: of the attention in the trees; the width of a visit is ``dim * tree_heads``.
         layers: of the encoder of visits.
@@ -73,43 +81,70 @@ class GBERT(Model):
         dropout: float = 0.1,
     ):
         super().__init__(spec)
-        width = dim * tree_heads
-        trees = spec.resources["ontology"]
-        self.embed = nn.ModuleDict(
-            {c: CodeTokens(OntologyEmbedding(trees[c], dim, tree_heads), width) for c in CONCEPTS}
-        )
-        self.layers = nn.ModuleList(EncoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
-        self.head = nn.Linear(3 * width, spec.outputs)
-        self.recover = nn.ModuleDict(
-            {f"{a}_to_{b}": nn.Linear(width, spec.size(b) - 2) for a in CONCEPTS for b in CONCEPTS}
-        )
+        self.codes = VisitCodes(spec, dim, tree_heads, layers, heads, feedforward, dropout)
+        self.seen = SeenVisits(spec, CONCEPTS)
+        self.head = nn.Linear((len(self.seen.read) + len(self.seen.given)) * self.codes.width, spec.outputs)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits (samples, drugs)."""
-        diagnosis, drug = (batch.rows(self._visits(c, *code_sets(batch[c]))) for c in CONCEPTS)
-        seen = torch.cat([mean_before(diagnosis), mean_before(drug), diagnosis], dim=-1)
-        return Output(self.head(batch.at_samples(seen)))
+        """Logits (samples, outputs)."""
+        visits = self.codes(batch)
+        return Output(self.head(self.seen(batch, [visits[c] for c in self.seen.read], visits)))
 
     def pretrain(self, batch: Batch) -> Output:
         """The losses of recovering the codes of each sample's own visit."""
-        own = batch.row_offsets[batch.sample_row] + batch.sample_visit
-        losses, first = {}, None
-        for a in CONCEPTS:
-            ids, there = code_sets(batch[a])
-            visits = self._visits(a, hidden(ids[own], there[own], self.spec.size(a)), there[own])
-            for b in CONCEPTS:
-                logits = self.recover[f"{a}_to_{b}"](visits)
-                wanted = batch[b].multi_hot(self.spec.size(b))[own, 2:]
-                losses[f"{a}_to_{b}"] = F.binary_cross_entropy_with_logits(logits, wanted)
-                first = logits if first is None else first
-        return Output(first, losses)
+        losses = self.codes.losses(batch)
+        return Output(batch.sample_time.new_zeros(0), losses)
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
         """The paper's rate."""
         return {"lr": 5e-4}
 
-    def _visits(self, concept: str, ids: Tensor, there: Tensor) -> Tensor:
+
+class VisitCodes(nn.Module):
+    """Steps 1 to 3: a vector of each visit's diagnoses, and one of its drugs.
+
+    Args:
+        spec: of the model.
+        dim, tree_heads, layers, heads, feedforward, dropout: as of `GBERT`.
+
+    Attributes:
+        width: of a vector.
+    """
+
+    def __init__(
+        self, spec: Spec, dim: int, tree_heads: int, layers: int, heads: int, feedforward: int, dropout: float
+    ):
+        super().__init__()
+        self.width = width = dim * tree_heads
+        self._sizes = {c: spec.size(c) for c in CONCEPTS}
+        trees = spec.resources["ontology"]
+        self.embed = nn.ModuleDict(
+            {c: CodeTokens(OntologyEmbedding(trees[c], dim, tree_heads), width) for c in CONCEPTS}
+        )
+        self.layers = nn.ModuleList(EncoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
+        self.recover = nn.ModuleDict(
+            {f"{a}_to_{b}": nn.Linear(width, spec.size(b) - 2) for a in CONCEPTS for b in CONCEPTS}
+        )
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """By concept (visits, width)."""
+        return {c: self.visits(c, *code_sets(batch[c])) for c in CONCEPTS}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The four of pre-training, on each sample's own visit."""
+        own = batch.row_offsets[batch.sample_row] + batch.sample_visit
+        losses = {}
+        for a in CONCEPTS:
+            ids, there = code_sets(batch[a])
+            visits = self.visits(a, hidden(ids[own], there[own], self._sizes[a]), there[own])
+            for b in CONCEPTS:
+                logits = self.recover[f"{a}_to_{b}"](visits)
+                wanted = batch[b].multi_hot(self._sizes[b])[own, 2:]
+                losses[f"{a}_to_{b}"] = F.binary_cross_entropy_with_logits(logits, wanted)
+        return losses
+
+    def visits(self, concept: str, ids: Tensor, there: Tensor) -> Tensor:
         """(visits, width) from the (visits, longest) codes of a concept and which places hold one."""
         rows, there = self.embed[concept](ids), F.pad(there, (1, 0), value=True)
         for layer in self.layers:

@@ -40,8 +40,9 @@ from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
-from zoo.layers import CodeTokens, EncoderLayer, OntologyEmbedding, TextChunks, code_sets, hide, mean_before
+from zoo.layers import CodeTokens, EncoderLayer, OntologyEmbedding, TextChunks, code_sets, hide
 from zoo.models._model import Attended, Output
+from zoo.models._seen_visits import SeenVisits
 from zoo.models._texts import BEGINS_WITH, TextModel, encoder_reading
 from zoo.registry import register_model
 
@@ -113,10 +114,9 @@ class MedMPLM(TextModel):
         self.ask_codes = nn.ModuleDict({c: Asking(text, width) for c in asking})
         self.code_to_code = nn.ModuleDict({c: nn.Linear(width, spec.size(c)) for c in self.kinds})
         self.text_to_code = nn.ModuleDict({c: nn.Linear(text, spec.size(c)) for c in self.kinds})
-        self.to_come = bool(spec.label_concepts) and "note" not in spec.given
-        self.read = self.kinds if self.to_come else [c for c in self.kinds if c not in spec.label_concepts]
-        self.given = [c for c in self.kinds if c in spec.given] if self.to_come else []
-        seen = len(self.read) * (width + text) + (0 if self.read else text) + len(self.given) * width
+        self.seen = SeenVisits(spec, self.kinds)
+        read, given = len(self.seen.read), len(self.seen.given)
+        seen = read * (width + text) + (0 if read else text) + given * width
         self.dropout, self.head = nn.Dropout(dropout), nn.Linear(seen, spec.outputs)
 
     @classmethod
@@ -139,16 +139,15 @@ class MedMPLM(TextModel):
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
         text, mask = self._texts(batch)
-        of_visits, given, attention = [], [], {}
-        for kind in self.read:
+        of_visits, own, attention = [], {}, {}
+        for kind in self.seen.read:
             codes, inside = self._codes(kind, *code_sets(batch[kind]))
             h, g, weights = self._across(kind, codes, inside, text, mask)
             attention |= dict(zip((f"{kind}_to_text", f"text_to_{kind}"), weights, strict=True)) if weights else {}
             of_visits += [h, g]
-            given += [codes[:, 0]] if kind in self.given else []
-        seen = batch.rows(torch.cat(of_visits or [text[:, 0]], dim=-1))
-        seen = torch.cat([mean_before(seen) if self.to_come else seen, *map(batch.rows, given)], dim=-1)
-        return Output(self.head(self.dropout(batch.at_samples(seen))), attention=attention)
+            own[kind] = codes[:, 0]
+        seen = self.seen(batch, of_visits or [text[:, 0]], own)
+        return Output(self.head(self.dropout(seen)), attention=attention)
 
     def pretrain(self, batch: Batch) -> Output:
         """The losses ``code_to_code`` and ``text_to_code`` of the hidden codes of each sample's own visit."""
@@ -193,7 +192,7 @@ class MedMPLM(TextModel):
         told = self(batch).attention
         chunks = TextChunks(batch["note"], self.tokenizer, self.max_length)
         tokens, events = {}, {}
-        for kind in self.read if told else ():
+        for kind in self.seen.read if told else ():
             tokens[f"{kind}_to_text"] = chunks.over_tokens(told[f"{kind}_to_text"], chunks.begin)
             ids, there = code_sets(batch[kind])
             table = told[f"text_to_{kind}"].new_zeros(len(ids), self.spec.size(kind))

@@ -15,15 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import nn
-from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.data.text import MASK, Reading
-from zoo.layers import TextChunks, hide
+from zoo.data.text import Reading
+from zoo.layers import TextChunks
 from zoo.models._model import Output
-from zoo.models._texts import TextModel, encoder_reading
+from zoo.models._texts import TextModel, TokenLoss, encoder_reading
 from zoo.registry import register_model
 
 
@@ -63,11 +61,9 @@ class TextEncoderModel(TextModel):
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
         self.chunk = chunk
-        width = self.encoder.width
-        self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
-        self.token_bias = nn.Parameter(torch.zeros(spec.tokens))
+        self.hidden_tokens = TokenLoss(spec.tokens, self.encoder.width)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width, spec.outputs)
+        self.head = nn.Linear(self.encoder.width, spec.outputs)
 
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
@@ -82,13 +78,8 @@ class TextEncoderModel(TextModel):
     def pretrain(self, batch: Batch) -> Output:
         """The loss ``tokens``: cross-entropy of the hidden ones, a mean over all of them."""
         chunks = TextChunks(batch["note"], self.tokenizer, self.chunk)
-        hidden = hide(chunks.tokens, chunks.text, self.tokenizer.special(MASK), (0, self.tokenizer.size))
-        states = self.encoder(chunks.reading(hidden.tokens))
-        at = hidden.place[..., None].expand(-1, -1, states.shape[-1])
-        told = self.transform(states.gather(1, at)) @ self.encoder.embedding.T + self.token_bias
-        loss = F.cross_entropy(told.flatten(0, 1).float(), hidden.target.flatten(), reduction="none")
-        counts = hidden.counts.flatten()
-        return Output(told.new_zeros(0), {"tokens": (loss * counts).sum() / counts.sum().clamp(min=1)})
+        loss = self.hidden_tokens(self.encoder, chunks, self.tokenizer)
+        return Output(loss.new_zeros(0), {"tokens": loss})
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
