@@ -200,6 +200,42 @@ def test_accumulated_batches_make_the_same_steps_as_large_ones(data, gru):
         assert all(torch.allclose(w, small[n], atol=1e-6) for n, w in large.items())
 
 
+@pytest.mark.parametrize("name", ["gru", "logistic_regression"])
+def test_balanced_training_has_as_many_samples_of_each_label(name, data, tmp_path, monkeypatch):
+    seen, made = set(), type(data)._batch
+
+    def spied(self, places, bounds, features):
+        seen.update(places[self.samples.split.iloc[places] == "train"].tolist())
+        return made(self, places, bounds, features)
+
+    monkeypatch.setattr(type(data), "_batch", spied)
+    train = data.places("train")
+    positive = set(train[data.label("train")].tolist())
+    assert 0 < len(positive) < len(train) / 2
+    drawn = []
+    for seed in (0, 0, 1):
+        seen.clear()
+        out = tmp_path / f"{len(drawn)}"
+        run = zoo.train(name, data, seed=seed, out=out, balance=True, **({} if name != "gru" else SMALL))
+        assert positive <= seen
+        assert len(seen) == 2 * len(positive)
+        assert run.notes[-1].startswith(f"trained on {len(seen)} of {len(train)} training samples")
+        assert run.config["trainer"]["balance"] is True
+        assert run.sizes["train"] == len(train)
+        drawn.append(set(seen))
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_what_cannot_be_balanced_is_said_before_anything_is_written(intact_mimic3, session_cache, tmp_path):
+    never = zoo.load("mimic3", task="readmission", root=intact_mimic3.root, concepts=["diagnosis"], days=0.01)
+    with pytest.raises(UserError, match=r"balance=True needs training samples of both labels; .* 0 positive"):
+        zoo.train("gru", never, out=tmp_path / "run", balance=True, **SMALL)
+    stay = zoo.load("synthetic", task="los", patients=30, concepts=["diagnosis"])
+    with pytest.raises(UserError, match="balance=True is for binary tasks, not for multiclass"):
+        zoo.train("gru", stay, out=tmp_path / "run", balance=True, **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "adadelta", "adagrad", "rmsprop", "sgd"])
 def test_every_optimizer_trains_and_goes_on(optimizer, data, registered, tmp_path):
     if "Stops" not in models._entries:

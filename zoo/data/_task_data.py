@@ -235,7 +235,14 @@ class TaskData:
     # Batches
 
     def batches(
-        self, split: str, model, batch_size: int = 64, *, shuffle: bool = False, seed: int = 0
+        self,
+        split: str,
+        model,
+        batch_size: int = 64,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        places: np.ndarray | None = None,
     ) -> Iterator[Batch]:
         """Batches of a split with the concepts that a model uses.
 
@@ -245,12 +252,22 @@ class TaskData:
             batch_size: rows a batch; the last one may have fewer.
             shuffle: draw the order from the seed, with rows of like length together; else the order of `samples`.
             seed: of the shuffle.
+            places: those of the split in `samples` that count, ascending; all by default.
         """
-        rows = self.rows(split, model, batch_size, shuffle=shuffle, seed=seed)
+        rows = self.rows(split, model, batch_size, shuffle=shuffle, seed=seed, places=places)
         for low in range(0, len(rows), batch_size):
             yield rows.batch(low, min(low + batch_size, len(rows)))
 
-    def rows(self, split: str, model, batch_size: int = 64, *, shuffle: bool = False, seed: int = 0) -> Rows:
+    def rows(
+        self,
+        split: str,
+        model,
+        batch_size: int = 64,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        places: np.ndarray | None = None,
+    ) -> Rows:
         """The rows that `batches` goes through, in its order.
 
         A sample has a row of its own. For a model that is registered with ``causal=True``, which reads of a row of
@@ -258,7 +275,7 @@ class TaskData:
         samples of a subject share a row as far as each sees of the row what it would see alone.
         """
         features = self._features_for(model)
-        places = self.places(split)
+        places = self.places(split) if places is None else places
         begins = self._begins_row(places, features) if _is_causal(model) else np.ones(len(places), bool)
         offsets = np.r_[np.flatnonzero(begins), len(places)]
         rows = Rows(places, offsets, lambda some, bounds: self._batch(some, bounds, features))

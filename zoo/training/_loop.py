@@ -29,6 +29,7 @@ from zoo.metrics import evaluate, higher_is_better
 from zoo.models._model import Model
 from zoo.registry import UserError
 from zoo.result import write_json
+from zoo.training._balance import training_places
 from zoo.training._checkpoint import BEST, LAST, check_fit, read_tensors, remove_all, remove_unfinished, write_tensors
 from zoo.training._log import Events, write_table
 from zoo.training._optimizer import load_optimizer, make_optimizer, optimizer_tensors
@@ -94,7 +95,8 @@ class Loop:
         self.processes = Processes(self.device)
         self.folder = folder
         self.step_rows = trainer.batch_size * trainer.accumulate * self.processes.count
-        self.steps = -(-len(data.rows("train", model)) // self.step_rows)
+        self.places = training_places(data, trainer.balance, seed)
+        self.steps = -(-len(data.rows("train", model, places=self.places)) // self.step_rows)
         self.optimizer = make_optimizer(trainer, model)
         total = trainer.max_epochs * self.steps
         self.warmup, self.total = warmup_steps(trainer.warmup, total), total
@@ -125,7 +127,8 @@ class Loop:
         self.model.train()
         self.model.start_epoch(self.place.epoch)
         seed = self.seed * 1_000_003 + self.place.epoch
-        self.rows = self.data.rows("train", self.model, self.step_rows, shuffle=True, seed=seed)
+        order = {"shuffle": True, "seed": seed, "places": self.places}
+        self.rows = self.data.rows("train", self.model, self.step_rows, **order)
         for step in range(self.place.step, self.steps):
             self._step(step)
             self.place.step = step + 1

@@ -22,6 +22,7 @@ from zoo.models._model import Estimator, Model
 from zoo.progress import progress
 from zoo.registry import UserError, check_parameters
 from zoo.result import Result, write_json
+from zoo.training._balance import training_places
 from zoo.training._checkpoint import BEST, remove_all, write_tensors
 from zoo.training._create import check_seed, create_model
 from zoo.training._finished import PREPARED
@@ -75,12 +76,15 @@ def train(
     if not data.size("train"):
         raise UserError(f"no sample of task {data.task.name!r} on {data.dataset.name} falls into the training split.")
     further = initial.begin(model) if initial else []
+    places = training_places(data, loop.balance, seed)
+    if loop.balance:
+        further += [f"trained on {len(places)} of {data.size('train')} training samples, as many of each label"]
 
     def learn(report: Callable[[int, str], None], folder: Path) -> dict[str, int]:
         if not isinstance(model, Estimator):
             return fitted(model, data, loop, seed, report, folder)
         model.seed = seed
-        model.fit(data.batches("train", model, loop.batch_size))
+        model.fit(data.batches("train", model, loop.batch_size, places=places))
         return {}
 
     config = {**configuration(model, data, loop), "pretraining": False, "init": initial and initial.identity}

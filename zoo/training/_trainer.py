@@ -64,6 +64,8 @@ class Trainer:
         clip: the largest norm of the gradient; None does not clip.
         precision: ``"fp32"``, or ``"bf16"`` for the forward pass in training (weights, losses and scores stay fp32).
         device: ``"auto"`` takes a GPU where there is one, else ``"cpu"`` or a name that torch knows.
+        balance: of a binary task, train on all samples of the rarer label and on as many of the other, which are drawn
+            once by the seed; nothing else changes, validation and test samples least of all.
         checkpoint_every: steps, or seconds such as ``"300s"``, after which what is needed to go on is written within an
             epoch; at the end of an epoch it always is.
         log: ``"csv"`` writes ``log.csv``; ``"tensorboard"`` TensorBoard's files as well.
@@ -82,6 +84,7 @@ class Trainer:
     clip: float | None = 1.0
     precision: str = "fp32"
     device: str = "auto"
+    balance: bool = False
     checkpoint_every: int | str = "300s"
     log: str = "csv"
 
@@ -132,11 +135,13 @@ class Trainer:
             ks: of its metrics ``precision_at_k`` and ``recall_at_k``.
 
         Raises:
-            UserError: the kind has no such metric to monitor, or the package of a log is missing.
+            UserError: the kind has no such metric to monitor or cannot be balanced, or the package of a log is missing.
         """
         known = ("loss", *(metric_names(kind, ks, drugs) if kind in KINDS else ()))
         if self.monitor not in known:
             raise UserError(f"trainer monitor={self.monitor!r} is no metric of {kind}: {nearest(self.monitor, known)}.")
+        if self.balance and kind != "binary":
+            raise UserError(f"trainer balance=True is for binary tasks, not for {kind}: leave it out.")
         check_log(self.log)
 
     def resolved_device(self) -> torch.device:
