@@ -69,16 +69,16 @@ BROKEN = {
 
 
 @pytest.fixture
-def registered(monkeypatch):
+def registered():
     """Registers a model for this test alone, and gives its name."""
-    monkeypatch.setattr(models, "_entries", dict(models._entries))
 
     def register(thing, **facts):
         models._entries.pop("checked here", None)
         facts = {**broken.FACTS, **getattr(thing, "facts", {}), **facts}
         return models.register("checked here", **facts)(thing).registered_name
 
-    return register
+    yield register
+    models._entries.pop("checked here", None)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,15 @@ def test_a_waiver_that_makes_no_sense_is_named(registered, waives, said):
         ({"uses": {"genome"}}, "'genome', which is none of"),
         ({"needs": {"gene"}}, "'gene', which is none of"),
         ({"causal": "yes"}, "causal='yes' is neither True nor False"),
+        ({"levels": {"drug": "atc9"}}, "unknown level 'atc9'"),
+        ({"levels": {"gene": "code"}}, "unknown concept 'gene'"),
+        ({"levels": ["drug"]}, "levels=['drug'] must name"),
+        ({"begins_with": {"gbart": {"weights": "codes.", "hyperparameters": ()}}}, "unknown model 'gbart'"),
+        ({"begins_with": {"gbert": {"weights": ""}}}, "which is not 'weights'"),
+        (
+            {"begins_with": {"gbert": {"weights": "codes.", "hyperparameters": ("dims",)}}},
+            "has no hyperparameter 'dims'",
+        ),
     ],
 )
 def test_a_declaration_that_makes_no_sense_is_named(registered, facts, said):

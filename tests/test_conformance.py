@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import zoo
-from zoo.data import _task_data, _window
+from zoo.data import _feature, _task_data, _window
 from zoo.data._store import VisitIndex
 from zoo.datasets._engine import Dataset
 from zoo.tasks._task import Cohort, Task
@@ -463,16 +463,34 @@ def test_a_window_that_leaks_is_named(snapshot, monkeypatch, leak, task, check):
 def test_rows_with_a_later_visit_are_named(snapshot, monkeypatch):
     honest = _task_data.TaskData._batch
 
-    def with_the_next(self, places, features):
+    def with_the_next(self, places, bounds, features):
         own = self._own
         self._own = np.minimum(own + 1, len(self.visits) - 1)
         try:
-            return honest(self, places, features)
+            return honest(self, places, bounds, features)
         finally:
             self._own = own
 
     monkeypatch.setattr(_task_data.TaskData, "_batch", with_the_next)
-    assert "window" in check_task(Mortality(24), snapshot, subjects=30, rounds=1).failures
+    report = check_task(Mortality(24), snapshot, subjects=30, rounds=1)
+    assert "window: drug.ids changes with what is later than the prediction time" in str(report)
+
+
+def test_the_text_of_a_later_note_is_named(fabricated, tmp_path, monkeypatch):
+    """The events are the right ones, and each has the words of the next note."""
+    dataset = fabricated("mimic3")
+    ids = dataset.read("subjects").subject_id.to_numpy()
+    noted = Snapshot(read_tables(dataset, ["note"], ids), tmp_path, Dataset)
+    assert_passes(check_task(Mortality(24), noted, subjects=30, rounds=1))
+    honest = _feature.Feature._read
+
+    def one_too_far(self, index, offsets, own):
+        return honest(self, np.minimum(index + 1, len(self.store.code) - 1), offsets, own)
+
+    monkeypatch.setattr(_feature.Feature, "_read", one_too_far)
+    report = check_task(Mortality(24), noted, subjects=30, rounds=1)
+    assert report.failures == ["window"]
+    assert "window: note.tokens changes with what is later than the prediction time" in str(report)
 
 
 def test_an_order_that_knows_the_future_is_named(tables, tmp_path, monkeypatch):

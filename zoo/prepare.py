@@ -236,16 +236,21 @@ def code_sets(store: Store, level: str) -> CodeSets:
 def _check_choices(concepts: object, levels: object, max_visits: object) -> None:
     if concepts is not None and (isinstance(concepts, str) or not isinstance(concepts, Collection)):
         raise UserError(f"concepts={concepts!r} must be a list or a set of names, such as ['diagnosis'].")
-    if not isinstance(levels or {}, Mapping):
+    check_levels(levels or {})
+    whole = isinstance(max_visits, int) and not isinstance(max_visits, bool)
+    if max_visits is not None and (not whole or max_visits < 1):
+        raise UserError(f"max_visits={max_visits!r} must be a whole number of at least 1, or None.")
+
+
+def check_levels(levels: Mapping[str, str]) -> None:
+    """Raise a `UserError` where codes of a concept cannot be raised to the level that is named for it."""
+    if not isinstance(levels, Mapping):
         raise UserError(f"levels={levels!r} must name the level of each concept, such as {{'diagnosis': 'ccs'}}.")
-    for concept, level in (levels or {}).items():
+    for concept, level in levels.items():
         if concept not in CONCEPTS:
             raise UserError(f"levels: unknown concept {concept!r}: {nearest(concept, CONCEPTS)}.")
         if concept != "drug" or level not in (BY_NAME, *atc.LEVELS):
             icd.to_level([], level)
-    whole = isinstance(max_visits, int) and not isinstance(max_visits, bool)
-    if max_visits is not None and (not whole or max_visits < 1):
-        raise UserError(f"max_visits={max_visits!r} must be a whole number of at least 1, or None.")
 
 
 def _check_share(train_share: object) -> None:

@@ -248,7 +248,8 @@ class TaskData:
 
         Args:
             split: ``train``, ``validation`` or ``test``.
-            model: a model's name, class or instance, or a set of concepts.
+            model: a model's name, class or instance, or concepts: a set of them, or a mapping from each to how its
+                texts are read (a `Reading`, or None).
             batch_size: rows a batch; the last one may have fewer.
             shuffle: draw the order from the seed, with rows of like length together; else the order of `samples`.
             seed: of the shuffle.
@@ -507,9 +508,9 @@ def _facts(model) -> dict:
 
 
 def _reading(model, hyperparameters: Mapping[str, object] | None) -> Reading | None:
-    """How a model reads notes; None for a set of concepts."""
+    """How a model reads notes; for a mapping from concepts what it says, and for a set of them None."""
     if isinstance(model, Collection) and not isinstance(model, str):
-        return None
+        return model["note"] if isinstance(model, Mapping) else None
     thing = _entry(model).thing
     own = getattr(model, "configuration", {}) if hyperparameters is None else hyperparameters
     return thing.reading({**{n: p.default for n, p in parameters_of(thing).items()}, **own})

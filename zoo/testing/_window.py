@@ -13,6 +13,7 @@ import torch
 
 from zoo.data._drug_classes import completed
 from zoo.data.batch import Batch
+from zoo.data.text import Reading, Words
 from zoo.knowledge import atc, drugs
 from zoo.prepare import prepare
 from zoo.tasks._task import Attrition, Cohort, Task
@@ -22,6 +23,9 @@ from zoo.testing._snapshot import Snapshot, Tables, private_cache
 
 ALL_TRAIN = (1.0, 0.0, 0.0)
 NOT_FEATURES = frozenset({"label"})
+
+READING = Reading(Words(min_notes=1), max_tokens=64)
+"""How notes are read, so that it shows what of their texts is seen."""
 
 ORDER = ("text", "route", "ingredient")
 """The columns that tell which drug was ordered, and how."""
@@ -71,7 +75,7 @@ def check_window(findings: Findings, task: Task, tables: Tables, samples: pd.Dat
         window = Window(task, tables, like, Path(folder))
         random = np.random.default_rng(0)
         whole = window.data(tables, samples)
-        vocabularies = {c: whole.feature(c).vocabulary for c in whole.concepts}
+        vocabularies = _vocabularies(whole)
         changed = dict.fromkeys(tables.events, 0)
         for place, chosen in enumerate(one_of_each(samples, rounds, random)):
             newest = None if place == 0 else 2 * place
@@ -173,11 +177,15 @@ def _one_less(tables: Tables, samples: pd.DataFrame, task: Task, random) -> tupl
 
 
 def _vocabularies(data) -> dict:
-    return {c: data.feature(c).vocabulary for c in data.concepts}
+    return {c: data.feature(c, reading).vocabulary for c, reading in _read(data).items()}
 
 
 def _batches(data, size: int = 64) -> Iterator[Batch]:
-    return data.batches("train", set(data.concepts), batch_size=size)
+    return data.batches("train", _read(data), batch_size=size)
+
+
+def _read(data) -> dict[str, Reading | None]:
+    return {c: READING if c == "note" else None for c in data.concepts}
 
 
 def _counts(data, concept: str, samples: int) -> np.ndarray:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Mapping
 
 from zoo.data._resources import RESOURCES
 from zoo.data.spec import KINDS
 from zoo.datasets._canonical import CONCEPTS
 from zoo.models import Model
-from zoo.registry import Entry, check_parameters, parameters_of
+from zoo.prepare import check_levels
+from zoo.registry import Entry, check_parameters, models, parameters_of
 from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._registry import CHECKS
 from zoo.testing._report import Findings
@@ -32,12 +34,27 @@ def check_declaration(findings: Findings, entry: Entry) -> None:
         findings.fail("declaration", f"predicts={predicts!r} is no concept, or its kinds are not multilabel alone")
     causal = entry.facts.get("causal", False)
     findings.expect("declaration", isinstance(causal, bool), f"causal={causal!r} is neither True nor False")
+    with findings.check("declaration"):
+        check_levels(entry.facts.get("levels", {}))
+    for other, part in dict(entry.facts.get("begins_with", {})).items():
+        with findings.check("declaration"):
+            _check_part(findings, entry, models.entry(other), part)
     for check, reason in dict(entry.facts.get("waives", {})).items():
         if check in CHECKS and not CHECKS[check].waivable:
             findings.fail("declaration", f"{check} cannot be waived")
         elif check not in CHECKS:
             findings.fail("declaration", f"waives {check!r}, which is none of {', '.join(CHECKS)}")
         findings.expect("declaration", isinstance(reason, str) and bool(reason.strip()), f"no reason to waive {check}")
+
+
+def _check_part(findings: Findings, entry: Entry, other: Entry, part: Mapping) -> None:
+    """What a model takes over of a run of another one: weights by the beginning of their names."""
+    wrong = f"begins with {other.name!r} by {dict(part)!r}, "
+    named = set(part) == {"weights", "hyperparameters"} and isinstance(part["weights"], str) and part["weights"]
+    findings.expect("declaration", bool(named), wrong + "which is not 'weights' (a beginning) and 'hyperparameters'")
+    for thing in (entry, other) if named else ():
+        for name in sorted(set(part["hyperparameters"]) - set(parameters_of(thing.thing))):
+            findings.fail("declaration", wrong + f"but {thing.name!r} has no hyperparameter {name!r}")
 
 
 def check_hyperparameters(findings: Findings, entry: Entry) -> None:
