@@ -1,4 +1,5 @@
-"""How fast notes are cut into tokens, what keeping frozen layers gains, and what 10,000 notes need.
+"""How fast notes are cut into tokens, what keeping frozen layers gains, how well a pre-trained encoder tells hidden
+tokens, and what memory 10,000 notes need.
 
     python benchmarks/text.py --texts path/to/mtsamples.csv.gz
     python benchmarks/text.py --texts path/to/mtsamples.csv.gz --only memory
@@ -27,6 +28,8 @@ from zoo.data._tokens import tokens_of
 from zoo.data.text import ENCODED_AT_ONCE, WordPieces, Words
 from zoo.knowledge.ontology import ontology
 from zoo.tasks._task import Attrition, Cohort, Task
+from zoo.training import Trainer
+from zoo.training._pretraining import Pretraining, loss_on
 
 DAY = np.timedelta64(86_400_000_000, "us")
 DEEP = {"encoder_layers": 12, "encoder_dim": 128, "max_length": 510}
@@ -118,6 +121,25 @@ def epoch(model, data: TaskData) -> float:
     return time.perf_counter() - began
 
 
+def pretraining(texts: list[str], epochs: int) -> None:
+    """How well hidden tokens of texts that were not learned from are told, beside telling each by its frequency."""
+    data = shaped(texts)
+    model = zoo.create_model("text_encoder", data, seed=0)
+    visits, net = data.every_visit(model), Pretraining(model)
+    defaults = model.pretraining_defaults(model.spec)
+    loop = Trainer(**{**defaults, "monitor": "loss", "max_epochs": epochs, "patience": epochs})
+    began = time.perf_counter()
+    fit = loop.fit(net, visits, seed=0)
+    took = time.perf_counter() - began
+    tokens = {s: np.concatenate([b["note"].tokens for b in visits.batches(s, model)]) for s in ("train", "test")}
+    counts = np.bincount(tokens["train"], minlength=model.spec.tokens) + 1
+    frequent = -np.log(counts / counts.sum())[tokens["test"]].mean()
+    test = loss_on(net, visits, "test", loop)["loss"]["value"]
+    many = f"{visits.size('train')} texts of {len(tokens['train']) / 1e6:.2f} million tokens"
+    print(f"{many}, {epochs} epochs in {took:.0f} s: validation {', '.join(f'{v:.2f}' for v in fit.validation_loss)}")
+    print(f"test: {test:.2f} nats a hidden token; by frequency alone {frequent:.2f}", flush=True)
+
+
 def memory(texts: list[str], notes: int) -> None:
     """The peak of an epoch on so many notes, with the small encoder."""
     many = [texts[i % len(texts)] + f" number {i}" for i in range(notes)]
@@ -130,9 +152,10 @@ def memory(texts: list[str], notes: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--texts", required=True, help="a CSV file with the column transcription")
-    parser.add_argument("--only", choices=("cutting", "keeping", "memory"))
+    parser.add_argument("--only", choices=("cutting", "keeping", "pretraining", "memory"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--notes", type=int, default=10_000, help="of the measurement of memory")
+    parser.add_argument("--epochs", type=int, default=10, help="of the pre-training")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     texts = pd.read_csv(chosen.texts).transcription.dropna().tolist()
@@ -140,6 +163,8 @@ def main() -> None:
         cutting(texts)
     if chosen.only in (None, "keeping"):
         keeping(texts[:400])
+    if chosen.only in (None, "pretraining"):
+        pretraining(texts, chosen.epochs)
     if chosen.only in (None, "memory"):
         memory(texts, chosen.notes)
 

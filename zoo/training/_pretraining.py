@@ -91,12 +91,12 @@ def pretrain(model: str | Model, data: TaskData, seed: int = 0, out: str | Path 
         data.task.name,
         {**configuration(model, visits, loop), "pretraining": True, "init": None},
         lambda report, folder: fitted(trained, visits, loop, seed, report, folder),
-        lambda: (_loss_on(trained, visits, "test", loop), None),
+        lambda: (loss_on(trained, visits, "test", loop), None),
     )
     return job.run(out)
 
 
-def _loss_on(model: Pretraining, data: TaskData, split: str, loop: Trainer) -> dict[str, dict]:
+def loss_on(model: Pretraining, data: TaskData, split: str, loop: Trainer) -> dict[str, dict]:
     """The metric of a pre-training."""
     if not data.size(split):
         return {"loss": {"value": None, "low": None, "high": None, "reason": f"no visit falls into the {split} split"}}
