@@ -28,11 +28,11 @@ subject_id,hadm_id,admittime,dischtime,deathtime,edregtime,hospital_expire_flag,
 4,42,2153-05-01 00:00:00,2153-05-03 00:00:00,,,0,ELECTIVE,HOME,WHITE
 """,
     "icustays": """
-subject_id,hadm_id,icustay_id,intime,outtime,first_careunit
-1,11,112,2150-03-03 10:00:00,2150-03-04 10:00:00,MICU
-1,11,111,2150-03-01 11:00:00,2150-03-02 10:00:00,CCU
-2,21,211,2150-02-01 08:30:00,2150-02-03 09:00:00,MICU
-3,31,311,2151-01-02 00:00:00,2151-01-03 00:00:00,MICU
+subject_id,hadm_id,icustay_id,intime,outtime,first_careunit,last_careunit,first_wardid,last_wardid
+1,11,112,2150-03-03 10:00:00,2150-03-04 10:00:00,MICU,CCU,50,50
+1,11,111,2150-03-01 11:00:00,2150-03-02 10:00:00,CCU,CCU,7,12
+2,21,211,2150-02-01 08:30:00,2150-02-03 09:00:00,MICU,MICU,50,50
+3,31,311,2151-01-02 00:00:00,2151-01-03 00:00:00,MICU,MICU,50,50
 """,
     "diagnoses_icd": """
 subject_id,hadm_id,seq_num,icd9_code
@@ -108,9 +108,9 @@ subject_id,hadm_id,admittime,dischtime,deathtime,edregtime,hospital_expire_flag,
 3,32,2152-01-01 00:00:00,2152-01-02 00:00:00,,,0,ELECTIVE,HOME,BLACK
 """,
     "icu/icustays": """
-subject_id,hadm_id,stay_id,intime,outtime,first_careunit
-1,11,111,2150-03-01 11:00:00,2150-03-02 10:00:00,CCU
-1,12,121,2152-03-01 11:00:00,2152-03-05 11:30:00,CCU
+subject_id,hadm_id,stay_id,intime,outtime,first_careunit,last_careunit
+1,11,111,2150-03-01 11:00:00,2150-03-02 10:00:00,CCU,CCU
+1,12,121,2152-03-01 11:00:00,2152-03-05 11:30:00,CCU,MICU
 """,
     "hosp/diagnoses_icd": """
 subject_id,hadm_id,seq_num,icd_code,icd_version

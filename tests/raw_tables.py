@@ -171,8 +171,11 @@ class Mimic:
         stays = stays[stays.visit_id.isin(self.kept.visit_id)].sort_values(["visit_id", "start"])
         death = stays.visit_id.map(self.kept[self.kept.died].set_index("visit_id").deathtime)
         first = ~stays.visit_id.duplicated()
+        moved = np.logical_or.reduce([rows[f"first_{c}"] != rows[f"last_{c}"] for c in self.places])
         return stays.assign(
-            type=np.where(first, "admit", "readmit"), died=(death >= stays.start) & (death <= stays.end)
+            transferred=pd.Series(moved, rows.index, "boolean")[stays.index],
+            type=np.where(first, "admit", "readmit"),
+            died=(death >= stays.start) & (death <= stays.end),
         )
 
     def events(self, rows: pd.DataFrame, **columns) -> pd.DataFrame:
@@ -212,6 +215,7 @@ class Mimic:
 
 class Mimic3(Mimic):
     source, background, stay, vitals_table = "mimic3", "ethnicity", "icustay_id", "chartevents"
+    places = ("careunit", "wardid")
 
     def subjects(self) -> pd.DataFrame:
         first = self.patients.subject_id.map(self.admissions.groupby("subject_id").start.min())
@@ -247,6 +251,7 @@ class Mimic3(Mimic):
 
 class Mimic4(Mimic):
     source, background, stay, vitals_table = "mimic4", "race", "stay_id", "icu/chartevents"
+    places = ("careunit",)
 
     def name(self, table: str) -> str:
         return ("icu/" if table == "icustays" else "hosp/") + table
@@ -358,6 +363,7 @@ class Eicu:
                 "end": units.unit_start + minutes(whole(units.unitdischargeoffset)),
                 "unit": units.unittype,
                 "type": units.unitstaytype,
+                "transferred": False,
                 "died": self.expired(units.unitdischargestatus),
             }
         )

@@ -365,6 +365,11 @@ class EmptyLists(Diagnosis):
         return replace(cohort, samples=cohort.samples.assign(label=[[] for _ in cohort.samples.label]))
 
 
+class LabelsBesidesItsOwn(Diagnosis):
+    registered_name = "labels besides its own"
+    labels = ("CCS//108",)
+
+
 class ClassOutOfRange(LengthOfStay):
     registered_name = "class out of range"
 
@@ -386,7 +391,7 @@ class EndlessDays(LengthOfStay):
 
 SPOILT = {
     "cohort": [NoTime, NoLabel, OtherColumns, OtherTypes, Raising],
-    "label": [NumbersForFlags, CodesForLists, EmptyLists, ClassOutOfRange, EndlessDays],
+    "label": [NumbersForFlags, CodesForLists, EmptyLists, LabelsBesidesItsOwn, ClassOutOfRange, EndlessDays],
     "keys": [VisitOfAnother, NoSuchVisit, NoSuchStay, Twice],
     "prediction_time": [TooEarly],
     "attrition": [Fewer, Miscounted],

@@ -103,7 +103,10 @@ def mimic_stays(stays: pd.DataFrame, admissions: pd.DataFrame) -> pd.DataFrame:
     died = flag & (stays.start <= deathtime) & (deathtime <= stays.end)
     kind = np.where(stays.groupby("visit").cumcount() == 0, "admit", "readmit")
     died = died.astype(object).mask(flag & deathtime.isna(), None)
-    return stays.assign(died=died, kind=kind).reset_index(drop=True)
+    moved = stays.first_careunit != stays.last_careunit
+    if "first_wardid" in stays:
+        moved |= stays.first_wardid != stays.last_wardid
+    return stays.assign(died=died, kind=kind, moved=moved).reset_index(drop=True)
 
 
 def raw_eicu(root: Path) -> Raw:
@@ -168,6 +171,7 @@ def eicu_stays(table: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
             "end": start + pd.to_timedelta(table.unitdischargeoffset, unit="min"),
             "died": table.unitdischargestatus.map({"Alive": False, "Expired": True}),
             "kind": table.unitstaytype,
+            "moved": False,
         }
     )
     return stays[begun.notna() & (stays.end >= stays.start)].sort_values(["subject", "start", "end", "stay"])
@@ -279,6 +283,19 @@ def medication(raw: Raw, level="atc3", hours=None, min_visits=2, drug_types=("ba
         yield row.visit, None, row.start, sets[row.visit]
 
 
+PHENOTYPES = """2 49 50 53 55 98 99 100 101 105 106 108 109 122 127 130 131 133 134 151 153 157 158 238 249"""
+
+
+def phenotyping(raw: Raw, min_age=18):
+    conditions = {f"CCS//{n}" for n in PHENOTYPES.split()}
+    for row, visit, stay in rows_of(raw, "stay"):
+        alone = (raw.stays.visit == row.visit).sum() == 1
+        young = min_age is not None and not visit.age >= min_age
+        known = {ccs(system, code) for system, code in raw.codes.get(row.visit, ())} - {None}
+        if alone and not young and known and not row.moved and row.kind != "stepdown/other":
+            yield row.visit, stay, row.end, sorted(known & conditions)
+
+
 def dotted(system: str, code: str) -> str:
     stem = 2 if system == "ICD9PROC" else 4 if system == "ICD9CM" and code.startswith("E") else 3
     return f"{system}//{code[:stem]}.{code[stem:]}" if len(code) > stem else f"{system}//{code}"
@@ -330,6 +347,7 @@ DEFINITIONS = {
     "los": los,
     "diagnosis": diagnosis,
     "medication": medication,
+    "phenotyping": phenotyping,
 }
 VARIANTS = [
     ("mortality", {}),
@@ -351,6 +369,8 @@ VARIANTS = [
     ("diagnosis", {}),
     ("diagnosis", {"level": "icd3"}),
     ("diagnosis", {"level": "code"}),
+    ("phenotyping", {}),
+    ("phenotyping", {"min_age": None}),
     ("medication", {}),
     ("medication", {"level": "atc4", "min_visits": 1}),
     ("medication", {"hours": 24, "drug_types": ["main", "base", "additive"]}),
@@ -436,8 +456,11 @@ def test_eicu_has_no_readmission_to_hospital(opened):
 # On small tables with the edges in them
 
 
-def source(folder: Path, admissions: list, *, born="2100-01-01", dod=None, stays=(), codes=()):
-    """A MIMIC-III source: admissions are (subject, visit, start, end) and optionally a dict of further columns."""
+def source(folder: Path, admissions: list, *, born="2100-01-01", dod=None, stays=(), codes=(), places=None):
+    """A MIMIC-III source: admissions are (subject, visit, start, end) and optionally a dict of further columns.
+
+    ``places`` has further columns of stays.
+    """
     facts = {"deathtime": None, "admission_type": "EMERGENCY", "discharge_location": "HOME", "hospital_expire_flag": 0}
     rows = []
     for subject, visit, start, end, *more in admissions:
@@ -448,7 +471,7 @@ def source(folder: Path, admissions: list, *, born="2100-01-01", dod=None, stays
     pd.DataFrame(rows).to_csv(folder / "ADMISSIONS.csv", index=False)
     pd.DataFrame(patients).to_csv(folder / "PATIENTS.csv", index=False)
     columns = ["subject_id", "hadm_id", "icustay_id", "intime", "outtime"]
-    pd.DataFrame(stays, columns=columns).to_csv(folder / "ICUSTAYS.csv", index=False)
+    pd.DataFrame(stays, columns=columns).assign(**(places or {})).to_csv(folder / "ICUSTAYS.csv", index=False)
     diagnoses = pd.DataFrame(codes, columns=["subject_id", "hadm_id", "icd9_code"])
     diagnoses.to_csv(folder / "DIAGNOSES_ICD.csv", index=False)
     return zoo.load_dataset("mimic3", root=folder)
@@ -558,6 +581,38 @@ def test_return_to_the_icu(tmp_path):
     dataset = source(tmp_path, [*admissions, (2, 21, "2150-01-01", "2150-01-06", dead)], stays=stays)
     assert labels(dataset, "readmission", unit="stay") == {111: True, 112: False, 121: False, 211: True}
     assert left_out(dataset, "readmission", unit="stay") == {"died in the unit": 1}
+
+
+def test_phenotypes_of_stays_without_another_and_without_a_move(tmp_path):
+    admissions = [(n, 10 * n + 1, "2150-01-01", "2150-01-09") for n in range(1, 8)]
+    admissions[5] = (6, 61, "2101-01-01", "2101-01-09")
+    stays = [(n, 10 * n + 1, 100 * n, "2150-01-02", "2150-01-04") for n in range(1, 8)]
+    stays[5] = (6, 61, 600, "2101-01-02", "2101-01-04")
+    stays.append((2, 21, 201, "2150-01-05", "2150-01-06"))
+    places = {c: ["A"] * len(stays) for c in ("first_careunit", "last_careunit", "first_wardid", "last_wardid")}
+    places["last_careunit"][2], places["last_wardid"][3] = "B", "C"
+    codes = [(1, 11, "5849"), (1, 11, "4019"), (1, 11, "78079"), (2, 21, "5849"), (3, 31, "5849"), (4, 41, "5849")]
+    codes += [(6, 61, "5849"), (7, 71, "78079")]
+    dataset = source(tmp_path, admissions, stays=stays, codes=codes, places=places)
+    assert labels(dataset, "phenotyping") == {100: ["CCS//157", "CCS//98"], 700: []}
+    assert left_out(dataset, "phenotyping") == {
+        "more than one ICU stay in the visit": 2,
+        "moved between units within the stay": 2,
+        "younger than 18": 1,
+        "no diagnosis that CCS knows": 1,
+    }
+    assert set(labels(dataset, "phenotyping", min_age=None)) == {100, 600, 700}
+    data = zoo.load(dataset, "phenotyping")
+    assert len(data.labels) == 25
+    assert data.label("train").shape[1] == 25
+    assert data.samples.prediction_time.iloc[0] == pd.Timestamp("2150-01-04")
+
+
+def test_stays_of_a_source_that_knows_no_wards_stay(tmp_path):
+    stays = [(1, 11, 111, "2150-01-02", "2150-01-04")]
+    dataset = source(tmp_path, [(1, 11, "2150-01-01", "2150-01-09")], stays=stays, codes=[(1, 11, "5849")])
+    assert dataset.read("stays").transferred.isna().all()
+    assert labels(dataset, "phenotyping") == {111: ["CCS//157"]}
 
 
 def test_mortality_at_the_edge_of_its_hours(tmp_path):

@@ -128,13 +128,13 @@ class TaskData:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The name of each output; for a multilabel task the codes that training labels hold, in order.
+        """The name of each output: the task's own, or else the codes that training labels hold, in order.
 
-        Of these the ``top_k`` that most training samples have, where the task asks for so many.
+        Of the latter the ``top_k`` that most training samples have, where the task asks for so many.
         """
         if self._fixed_label_names is not None:
             return self._fixed_label_names
-        if self.task.kind == "multilabel":
+        if self.task.kind == "multilabel" and self.task.labels is None:
             counts = Counter(chain.from_iterable(self.samples.label[self._split == 0]))
             return tuple(sorted(sorted(counts, key=lambda c: (-counts[c], c))[: self.task.top_k]))
         return self.task.labels or (self.task.name,)

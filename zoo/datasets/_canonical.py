@@ -46,6 +46,7 @@ SCHEMAS = {
             "end": TIME,
             "unit": pa.string(),
             "type": pa.string(),
+            "transferred": pa.bool_(),
             "died": pa.bool_(),
         }
     ),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pandas as pd
 
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 RELATIONS = ("subjects", "visits", "stays")
 ORDER = ("subject_id", "time", "visit_id", "code")
 TIES = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from functools import reduce
 from typing import ClassVar
 
 import ibis
@@ -20,6 +22,8 @@ class Mimic(Dataset):
     stays_table: ClassVar[str]
     stay_key: ClassVar[str]
     """The column of the table of ICU stays that identifies one."""
+    places: ClassVar[tuple[tuple[str, str], ...]]
+    """Columns of the table of ICU stays: where a stay began, and where it ended."""
     background: ClassVar[str]
     """The column of the table of admissions that becomes ``ethnicity``."""
 
@@ -45,7 +49,7 @@ class Mimic(Dataset):
         )
 
     def stays(self, tables):
-        """The first stay of a visit is an ``admit``, later ones are ``readmit``.
+        """The first stay of a visit is an ``admit``, later ones are ``readmit``; a transfer is one within a stay.
 
         A death is one of the unit where its time lies within the stay, and unknown where the visit ended in death
         without a time.
@@ -59,8 +63,8 @@ class Mimic(Dataset):
             **{self.stay_key: "integer"},
             intime="time",
             outtime="time",
-            first_careunit="text",
-            optional=["first_careunit"],
+            **{column: "text" for place in self.places for column in place},
+            optional=[column for place in self.places for column in place],
         ).rename(stay_id=self.stay_key)
         order = ibis.row_number().over(ibis.window(group_by=stays.hadm_id, order_by=[stays.intime, stays.stay_id]))
         stays = stays.mutate(order=order)
@@ -80,6 +84,7 @@ class Mimic(Dataset):
             end=joined.outtime,
             unit=joined.first_careunit,
             type=ibis.ifelse(joined.order == 0, "admit", "readmit"),
+            transferred=reduce(operator.or_, [joined[first] != joined[last] for first, last in self.places]),
             died=died,
             unparsed=joined.unparsed,
         )

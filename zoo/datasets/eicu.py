@@ -152,6 +152,7 @@ class EICU(Dataset):
             end=ex.after_minutes(start, joined.unit_discharged),
             unit=joined.unit,
             type=joined.type,
+            transferred=ibis.literal(False),  # who is moved has a new stay
             died=joined.unit_died,
             unparsed=joined.unparsed,
         )

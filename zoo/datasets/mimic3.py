@@ -31,6 +31,7 @@ class MIMIC3(Mimic):
     admissions_table, stays_table = "admissions", "icustays"
     orders_by_day = True
     stay_key, background = "icustay_id", "ethnicity"
+    places = (("first_careunit", "last_careunit"), ("first_wardid", "last_wardid"))
     concepts_from = {
         "diagnosis": ("diagnoses_icd",),
         "procedure": ("procedures_icd",),

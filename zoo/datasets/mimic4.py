@@ -36,6 +36,7 @@ class MIMIC4(Mimic):
     optional = ("icu/icustays",)
     admissions_table, stays_table = "hosp/admissions", "icu/icustays"
     stay_key, background = "stay_id", "race"
+    places = (("first_careunit", "last_careunit"),)
     concepts_from = {
         "diagnosis": ("hosp/diagnoses_icd",),
         "procedure": ("hosp/procedures_icd",),

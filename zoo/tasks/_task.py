@@ -133,6 +133,12 @@ class Candidates:
             unordered = self.frame.subject_id[~self.frame.order_known]
             self.leave_out(self.frame.subject_id.isin(unordered), "order of the subject's visits unknown")
 
+    def leave_out_young(self, min_age: float | None) -> None:
+        """Leave out those whose age at admission is not known, or less than ``min_age``; nobody where it is None."""
+        if min_age is not None:
+            self.leave_out(self.frame.age.isna(), "age unknown")
+            self.leave_out(self.frame.age < min_age, f"younger than {min_age:g}")
+
     def cohort(
         self, prediction_time: pd.Series, label: pd.Series | np.ndarray | list, unknown_codes: int = 0
     ) -> Cohort:
@@ -164,7 +170,8 @@ class Task:
 
     Attributes:
         kind: ``binary``, ``multiclass``, ``multilabel`` or ``regression``.
-        labels: names of the classes of a multiclass task; those of a multilabel task are fitted on the training split.
+        labels: names of the classes of a multiclass task, or of the labels of a multilabel one; where the latter has
+            none they are fitted on the training split.
         given: concepts of the target visit that a sample sees whole, whatever their time.
         label_concepts: concepts of the target visit that a sample never sees.
         needs: concepts that the label is made from.

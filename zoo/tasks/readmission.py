@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.registry import UserError, register_task
-from zoo.tasks._task import Candidates, Cohort, Relations, Task, number, one_of
+from zoo.tasks._task import Cohort, Relations, Task, number, one_of
 
 PLANNED = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
 """Admission types of MIMIC-III and MIMIC-IV that are planned."""
@@ -61,7 +61,7 @@ class Readmission(Task):
             )
         candidates = relations.candidates()
         candidates.frame["label"] = self._readmitted(candidates.frame)
-        self._leave_out_young(candidates)
+        candidates.leave_out_young(self.min_age)
         candidates.leave_out(candidates.frame.died.isna(), "death in hospital unknown")
         candidates.leave_out(candidates.frame.died, "died in hospital")
         return candidates.cohort(candidates.frame.end, candidates.frame.label)
@@ -97,12 +97,7 @@ class Readmission(Task):
         back = (frame.type == "readmit").astype(int)
         later = back[::-1].groupby(frame.visit_id[::-1]).cumsum()[::-1] - back
         candidates.frame = frame.assign(label=later > 0)
-        self._leave_out_young(candidates)
+        candidates.leave_out_young(self.min_age)
         candidates.leave_out(candidates.frame.died.isna(), "death in the unit unknown")
         candidates.leave_out(candidates.frame.died, "died in the unit")
         return candidates.cohort(candidates.frame.end, candidates.frame.label)
-
-    def _leave_out_young(self, candidates: Candidates) -> None:
-        if self.min_age is not None:
-            candidates.leave_out(candidates.frame.age.isna(), "age unknown")
-            candidates.leave_out(candidates.frame.age < self.min_age, f"younger than {self.min_age:g}")

@@ -110,7 +110,8 @@ def _stays(stays: pd.DataFrame, samples: pd.DataFrame, visits: pd.DataFrame, ran
     changed = stays.assign(start=start, end=np.where(going_on, _after(np.maximum(time, start), random), end))
     for column in ("unit", "type"):
         changed[column] = _shuffled(stays[column], later, random)
-    changed["died"] = _shuffled(stays.died, going_on, random)
+    for column in ("died", "transferred"):
+        changed[column] = _shuffled(stays[column], going_on, random)
     return changed[~later | (random.random(len(stays)) < 0.75)].sort_values(["subject_id", "start"], kind="stable")
 
 

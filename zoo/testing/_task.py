@@ -118,8 +118,14 @@ def _cohort(findings: Findings, cohort: Cohort) -> None:
 
 def _label(findings: Findings, task: Task, label: pd.Series) -> None:
     if task.kind == "multilabel":
-        good = [isinstance(codes, list) and bool(codes) and all(isinstance(c, str) for c in codes) for codes in label]
-        findings.expect("label", np.array(good, bool), "label is no list of code strings with one at least")
+        lists = [isinstance(codes, list) and all(isinstance(c, str) for c in codes) for codes in label]
+        findings.expect("label", np.array(lists, bool), "label is no list of code strings")
+        if task.labels is None:
+            some = label.map(bool).to_numpy(bool)
+            findings.expect("label", some, "label is an empty list, of a task whose labels have no names")
+        else:
+            known = [set(codes) <= set(task.labels) for codes in label]
+            findings.expect("label", np.array(known, bool), "label has a code that is none of the task's labels")
         distinct = [len(set(map(str, codes))) == len(codes) if isinstance(codes, list) else True for codes in label]
         findings.expect("label", np.array(distinct, bool), "label names a code twice")
         return
