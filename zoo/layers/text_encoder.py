@@ -184,6 +184,14 @@ class TextChunks:
         other.tokens = tokens
         return other
 
+    def only(self, some: Tensor) -> TextChunks:
+        """Those with these numbers, (some,), for an encoder to read; which visits they are of is left out."""
+        other = copy(self)
+        other.tokens, other.mask, other.text = self.tokens[some], self.mask[some], self.text[some]
+        other._index = self._index[some]
+        del other.begin, other.count, other.most
+        return other
+
     def over_tokens(self, weights: Tensor, chunk: Tensor) -> Tensor:
         """(tokens,) of the batch, from the weights (some, longest) at the places of some chunks, added up."""
         inside = self.text[chunk]

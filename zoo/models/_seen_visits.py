@@ -23,14 +23,15 @@ class SeenVisits:
         kinds: the concepts of codes that it has.
 
     Attributes:
+        to_come: whether the visit is not over where its codes are to be told.
         read: those of them whose vectors are seen.
         given: those of them whose vectors of the own visit are seen besides.
     """
 
     def __init__(self, spec: Spec, kinds: Sequence[str]):
-        self._to_come = bool(spec.label_concepts) and "note" not in spec.given
-        self.read = [c for c in kinds if self._to_come or c not in spec.label_concepts]
-        self.given = [c for c in kinds if self._to_come and c in spec.given]
+        self.to_come = bool(spec.label_concepts) and "note" not in spec.given
+        self.read = [c for c in kinds if self.to_come or c not in spec.label_concepts]
+        self.given = [c for c in kinds if self.to_come and c in spec.given]
 
     def __call__(self, batch: Batch, of_visits: Sequence[Tensor], own: Mapping[str, Tensor]) -> Tensor:
         """(samples, width) what the head sees.
@@ -41,5 +42,5 @@ class SeenVisits:
             own: by concept vectors of visits; those of given concepts are seen.
         """
         seen = batch.rows(torch.cat(list(of_visits), dim=-1))
-        seen = mean_before(seen) if self._to_come else seen
+        seen = mean_before(seen) if self.to_come else seen
         return batch.at_samples(torch.cat([seen, *(batch.rows(own[c]) for c in self.given)], dim=-1))

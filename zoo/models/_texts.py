@@ -114,11 +114,17 @@ class TextBeside(TextModel):
         chunks = TextChunks(batch["note"], self.tokenizer, self.max_length)
         return self.encoder(chunks)[chunks.begin, 0]
 
+    def own_texts(self, batch: Batch) -> Tensor:
+        """(samples, width) the same of each sample's own visit, without reading the others."""
+        return self.encoder(self._own_chunks(batch))[:, 0]
+
     def token_loss(self, batch: Batch) -> Tensor:
-        """The loss of telling hidden tokens, of all visits."""
-        return self.hidden_tokens(
-            self.encoder, TextChunks(batch["note"], self.tokenizer, self.max_length), self.tokenizer
-        )
+        """The loss of telling hidden tokens, of each sample's own visit."""
+        return self.hidden_tokens(self.encoder, self._own_chunks(batch), self.tokenizer)
+
+    def _own_chunks(self, batch: Batch) -> TextChunks:
+        chunks = TextChunks(batch["note"], self.tokenizer, self.max_length)
+        return chunks.only(chunks.begin[batch.row_offsets[batch.sample_row] + batch.sample_visit])
 
 
 def encoder_reading(hyperparameters: Mapping[str, object], max_tokens: int, newest: bool = False) -> Reading:

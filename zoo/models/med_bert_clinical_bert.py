@@ -80,7 +80,7 @@ class MedBERTClinicalBERT(TextBeside):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
-        text = self.seen(batch, [self.texts(batch)], {})
+        text = self.seen(batch, [self.texts(batch)], {}) if self.seen.to_come else self.own_texts(batch)
         return Output(self.head(self.dropout(torch.cat([self.sequence(batch), text], dim=-1))))
 
     def pretrain(self, batch: Batch) -> Output:
