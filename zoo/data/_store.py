@@ -7,6 +7,7 @@ lie in the order of time. Codes are numbered source-wide too, so that neither a 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +18,9 @@ import numpy as np
 import pandas as pd
 
 from zoo import cache
+from zoo.data._measured import Measured
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 SECOND = np.timedelta64(1_000_000, "us")
 TYPES = {"code": np.int32, "time": np.int32, "value": np.float32}
 KEPT = {"lab": ("value",), "vital": ("value",), "note": ("text",)}
@@ -123,6 +125,7 @@ class Store:
         text: the texts; None for a concept without.
         orders: None, or for each of the codes of ``drug`` what is known of the order.
         key: what all of this depends on; None where that is not known.
+        told: what became of values that were not taken as they are: code, words, and how many.
     """
 
     codes: list[str]
@@ -133,6 +136,7 @@ class Store:
     text: Texts | None = None
     orders: list[Order] | None = None
     key: dict | None = None
+    told: Sequence[tuple[str, str, int]] = ()
 
     @classmethod
     def open(cls, folder: Path, key: dict | None = None) -> Store:
@@ -151,6 +155,7 @@ class Store:
             text,
             None if facts["orders"] is None else [Order(*o) for o in facts["orders"]],
             key,
+            [tuple(line) for line in facts["told"]],
         )
 
     def only(self, codes: Sequence[str]) -> Store:
@@ -216,8 +221,9 @@ def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], told: tuple[
     codes: dict[tuple, int] = {}
     files = {n: open(out / f"{n}.bin", "wb") for n in kept}  # noqa: SIM115 (closed below, all of them)
     text_lengths = []
+    measured = _measured(events) if "value" in kept else None
     try:
-        for chunk in _whole_subjects(_chunks(events, visits, codes, kept, told)):
+        for chunk in _whole_subjects(_chunks(events, visits, codes, kept, told, measured)):
             chunk = _in_visit_order(chunk)
             first = chunk["visit"][0] if len(chunk["visit"]) else 0
             found = np.bincount(chunk["visit"] - first) if len(chunk["visit"]) else np.zeros(0, np.int64)
@@ -236,11 +242,34 @@ def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], told: tuple[
     if "text" in kept:
         np.r_[0, np.cumsum(np.array(text_lengths, np.int64))].astype(np.int64).tofile(out / "text_offsets.bin")
     orders = [c[1:] for c in codes] if told else None
-    (out / "store.json").write_text(json.dumps({"codes": [c[0] for c in codes], "arrays": kept, "orders": orders}))
+    facts = {"codes": [c[0] for c in codes], "arrays": kept, "orders": orders}
+    (out / "store.json").write_text(json.dumps({**facts, "told": measured.lines() if measured else []}))
+
+
+def _measured(events: Path) -> Measured:
+    """How the values of a file of events are measured."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    pairs: dict[tuple, int] = {}
+    total = np.zeros(0, np.int64)
+    file = pq.ParquetFile(events, read_dictionary=["code", "unit"], pre_buffer=False)
+    for batch in file.iter_batches(CHUNK, columns=["code", "unit", "value", "rejected"]):
+        batch = batch.filter(pc.and_(pc.is_null(batch["rejected"]), pc.is_valid(batch["value"])))
+        number = _numbered([batch["code"], batch["unit"]], pairs)
+        found = np.bincount(number, minlength=len(pairs))
+        found[: len(total)] += total
+        total = found
+    return Measured(Counter(dict(zip(pairs, total.tolist(), strict=True))))
 
 
 def _chunks(
-    events: Path, visits: VisitIndex, codes: dict[tuple, int], kept: tuple[str, ...], told: tuple[str, ...]
+    events: Path,
+    visits: VisitIndex,
+    codes: dict[tuple, int],
+    kept: tuple[str, ...],
+    told: tuple[str, ...],
+    measured: Measured | None,
 ) -> Iterator[dict]:
     """Events within visits, so many at a time, as arrays: visit number, code number, time and so on.
 
@@ -248,13 +277,15 @@ def _chunks(
         codes: number of each code, with what is told besides; grows.
         kept: columns that become arrays.
         told: columns that tell codes apart.
+        measured: what values count as; None where none are kept.
     """
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    columns = ["subject_id", "visit_id", "rejected", *kept, *told]
+    columns = ["subject_id", "visit_id", "rejected", *kept, *told, *(["unit"] if measured else [])]
+    pairs: dict[tuple, int] = {}
     rows = TEXT_CHUNK if "text" in kept else CHUNK
-    file = pq.ParquetFile(events, read_dictionary=["code", *told], pre_buffer=False)  # else all of it is held
+    file = pq.ParquetFile(events, read_dictionary=["code", "unit", *told], pre_buffer=False)  # else all of it is held
     for batch in file.iter_batches(rows, columns=columns):
         if batch["rejected"].null_count < len(batch):
             batch = batch.filter(pc.is_null(batch["rejected"]))
@@ -271,7 +302,8 @@ def _chunks(
             "time": (-(-since // SECOND)).astype(np.int64).clip(-(2**31), 2**31 - 1),
         }
         if "value" in kept:
-            chunk["value"] = batch["value"].to_numpy(zero_copy_only=False)
+            pair = _numbered([batch["code"], batch["unit"]], pairs)
+            chunk["value"] = measured.values(list(pairs), pair, batch["value"].to_numpy(zero_copy_only=False))
         if "text" in kept:
             chunk["text"] = np.array([t or "" for t in batch["text"].to_pylist()], object)
         yield chunk

@@ -31,6 +31,8 @@ from zoo.training._processes import Processes
 from zoo.training._run_folder import made, run_folder
 from zoo.training._trainer import Trainer
 
+TOLD = 5
+"""How many lines of what became of a concept's values are spelled out."""
 SOURCE = "source.json"
 """Where the tables were: nothing that tells one run from another, but a run that is tested again looks there."""
 LIBRARIES = ("ehr-zoo", "torch", "numpy", "pandas", "scikit-learn", "lightgbm", "duckdb", "ibis-framework", "pyarrow")
@@ -206,6 +208,12 @@ def test_metrics(model: Model, data: TaskData, loop: Trainer) -> tuple[dict[str,
 def notes(data: TaskData, model: Model) -> list[str]:
     """What a reader of the metrics must know of the data."""
     found = data.dataset.report(data.concepts_for(model)).lines(examples=False) + data.notes
+    for concept in model.spec.concepts:
+        told = data.feature(concept).store.told
+        found += [f"{concept} {code}: {count} values {words}" for code, words, count in told[:TOLD]]
+        if len(told) > TOLD:
+            rest = sum(count for _, _, count in told[TOLD:])
+            found.append(f"{concept}: {rest} further values converted, or left out for their unit or size")
     if not data.size("validation"):
         found.append("no validation samples: trained for all epochs, the last weights were tested")
     if "encoder" in model.spec.resources:
