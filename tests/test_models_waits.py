@@ -16,9 +16,13 @@ NETWORKS = [
     for name in models.names()
     if not issubclass(models.get(name), Estimator) and "binary" in models.entry(name).facts["kinds"]
 ]
-WAITS = {"adacare": 3, "concare": 3, "stagenet": 3, "tlstm": 3, "med_bert": 1, "med_bert_clinical_bert": 1}
-"""How often models wait: those that read a grid, of which three sizes hang on values (`zoo.data.grid.GridView.grid`);
-and those that ask for the length of sequences where the batch is on a CPU."""
+WAITS = {
+    **dict.fromkeys(("adacare", "concare", "gru_d", "stagenet", "tcn", "tlstm"), 3),
+    "mtand": 2,
+    **dict.fromkeys(("med_bert", "med_bert_clinical_bert"), 1),
+}
+"""How often models wait: those that read a grid, of which three sizes hang on values (`zoo.data.grid.GridView.grid`), or
+triples, of which two do; and those that ask for the length of sequences where the batch is on a CPU."""
 
 ASKING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount", "_pack_padded_sequence"}
 ASKING |= {"_unique2", "unique_dim", "unique_consecutive"}

@@ -127,12 +127,12 @@ class GridView:
 
         Sizes that hang on the batch are asked for three times; on a GPU each time waits for it.
         """
-        pairs, events = _looked_at(batch, self)
+        pairs, events = looked_at(batch, self)
         steps = _Steps.of(pairs, events, self)
         return _fill(pairs, events, steps, self.columns)
 
 
-def _looked_at(batch: Batch, view: GridView) -> tuple[_Pairs, _Events]:
+def looked_at(batch: Batch, view: GridView) -> tuple[_Pairs, _Events]:
     """What the samples look at: their visits, and the events of these."""
     own = batch.row_offsets[batch.sample_row] + batch.sample_visit
     first = batch.row_offsets[batch.sample_row] if view.history else own

@@ -8,6 +8,7 @@ from zoo.layers.ontology_attention import OntologyEmbedding
 from zoo.layers.sample_history import SampleHistory
 from zoo.layers.sample_text import LabelAttention, SampleText
 from zoo.layers.text_encoder import TextChunks, TextEncoder, hide
+from zoo.layers.time_attention import TimeAttention, by_variable
 from zoo.layers.visit_embedding import VisitEmbedding
 from zoo.layers.visit_recurrences import VisitRecurrences
 from zoo.layers.visit_time import log_days_since, log_days_until, sinusoids
@@ -23,8 +24,10 @@ __all__ = [
     "SelfAttention",
     "TextChunks",
     "TextEncoder",
+    "TimeAttention",
     "VisitEmbedding",
     "VisitRecurrences",
+    "by_variable",
     "code_sets",
     "hide",
     "log_days_since",

@@ -1,0 +1,245 @@
+"""Models of irregular series, by their equations in NumPy, one sample at a time."""
+
+import numpy as np
+import pytest
+import torch
+from test_grid import one_visit
+from test_models_series import sigmoid, softmax, weights
+
+import zoo
+from zoo.data.grid import GridView
+from zoo.data.triples import TripleView
+from zoo.models.gru_d import elapsed, last_before
+from zoo.registry import UserError
+
+SMALL = {
+    "gru_d": {"dim": 5},
+    "tcn": {"dim": 4, "layers": 3, "kernel_size": 2},
+    "mtand": {"width": 4, "dim": 6, "heads": 2, "points": 5, "hidden": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield zoo.load("synthetic", task="mortality", patients=100, concepts={"lab", "vital"}, hours=24)
+
+
+def made(name: str, data, **hyperparameters):
+    model = zoo.create_model(name, data, seed=3, **{**SMALL[name], **hyperparameters}).eval()
+    with torch.no_grad():  # so that no weight is at a value that hides its use
+        for weight in model.parameters():
+            weight += 0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))
+    return model
+
+
+def some_batch(data):
+    """Samples of different length, the last one without any measurement."""
+    batch = next(data.batches("train", {"lab", "vital"}, 6))
+    batch.sample_time[1] -= 9
+    batch.sample_time[-1] = batch.visit_start[batch.row_offsets[-2] + batch.sample_visit[-1]] - 30
+    return batch
+
+
+def logits(model, batch) -> np.ndarray:
+    with torch.no_grad():
+        return model(batch).logits.double().numpy()
+
+
+# GRU-D
+
+
+def test_elapsed_hours_and_last_values_are_those_before_a_step():
+    """Variables 0 and 1; steps of an hour; values at 0.5, 2.25 (both) and 5.0 hours."""
+    events = [(0.5, 2, 1.0), (2.25, 2, 2.0), (2.25, 3, 7.0), (5.0, 3, 8.0)]
+    view = GridView({"lab": 2}, only_observed=True)
+    grid = view.grid(one_visit(6.5, lab=events))
+    # steps end at 1, 3, 6 and 7 hours; the last one has no value
+    assert torch.allclose(6.5 - grid.until[0], torch.tensor([1.0, 3.0, 6.0, 6.5]))
+    hours, last = elapsed(grid)[0], last_before(grid)[0]
+    expected = torch.tensor([[0.0, 1.0], [2.5, 3.0], [3.75, 3.75], [4.25, 1.5]])
+    assert torch.allclose(hours, expected), hours
+    assert torch.allclose(last, torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 7.0], [2.0, 8.0]]))
+
+
+def gru_d(w: dict, value, observed, delta, last) -> np.ndarray:
+    dim = len(w["state_decay.bias"])
+    state = np.zeros(dim)
+    for x, m, d, before in zip(value, observed, delta, last, strict=True):
+        fade = np.exp(-np.maximum(0, w["input_decay"] * d + w["input_decay_bias"]))
+        x = m * x + (1 - m) * (fade * before + (1 - fade) * 0)
+        state = np.exp(-np.maximum(0, w["state_decay.weight"] @ d + w["state_decay.bias"])) * state
+        given = w["given.weight"] @ np.r_[x, m] + w["given.bias"]
+        gates = sigmoid(given[: 2 * dim] + w["gates.weight"] @ state)
+        z, r = gates[:dim], gates[dim:]
+        candidate = np.tanh(given[2 * dim :] + w["candidate.weight"] @ (r * state))
+        state = (1 - z) * state + z * candidate
+    return state
+
+
+def test_gru_d_is_its_equations(data):
+    model, batch = made("gru_d", data), some_batch(data)
+    grid, w = model.view.grid(batch), weights(model)
+    cell = {n.removeprefix("cell."): v for n, v in w.items()}
+    parts = [p.double().numpy() for p in (grid.value, grid.observed, elapsed(grid), last_before(grid))]
+    assert len(set(grid.lengths.tolist())) > 1
+    expected = [
+        w["head.weight"] @ gru_d(cell, *(p[s, :n] for p in parts)) + w["head.bias"]
+        for s, n in enumerate(grid.lengths.tolist())
+    ]
+    np.testing.assert_allclose(logits(model, batch), expected, atol=2e-5)
+
+
+def test_states_and_inputs_of_gru_d_fade_with_time(data):
+    cell = made("gru_d", data).cell
+    with torch.no_grad():
+        cell.state_decay.weight.abs_()
+        cell.input_decay.abs_()
+    variables = cell.input_decay.numel()
+    value, observed = torch.ones(1, 2, variables), torch.tensor([1.0, 0.0])[None, :, None].expand(1, 2, variables)
+    last = torch.tensor([0.0, 1.0])[None, :, None].expand(1, 2, variables)
+    soon, late = (torch.tensor([0.0, h])[None, :, None].expand(1, 2, variables) for h in (0.1, 1e6))
+    with torch.no_grad():
+        states = [cell(value, observed, delta, last)[0] for delta in (soon, late)]
+        forgotten = cell(0 * value[:, :1], 0 * observed[:, :1], late[:, 1:], last[:, :1])[0, 0]
+    assert torch.equal(states[0][0], states[1][0])
+    assert not torch.allclose(states[0][1], states[1][1])
+    torch.testing.assert_close(states[1][1], forgotten)  # of what was, nothing is left
+
+
+# TCN
+
+
+def tcn(w: dict, features: np.ndarray, layers: int) -> np.ndarray:
+    rows = features
+    for n in range(layers):
+        found = rows
+        for c in range(2):
+            name = f"blocks.{n}.convolutions.{c}"
+            direction = w[f"{name}.parametrizations.weight.original1"]
+            size = np.sqrt((direction**2).sum(axis=(1, 2), keepdims=True))
+            kernel = w[f"{name}.parametrizations.weight.original0"] * direction / size
+            steps = []
+            for t in range(len(found)):
+                at = w[f"{name}.bias"].copy()
+                for k in range(kernel.shape[2]):
+                    place = t - (kernel.shape[2] - 1 - k) * 2**n
+                    if place >= 0:
+                        at += kernel[:, :, k] @ found[place]
+                steps.append(np.maximum(at, 0))
+            found = np.array(steps)
+        past = rows
+        if f"blocks.{n}.past.weight" in w:
+            past = rows @ w[f"blocks.{n}.past.weight"][:, :, 0].T + w[f"blocks.{n}.past.bias"]
+        rows = np.maximum(found + past, 0)
+    return rows[-1]
+
+
+def test_tcn_is_its_equations(data):
+    model, batch = made("tcn", data), some_batch(data)
+    grid, w = model.view.grid(batch), weights(model)
+    features = grid.features().flatten(2).double().numpy()
+    assert len(set(grid.lengths.tolist())) > 1
+    expected = [
+        w["head.weight"] @ tcn(w, features[s, :n], 3) + w["head.bias"] for s, n in enumerate(grid.lengths.tolist())
+    ]
+    np.testing.assert_allclose(logits(model, batch), expected, atol=2e-5)
+
+
+# mTAND
+
+
+def embedded(w: dict, name: str, time: float) -> np.ndarray:
+    linear = w[f"{name}.linear.weight"][:, 0] * time + w[f"{name}.linear.bias"]
+    return np.r_[linear, np.sin(w[f"{name}.periodic.weight"][:, 0] * time + w[f"{name}.periodic.bias"])]
+
+
+def time_attention(w: dict, name: str, moments, time, variable, value, variables: int, heads: int) -> np.ndarray:
+    """What the measurements of one sample say of each moment."""
+    said = []
+    for moment in moments:
+        query = w[f"{name}.query.weight"] @ embedded(w, f"{name}.embed", moment) + w[f"{name}.query.bias"]
+        mean = np.zeros((heads, variables))
+        for h, q in enumerate(np.split(query, heads)):
+            for d in range(variables):
+                own = np.flatnonzero(variable == d)
+                if len(own):
+                    keys = [
+                        np.split(w[f"{name}.key.weight"] @ embedded(w, f"{name}.embed", time[i]), heads)[h] for i in own
+                    ]
+                    mean[h, d] = softmax(np.array([q @ k for k in keys]) / np.sqrt(len(q))) @ value[own]
+        some = np.isin(np.arange(variables), variable).astype(float)
+        said.append(w[f"{name}.out.weight"] @ np.r_[mean.ravel(), some] + w[f"{name}.out.bias"])
+    return np.array(said)
+
+
+def gru(w: dict, name: str, inputs: np.ndarray, back: str = "") -> np.ndarray:
+    """The last state of torch's GRU."""
+    state = np.zeros(w[f"{name}.weight_hh_l0{back}"].shape[1])
+    for x in inputs:
+        given = w[f"{name}.weight_ih_l0{back}"] @ x + w[f"{name}.bias_ih_l0{back}"]
+        kept = w[f"{name}.weight_hh_l0{back}"] @ state + w[f"{name}.bias_hh_l0{back}"]
+        (gr, gz, gn), (kr, kz, kn) = np.split(given, 3), np.split(kept, 3)
+        r, z = sigmoid(gr + kr), sigmoid(gz + kz)
+        state = (1 - z) * np.tanh(gn + r * kn) + z * state
+    return state
+
+
+def test_mtand_is_its_equations(data):
+    model, batch = made("mtand", data), some_batch(data)
+    seen, w = model.view.triples(batch), weights(model)
+    variables, counts = model.view.columns, seen.mask.sum(dim=1).tolist()
+    assert counts[-1] == 0
+    assert len(set(counts)) > 2
+    expected = []
+    for s, n in enumerate(counts):
+        time = 1 - (float(seen.end[s]) - seen.time[s, :n].double().numpy()) / 48.0
+        variable, value = seen.variable[s, :n].numpy(), seen.value[s, :n].double().numpy()
+        said = time_attention(w, "attend", np.linspace(0, 1, 5), time, variable, value, variables, 2)
+        state = np.r_[gru(w, "recur", said), gru(w, "recur", said[::-1], "_reverse")]
+        hidden = np.maximum(w["head.0.weight"] @ state + w["head.0.bias"], 0)
+        expected.append(w["head.2.weight"] @ hidden + w["head.2.bias"])
+    np.testing.assert_allclose(logits(model, batch), expected, atol=2e-5)
+
+
+def test_scores_that_are_far_apart_leave_no_variable_without_a_mean():
+    """A softmax over all measurements would have none left for the second variable."""
+    from zoo.layers import by_variable
+
+    scores = torch.tensor([[[[500.0, 499.0, -500.0, -501.0]]]])
+    value = torch.tensor([[1.0, 2.0, 3.0, 5.0]])
+    mean, some = by_variable(scores, torch.tensor([[0, 0, 1, 1]]), value, torch.ones(1, 4, dtype=torch.bool), 3)
+    share = 1 / (1 + float(np.exp(-1)))
+    assert torch.allclose(mean, torch.tensor([[[[2 - share, 5 - 2 * share, 0.0]]]]))
+    assert some.tolist() == [[True, True, False]]
+
+
+# Whatever the model
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_history_is_read_only_where_asked_for(data, name):
+    batch = next(b for b in data.batches("train", {"lab", "vital"}, 1) if b.row_lengths[0] > 1)
+    earlier = {c: batch[c].visit < batch.row_lengths[0] - 1 for c in batch}
+    for history in (True, False):
+        model = made(name, data, history=history)
+        before = model(batch).logits
+        for concept, places in earlier.items():
+            batch[concept].value[places] += 1
+        assert torch.equal(before, model(batch).logits) is not history
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dim": 6, "heads": 4}, "dim=6 must be a multiple of heads=4"),
+        ({"points": 1}, "points=1 must be at least 2"),
+        ({"hours": 0.0}, "hours=0.0 a number above 0"),
+        ({"max_triples": 0}, "max_triples=0 must be at least 1"),
+    ],
+)
+def test_bad_hyperparameters_of_mtand_are_refused(data, settings, message):
+    with pytest.raises(UserError, match=message):
+        zoo.create_model("mtand", data, **settings)
+    assert TripleView.of(data.spec("mtand")).columns > 2

@@ -1,0 +1,87 @@
+"""mTAND, multi-time attention networks (Shukla and Marlin, ICLR 2021, arXiv:2101.10318).
+
+1. Labs and vitals are triples (t_i, d_i, x_i): when, which of D variables, and what. Times are shares of ``hours``, the
+   length of what is looked at, so that they end at 1: at the prediction.
+2. ``points`` moments r_k = 0, ..., 1 at equal distances ask the measurements (`zoo.layers.TimeAttention`): of each
+   variable a mean over its own measurements, weighed by learned embeddings of both times, in ``heads`` ways. A linear
+   layer makes of them, and of which variables have a measurement, h_k in R^width.
+3. A GRU over h_1, ..., h_K in both directions; logits = W_2 relu(W_1 [last forward, last backward state] + b_1) + b_2.
+
+This is the paper's encoder alone (mTAND-Enc); its variational autoencoder (mTAND-Full) is not here.
+
+Where published code and paper part: the published script says it keeps the best weights and keeps the last; the
+trainer here keeps the best.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from zoo.data import Batch, Spec
+from zoo.data.triples import TripleView
+from zoo.layers import TimeAttention
+from zoo.models._model import Model, Output
+from zoo.registry import UserError, register_model
+
+
+@register_model(
+    "mtand",
+    paper="Shukla and Marlin, ICLR 2021, arXiv:2101.10318",
+    uses={"lab", "vital"},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+)
+class MTAND(Model):
+    """Labs and vitals asked at moments of equal distance, by attention over their times, and a GRU over the answers.
+
+    Args:
+        spec: what the data are like.
+        width: of what is said of a moment.
+        dim: of the embedding of times, a multiple of ``heads``; 128 in the published scripts.
+        heads: of the attention.
+        points: how many moments there are; 128 in the published scripts.
+        hidden: width of the GRU in each direction.
+        dropout: before the last layers.
+        max_triples: the newest so many measurements are read.
+        hours: how far back the moments go from the prediction; measurements that are older are read as well.
+        history: read earlier visits too, not only the sample's own.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        width: int = 64,
+        dim: int = 64,
+        heads: int = 4,
+        points: int = 32,
+        hidden: int = 32,
+        dropout: float = 0.1,
+        max_triples: int = 1000,
+        hours: float = 48.0,
+        history: bool = False,
+    ):
+        if heads < 1 or dim % heads:
+            raise UserError(f"mtand: dim={dim} must be a multiple of heads={heads}.")
+        if points < 2 or not 0 < hours < float("inf"):
+            raise UserError(f"mtand: points={points} must be at least 2, and hours={hours} a number above 0.")
+        super().__init__(spec)
+        self.view, self.hours = TripleView.of(spec, max_triples=max_triples, history=history), hours
+        self.register_buffer("points", torch.linspace(0, 1, points), persistent=False)
+        self.attend = TimeAttention(self.view.columns, width, dim, heads)
+        self.recur = nn.GRU(width, hidden, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Sequential(nn.Linear(2 * hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, spec.outputs))
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """Adam, as published."""
+        return {"optimizer": "adam", "lr": 1e-3}
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits (samples, outputs)."""
+        seen = self.view.triples(batch)
+        time = 1 - (seen.end[:, None] - seen.time) / self.hours
+        moments = self.points.expand(len(time), -1)
+        said = self.attend(moments, time, seen.variable, seen.value, seen.mask)
+        states = self.recur(said)[1]  # (2, samples, hidden)
+        return Output(self.head(self.dropout(torch.cat(states.unbind(), dim=-1))))

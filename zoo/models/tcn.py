@@ -1,0 +1,90 @@
+"""TCN, a temporal convolutional network (Bai et al., 2018, arXiv:1803.01271).
+
+The input is the grid of labs and vitals. Blocks l = 0, 1, ..., each of two causal convolutions with dilation 2^l and
+kernel k, weight normalisation, ReLU and dropout, and a way past them (through a convolution of width 1 where the width
+changes): out = relu(x + F(x)). Step t of a convolution sees the steps t, t - 2^l, ..., t - (k - 1) 2^l, with zeros
+before the first one. logits = W h_T + b of the last step T.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+from zoo.data import Batch, Spec
+from zoo.data.grid import GridView
+from zoo.models._model import Model, Output
+from zoo.registry import register_model
+
+
+@register_model(
+    "tcn",
+    paper="Bai et al., 2018, arXiv:1803.01271",
+    uses={"lab", "vital"},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+)
+class TCN(Model):
+    """Causal convolutions over the grid of labs and vitals, whose reach doubles from block to block.
+
+    Args:
+        spec: what the data are like.
+        dim: width of the blocks.
+        layers: how many blocks; with kernel k the last step sees 1 + 2 (k - 1) (2^layers - 1) steps.
+        kernel_size: k.
+        dropout: after each convolution; 0.2 in the published code.
+        step_hours: length of a step of the grid.
+        max_steps: the newest so many steps are read.
+        history: read earlier visits too, not only the sample's own.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        dim: int = 64,
+        layers: int = 5,
+        kernel_size: int = 3,
+        dropout: float = 0.2,
+        step_hours: float = 1.0,
+        max_steps: int = 200,
+        history: bool = False,
+    ):
+        super().__init__(spec)
+        self.view = GridView.of(spec, step_hours=step_hours, max_steps=max_steps, history=history)
+        widths = [self.view.width, *[dim] * layers]
+        self.blocks = nn.Sequential(
+            *(Block(widths[n], dim, kernel_size, 2**n, dropout) for n in range(layers)),
+        )
+        self.head = nn.Linear(dim, spec.outputs)
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits (samples, outputs)."""
+        grid = self.view.grid(batch)
+        states = self.blocks(grid.features().flatten(2).transpose(1, 2)).transpose(1, 2)
+        return Output(self.head(grid.at_last(states)))
+
+
+class Block(nn.Module):
+    """Two causal convolutions, and a way past them.
+
+    Args:
+        inputs, dim: widths before and after.
+        kernel_size, dilation: of both convolutions.
+        dropout: after each.
+    """
+
+    def __init__(self, inputs: int, dim: int, kernel_size: int, dilation: int, dropout: float):
+        super().__init__()
+        self.before = (kernel_size - 1) * dilation
+        self.convolutions = nn.ModuleList(
+            weight_norm(nn.Conv1d(width, dim, kernel_size, dilation=dilation)) for width in (inputs, dim)
+        )
+        self.past = nn.Conv1d(inputs, dim, 1) if inputs != dim else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(samples, dim, steps) from (samples, inputs, steps)."""
+        found = rows
+        for convolution in self.convolutions:
+            found = self.dropout(convolution(F.pad(found, (self.before, 0))).relu())
+        return (found + self.past(rows)).relu()
