@@ -16,6 +16,8 @@ from zoo.testing._model._patients import CODES, FabricatedTask, patients
 
 SMALLER = {
     "clinical_bert": {"encoder_dim": 32},
+    "fusemoe": {"encoder_dim": 16, "dim": 16, "points": 6, "experts": 4, "expert_dim": 16},
+    "gbert": {"dim": 16},
     "gbert_clinical_bert": {"encoder_dim": 32, "dim": 16},
     "laat": {"hidden_dim": 32, "attention_dim": 32},
     "med_bert": {"dim": 24, "layers": 2, "heads": 2},

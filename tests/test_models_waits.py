@@ -21,8 +21,8 @@ WAITS = {
     "mtand": 2,
     **dict.fromkeys(("med_bert", "med_bert_clinical_bert"), 1),
 }
-"""How often models wait: those that read a grid, of which three sizes hang on values (`zoo.data.grid.GridView.grid`), or
-triples, of which two do; and those that ask for the length of sequences where the batch is on a CPU."""
+"""How often models wait: those that read a grid, of which three sizes hang on values (`zoo.data.grid.GridView.grid`),
+or triples, of which two do; and those that ask for the length of sequences where the batch is on a CPU."""
 
 ASKING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount", "_pack_padded_sequence"}
 ASKING |= {"_unique2", "unique_dim", "unique_consecutive"}

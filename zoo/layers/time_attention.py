@@ -62,6 +62,42 @@ class TimeAttention(nn.Module):
         return self.out(torch.cat([mean, some], dim=-1))
 
 
+class EventAttention(nn.Module):
+    """What events say of some moments: a mean of their vectors, weighed by time.
+
+    For head h, E_h(r) = sum over events i of softmax_i((phi(r) W_h + b_h) V_h^T phi(t_i)^T / sqrt(dim / heads)) x_i;
+    those of all heads side by side go through a linear layer to R^width. 0 where there is no event.
+
+    Args:
+        inputs: width of the vectors x_i.
+        width: of what is said of a moment.
+        dim: of the embedding of times, a multiple of ``heads``.
+        heads: how many ways there are to weigh.
+    """
+
+    def __init__(self, inputs: int, width: int, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.embed = TimeEmbedding(dim)
+        self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
+        self.out = nn.Linear(heads * inputs, width)
+
+    def forward(self, moments: Tensor, time: Tensor, vectors: Tensor, mask: Tensor) -> Tensor:
+        """(samples, moments, width).
+
+        Args:
+            moments: (samples, moments).
+            time, mask: (samples, longest), of the events.
+            vectors: (samples, longest, inputs).
+        """
+        query = self.query(self.embed(moments)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key = self.key(self.embed(time)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        scores = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
+        scores = scores.float().masked_fill(~mask[:, None, None], torch.finfo(torch.float32).min)
+        weight = scores.softmax(dim=-1).masked_fill(~mask[:, None, None], 0).to(vectors.dtype)
+        return self.out((weight @ vectors[:, None]).transpose(1, 2).flatten(2))
+
+
 def by_variable(scores: Tensor, variable: Tensor, value: Tensor, mask: Tensor, variables: int) -> tuple[Tensor, Tensor]:
     """The mean value of each variable, weighed by the softmax of scores among its own measurements.
 

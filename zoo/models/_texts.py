@@ -44,14 +44,7 @@ class TextModel(Model):
     ):
         super().__init__(spec)
         self.tokenizer = spec.vocabularies["note"].tokenizer
-        self._published = spec.resources.get("encoder")
-        config = self._published and self._published["config"]
-        try:
-            self.encoder = TextEncoder(spec.tokens, dim, layers, heads, dropout, config, trained, cache_frozen)
-        except ValueError as error:
-            if config is None:
-                raise
-            raise UserError(f"encoder={self._published['name']!r} cannot be used: {error}.") from error
+        self.encoder = made_encoder(spec, dim, layers, heads, dropout, trained, cache_frozen)
 
     def first_weights(self) -> None:
         """Those of the published encoder.
@@ -59,12 +52,50 @@ class TextModel(Model):
         Raises:
             UserError: they cannot be had.
         """
-        if self._published is None:
-            return
-        name = self._published["name"]
-        missing, _ = self.encoder.bert.load_state_dict(Published(name).weights(), strict=False)
-        if missing:
-            raise UserError(f"encoder={name!r} lacks weights ({', '.join(missing[:3])}): take another one.")
+        give_published_weights(self.encoder, self.spec)
+
+
+def made_encoder(
+    spec: Spec,
+    dim: int,
+    layers: int,
+    heads: int,
+    dropout: float,
+    trained: int | None = None,
+    cache_frozen: bool = True,
+) -> TextEncoder:
+    """A text encoder: a small one, or one made as the published one of the resource ``encoder``.
+
+    Args:
+        spec: of the model.
+        dim, layers, heads, dropout, trained, cache_frozen: as of `TextEncoder`.
+
+    Raises:
+        UserError: the published encoder is not built as BERT is.
+    """
+    published = spec.resources.get("encoder")
+    config = published and published["config"]
+    try:
+        return TextEncoder(spec.tokens, dim, layers, heads, dropout, config, trained, cache_frozen)
+    except ValueError as error:
+        if config is None:
+            raise
+        raise UserError(f"encoder={published['name']!r} cannot be used: {error}.") from error
+
+
+def give_published_weights(encoder: TextEncoder, spec: Spec) -> None:
+    """Give an encoder the weights of the published one of the resource ``encoder``, where there is one.
+
+    Raises:
+        UserError: they cannot be had.
+    """
+    published = spec.resources.get("encoder")
+    if published is None:
+        return
+    name = published["name"]
+    missing, _ = encoder.bert.load_state_dict(Published(name).weights(), strict=False)
+    if missing:
+        raise UserError(f"encoder={name!r} lacks weights ({', '.join(missing[:3])}): take another one.")
 
 
 class TokenLoss(nn.Module):

@@ -1,0 +1,194 @@
+"""What signals, notes and codes say of moments at equal distances before the prediction, for models that fuse them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from zoo.data import Batch, Spec
+from zoo.data.grid import CONCEPTS as SIGNALS
+from zoo.data.grid import Grid, GridView
+from zoo.data.triples import TripleView
+from zoo.layers import EventAttention, SampleEvents, TextChunks, TimeAttention
+from zoo.models._texts import give_published_weights, made_encoder
+from zoo.registry import UserError
+
+CODES = ("diagnosis", "drug", "procedure")
+
+
+@dataclass(frozen=True)
+class Moments:
+    """``points`` moments at equal distances, of which the last is the prediction.
+
+    Args:
+        points: how many.
+        hours: from the first one to the prediction.
+
+    Raises:
+        UserError: there are fewer than 2, or ``hours`` is not above 0.
+    """
+
+    points: int
+    hours: float
+
+    def __post_init__(self):
+        if self.points < 2 or not 0 < self.hours < float("inf"):
+            raise UserError(f"points={self.points} must be at least 2, and hours={self.hours} a number above 0.")
+
+    @property
+    def step(self) -> float:
+        """Hours between two."""
+        return self.hours / (self.points - 1)
+
+    def of(self, like: Tensor) -> Tensor:
+        """(samples, points) from 0 to 1."""
+        return torch.linspace(0, 1, self.points, device=like.device).expand(len(like), -1)
+
+    def share(self, ago: Tensor) -> Tensor:
+        """When something was, from 0 at the first moment to 1 at the prediction; below 0 before the first."""
+        return 1 - ago / self.hours
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large encoders of modalities are.
+
+    Attributes:
+        dim: width of what is said of a moment.
+        time_dim, heads: of the attention to times.
+        dropout: in encoders.
+        max_events: how many measurements, notes or codes of a sample are read, the newest ones.
+        max_length: how many tokens of a note are read.
+        encoder_dim, encoder_layers, encoder_heads: of a small text encoder.
+    """
+
+    dim: int
+    time_dim: int
+    heads: int
+    dropout: float
+    max_events: int
+    max_length: int
+    encoder_dim: int
+    encoder_layers: int
+    encoder_heads: int
+
+
+class Modality(nn.Module):
+    """What one modality says of moments. A subclass names its concepts and gives `forward`.
+
+    Args:
+        spec: of the model.
+        moments, sizes: of its encoders.
+    """
+
+    concepts: ClassVar[tuple[str, ...]]
+
+    def __init__(self, spec: Spec, moments: Moments, sizes: Sizes):
+        super().__init__()
+        self.read = [c for c in self.concepts if c in spec.concepts]
+        self.moments, self.sizes = moments, sizes
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(samples, points, dim), and (samples,) bool whether the sample has anything of this modality."""
+        raise NotImplementedError
+
+    def first_weights(self, spec: Spec) -> None:
+        """As of `zoo.models.Model`."""
+
+
+class Signals(Modality):
+    """Labs and vitals: attention to their times, and the values last known at each moment, weighed by a gate.
+
+    E = g * A + (1 - g) * I with A of `zoo.layers.TimeAttention`, I = conv(last values, whether observed, hours since)
+    over three moments, and g = sigmoid(W_2 relu(W_1 [A, I] + b_1) + b_2) in R^dim.
+    """
+
+    concepts = SIGNALS
+
+    def __init__(self, spec: Spec, moments: Moments, sizes: Sizes):
+        super().__init__(spec, moments, sizes)
+        self.triples = TripleView.of(spec, max_triples=sizes.max_events)
+        self.view = GridView.of(spec, step_hours=moments.step, max_steps=moments.points)
+        self.attend = TimeAttention(self.triples.columns, sizes.dim, sizes.time_dim, sizes.heads)
+        self.impute = nn.Conv1d(self.view.width, sizes.dim, 3, padding=1)
+        self.gate = nn.Sequential(nn.Linear(2 * sizes.dim, sizes.dim), nn.ReLU(), nn.Linear(sizes.dim, sizes.dim))
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        seen = self.triples.triples(batch)
+        time = self.moments.share(seen.end[:, None] - seen.time)
+        attended = self.attend(self.moments.of(seen.end), time, seen.variable, seen.value, seen.mask)
+        known = at_moments(self.view.grid(batch), self.moments.points)
+        imputed = self.impute(known.transpose(1, 2)).transpose(1, 2)
+        gate = self.gate(torch.cat([attended, imputed], dim=-1)).sigmoid()
+        return gate * attended + (1 - gate) * imputed, seen.mask.any(dim=1)
+
+
+def at_moments(grid: Grid, points: int) -> Tensor:
+    """(samples, points, features) of a grid whose last step is at the last moment; 0 before its first step."""
+    place = torch.arange(points, device=grid.value.device) - points + grid.lengths[:, None]
+    features = grid.features().flatten(2)
+    index = place.clamp(0, features.shape[1] - 1)[..., None].expand(-1, -1, features.shape[2])
+    return features.gather(1, index) * (place >= 0)[..., None]
+
+
+class Notes(Modality):
+    """Notes: each by a BERT over its first tokens, and attention to when they were written."""
+
+    concepts = ("note",)
+
+    def __init__(self, spec: Spec, moments: Moments, sizes: Sizes):
+        super().__init__(spec, moments, sizes)
+        self.tokenizer = spec.vocabularies["note"].tokenizer
+        self.encoder = made_encoder(
+            spec, sizes.encoder_dim, sizes.encoder_layers, sizes.encoder_heads, sizes.dropout, None, False
+        )
+        self.attend = EventAttention(self.encoder.width, sizes.dim, sizes.time_dim, sizes.heads)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        note = batch["note"]
+        seen = SampleEvents(batch, note, self.sizes.max_events)
+        # each note by itself: in place of a visit's notes, those of an event
+        each = replace(note, offsets=torch.arange(len(note.ids) + 1, device=note.ids.device))
+        chunks = TextChunks(each, self.tokenizer, self.sizes.max_length)
+        vectors = self.encoder(chunks.only(chunks.begin))[:, 0] if len(note.ids) else self.encoder(chunks)[:, 0]
+        vectors = vectors[seen.event]
+        said = self.attend(self.moments.of(seen.ago), self.moments.share(seen.ago), vectors, seen.mask)
+        return said, seen.mask.any(dim=1)
+
+    def first_weights(self, spec: Spec) -> None:
+        give_published_weights(self.encoder, spec)
+
+
+class Codes(Modality):
+    """Diagnoses, procedures and drugs: an embedding of each, and attention to when they became known."""
+
+    concepts = CODES
+
+    def __init__(self, spec: Spec, moments: Moments, sizes: Sizes):
+        super().__init__(spec, moments, sizes)
+        self.embed = nn.ModuleDict({c: nn.Embedding(spec.size(c), sizes.dim, padding_idx=0) for c in self.read})
+        self.attend = EventAttention(sizes.dim, sizes.dim, sizes.time_dim, sizes.heads)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        parts = []
+        for concept in self.read:
+            events = batch[concept]
+            seen = SampleEvents(batch, events, self.sizes.max_events)
+            ids = events.ids[seen.event] if len(events.ids) else seen.event
+            parts.append((self.embed[concept](ids.masked_fill(~seen.mask, 0)), seen.ago, seen.mask))
+        vectors, ago, mask = (torch.cat(p, dim=1) for p in zip(*parts, strict=True))
+        return self.attend(self.moments.of(ago), self.moments.share(ago), vectors, mask), mask.any(dim=1)
+
+
+MODALITIES: Mapping[str, type[Modality]] = {"signals": Signals, "notes": Notes, "codes": Codes}
+
+
+def made_modalities(spec: Spec, kinds: Mapping[str, type[Modality]], moments: Moments, sizes: Sizes) -> nn.ModuleDict:
+    """The encoders of the modalities of which a model has a concept."""
+    return nn.ModuleDict(
+        {name: kind(spec, moments, sizes) for name, kind in kinds.items() if set(kind.concepts) & set(spec.concepts)}
+    )
