@@ -42,7 +42,8 @@ def shaken(model, seed: int = 1):
 
 
 def made(concepts=ALL, kind: str = "multilabel", thing=FuseMoE, **hyperparameters):
-    settings = {**SMALL, **hyperparameters}
+    """A small model with weights of a size that tells, and its fabricated task."""
+    settings = {n: v for n, v in {**SMALL, **hyperparameters}.items() if n in parameters_of(thing)}
     reading = thing.reading({**{n: p.default for n, p in parameters_of(thing).items()}, **settings})
     task = FabricatedTask(kind, concepts, resources=("encoder",), reading=reading)
     torch.manual_seed(1)
@@ -59,12 +60,20 @@ def numbers(module) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("form", ["laplace", "gaussian", "softmax"])
 def test_gates_are_their_equations(form):
     torch.manual_seed(0)
-    gate, x = Gate(4, 3, form).double(), torch.randn(5, 4).double()
+    gate, x = Gate(4, 3, form).double().eval(), torch.randn(5, 4).double()
     keys, found = gate.keys.detach().numpy(), gate(x).detach().numpy()
     for row, h in zip(x.numpy(), found, strict=True):
         distance = np.array([np.sqrt(((k - row) ** 2).sum()) for k in keys])
         expected = {"laplace": -distance, "gaussian": -(distance**2), "softmax": keys @ row}[form]
         assert np.allclose(h, expected, atol=1e-9)
+
+
+def test_noise_of_gates_is_for_training():
+    torch.manual_seed(0)
+    gate, x = Gate(4, 5, "laplace"), torch.randn(20_000, 4)
+    noise = gate.train()(x) - gate.eval()(x)
+    assert float(noise.detach().std()) == pytest.approx(1 / 5, rel=0.02)
+    assert torch.equal(gate(x), gate(x))
 
 
 def test_the_laplace_gate_has_a_gradient_at_a_key():
@@ -302,7 +311,7 @@ def test_a_modality_that_is_missing_is_a_learned_vector():
     model, task = made(kind="binary")
     row = task.rows(0, 1)[0].changed(without("note"))
     with torch.no_grad():
-        tokens = model.tokens(task.batch([row]))
+        tokens = model.said(task.batch([row]), model.missing)[0]
         assert torch.equal(tokens[0, 1], model.missing[1].expand(3, -1))
         assert not torch.allclose(tokens[0, 0], model.missing[0].expand(3, -1))
         before = model(task.batch([row])).logits

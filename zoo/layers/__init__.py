@@ -8,7 +8,7 @@ from zoo.layers.ontology_attention import OntologyEmbedding
 from zoo.layers.sample_events import SampleEvents
 from zoo.layers.sample_history import SampleHistory
 from zoo.layers.sample_text import LabelAttention, SampleText
-from zoo.layers.sparse_experts import GATES, Experts, Gate, entropy, imbalance
+from zoo.layers.sparse_experts import Experts, Gate, entropy, imbalance
 from zoo.layers.text_encoder import TextChunks, TextEncoder, hide
 from zoo.layers.time_attention import EventAttention, TimeAttention, by_variable
 from zoo.layers.visit_embedding import VisitEmbedding
@@ -16,7 +16,6 @@ from zoo.layers.visit_recurrences import VisitRecurrences
 from zoo.layers.visit_time import log_days_since, log_days_until, sinusoids
 
 __all__ = [
-    "GATES",
     "CodeTokens",
     "EncoderLayer",
     "EventAttention",

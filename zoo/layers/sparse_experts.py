@@ -5,27 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-GATES = ("laplace", "gaussian", "softmax")
-
 
 class Gate(nn.Module):
     """How much each expert is for an input, by a key of each expert.
 
     With keys W_i in R^dim: h_i(x) = -||W_i - x|| (``laplace``), -||W_i - x||^2 (``gaussian``), W_i . x (``softmax``).
+    In training noise of standard deviation 1 / experts is added (Riquelme et al., NeurIPS 2021), so that tokens come to
+    every expert.
 
     Args:
         dim: width of inputs.
         experts: how many there are.
-        form: one of `GATES`.
+        form: one of ``Gate.FORMS``.
     """
+
+    FORMS = ("laplace", "gaussian", "softmax")
 
     def __init__(self, dim: int, experts: int, form: str):
         super().__init__()
         self.form = form
-        self.keys = nn.Parameter(torch.randn(experts, dim) / dim**0.5)
+        # such that for normalised inputs h differs among experts about as much as the noise
+        self.keys = nn.Parameter(torch.randn(experts, dim) / (dim**0.5 if form == "laplace" else dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(tokens, experts) h, from (tokens, dim)."""
+        h = self._h(x)
+        return h + torch.randn_like(h) / len(self.keys) if self.training else h
+
+    def _h(self, x: Tensor) -> Tensor:
         if self.form == "softmax":
             return x @ self.keys.T
         squared = (x**2).sum(dim=1, keepdim=True) - 2 * x @ self.keys.T + (self.keys**2).sum(dim=1)

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from zoo.data import Batch, Spec
 from zoo.data.grid import CONCEPTS as SIGNALS
 from zoo.data.grid import Grid, GridView
+from zoo.data.text import Reading
 from zoo.data.triples import TripleView
 from zoo.layers import EventAttention, SampleEvents, TextChunks, TimeAttention
-from zoo.models._texts import give_published_weights, made_encoder
+from zoo.models._model import Model
+from zoo.models._texts import encoder_reading, give_published_weights, made_encoder
 from zoo.registry import UserError
 
 CODES = ("diagnosis", "drug", "procedure")
@@ -184,11 +186,56 @@ class Codes(Modality):
         return self.attend(self.moments.of(ago), self.moments.share(ago), vectors, mask), mask.any(dim=1)
 
 
-MODALITIES: Mapping[str, type[Modality]] = {"signals": Signals, "notes": Notes, "codes": Codes}
+class FusingModel(Model):
+    """A model that fuses what modalities say of moments; those of which there is no concept are left out.
 
+    Args:
+        spec: what the data are like.
+        moments, sizes: of the encoders.
 
-def made_modalities(spec: Spec, kinds: Mapping[str, type[Modality]], moments: Moments, sizes: Sizes) -> nn.ModuleDict:
-    """The encoders of the modalities of which a model has a concept."""
-    return nn.ModuleDict(
-        {name: kind(spec, moments, sizes) for name, kind in kinds.items() if set(kind.concepts) & set(spec.concepts)}
-    )
+    Attributes:
+        modalities: the kinds of modality by name; a subclass may have others.
+        encode: those that the model has.
+        count: how many, one at least: without any concept there is one of zeros.
+    """
+
+    modalities: ClassVar[Mapping[str, type[Modality]]] = {"signals": Signals, "notes": Notes, "codes": Codes}
+
+    def __init__(self, spec: Spec, moments: Moments, sizes: Sizes):
+        super().__init__(spec)
+        if sizes.heads < 1 or sizes.dim % sizes.heads or sizes.time_dim % sizes.heads:
+            raise UserError(
+                f"{self.registered_name}: dim={sizes.dim} and time_dim={sizes.time_dim} must be multiples of "
+                f"heads={sizes.heads}."
+            )
+        kinds = {n: kind for n, kind in self.modalities.items() if set(kind.concepts) & set(spec.concepts)}
+        self.encode = nn.ModuleDict({name: kind(spec, moments, sizes) for name, kind in kinds.items()})
+        self.count, self._shape = max(len(kinds), 1), (moments.points, sizes.dim)
+
+    @classmethod
+    def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
+        """Pieces of words, of every visit."""
+        return encoder_reading(hyperparameters, hyperparameters["max_tokens"])
+
+    def first_weights(self) -> None:
+        """Those of the published text encoder, where there is one."""
+        for modality in self.encode.values():
+            modality.first_weights(self.spec)
+
+    def said(self, batch: Batch, missing: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(samples, modalities, points, dim), and (samples, modalities) bool which a sample has.
+
+        Args:
+            batch: to be read.
+            missing: (modalities, dim), what stands at all moments where a sample has nothing of one; else zeros.
+        """
+        found, there = [], []
+        for n, modality in enumerate(self.encode.values()):
+            of_moments, some = modality(batch)
+            other = of_moments.new_zeros(()) if missing is None else missing[n].to(of_moments.dtype)
+            found.append(torch.where(some[:, None, None], of_moments, other))
+            there.append(some)
+        if not found:
+            none = batch.sample_time.new_zeros(batch.samples, *self._shape, dtype=torch.float32)
+            found, there = [none if missing is None else none + missing[0]], [batch.sample_row < 0]
+        return torch.stack(found, dim=1), torch.stack(there, dim=1)

@@ -25,7 +25,7 @@ Where published code and paper part (the paper is followed):
 
 - The published code has no entropy term, and computes the balance term and drops it. Here both are losses.
 - The gates of per-modality and disjoint routers are tensors of zeros that are no parameters there, so that experts are
-  drawn by the noise alone, and the noise stays on in evaluation. Here all gates are learned, and there is no noise.
+  drawn by the noise alone, and the noise stays on in evaluation. Here all gates are learned, and noise is for training.
 - A reshape there mixes the patients of a batch. Here tokens keep to their sample.
 - A modality that is missing is zeros there. Here it is a learned vector.
 - Imputation there overwrites what was observed. Here it fills in what was not.
@@ -33,7 +33,6 @@ Where published code and paper part (the paper is followed):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,11 +40,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
-from zoo.data.text import Reading
-from zoo.layers import GATES, Experts, Gate, SelfAttention, entropy, imbalance
-from zoo.models._modalities import CODES, MODALITIES, SIGNALS, Modality, Moments, Sizes, made_modalities
-from zoo.models._model import Model, Output
-from zoo.models._texts import encoder_reading
+from zoo.layers import Experts, Gate, SelfAttention, entropy, imbalance
+from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, Sizes
+from zoo.models._model import Output
 from zoo.registry import UserError, register_model
 
 ROUTERS = ("joint", "per_modality", "disjoint")
@@ -58,7 +55,7 @@ ROUTERS = ("joint", "per_modality", "disjoint")
     kinds={"binary", "multiclass", "multilabel", "regression"},
     resources={"encoder"},
 )
-class FuseMoE(Model):
+class FuseMoE(FusingModel):
     """Signals, notes and codes, any of which may be missing, fused by Transformer blocks with sparse experts.
 
     Args:
@@ -88,8 +85,6 @@ class FuseMoE(Model):
         UserError: a size does not fit, or router or gate are none of these.
     """
 
-    modalities: Mapping[str, type[Modality]] = MODALITIES
-
     def __init__(
         self,
         spec: Spec,
@@ -116,39 +111,24 @@ class FuseMoE(Model):
         entropy: float = 0.01,
         dropout: float = 0.1,
     ):
-        super().__init__(spec)
-        if heads < 1 or dim % heads or time_dim % heads:
-            raise UserError(f"fusemoe: dim={dim} and time_dim={time_dim} must be multiples of heads={heads}.")
+        sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_dim, encoder_layers, encoder_heads)
+        super().__init__(spec, Moments(points, hours), sizes)
         if not 1 <= top <= experts:
             raise UserError(f"fusemoe: top={top} must be at least 1, and at most experts={experts}.")
-        for name, value, known in (("router", router, ROUTERS), ("gate", gate, GATES)):
+        for name, value, known in (("router", router, ROUTERS), ("gate", gate, Gate.FORMS)):
             if value not in known:
                 raise UserError(f"fusemoe: {name}={value!r} must be one of {', '.join(map(repr, known))}.")
-        sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_dim, encoder_layers, encoder_heads)
-        self.encode = made_modalities(spec, self.modalities, Moments(points, hours), sizes)
-        count = max(len(self.encode), 1)
-        self.missing = nn.Parameter(torch.randn(count, dim) * 0.02)
-        self.points = points
+        self.missing = nn.Parameter(torch.randn(self.count, dim) * 0.02)
         self.balance, self.entropy = balance, entropy
         self.blocks = nn.ModuleList(
-            Block(dim, heads, Router(count, dim, router, gate, Pool(experts, top, expert_dim, dropout)), dropout)
+            Block(dim, heads, Router(self.count, dim, router, gate, Pool(experts, top, expert_dim, dropout)), dropout)
             for _ in range(layers)
         )
-        self.dropout, self.head = nn.Dropout(dropout), nn.Linear(count * dim, spec.outputs)
-
-    @classmethod
-    def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
-        """Pieces of words, of every visit."""
-        return encoder_reading(hyperparameters, hyperparameters["max_tokens"])
-
-    def first_weights(self) -> None:
-        """Those of the published text encoder."""
-        for modality in self.encode.values():
-            modality.first_weights(self.spec)
+        self.dropout, self.head = nn.Dropout(dropout), nn.Linear(self.count * dim, spec.outputs)
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs), and the losses of the routers."""
-        tokens = self.tokens(batch)
+        tokens, _ = self.said(batch, self.missing)
         balance, spread = [], []
         for block in self.blocks:
             tokens, routed = block(tokens)
@@ -160,16 +140,6 @@ class FuseMoE(Model):
             "entropy": self.entropy * torch.stack(spread).mean(),
         }
         return Output(self.head(self.dropout(seen)), losses)
-
-    def tokens(self, batch: Batch) -> Tensor:
-        """(samples, modalities, points, dim), with Z_m where a modality is missing."""
-        if not self.encode:
-            return self.missing[:, None].expand(batch.samples, -1, self.points, -1)
-        found = []
-        for missing, modality in zip(self.missing, self.encode.values(), strict=True):
-            said, there = modality(batch)
-            found.append(torch.where(there[:, None, None], said, missing.to(said.dtype)))
-        return torch.stack(found, dim=1)
 
 
 @dataclass(frozen=True)
@@ -206,7 +176,7 @@ class Router(nn.Module):
         modalities: M.
         dim: width of a token.
         form: one of `ROUTERS`.
-        gate: one of `GATES`.
+        gate: one of ``Gate.FORMS``.
         pool: of experts.
     """
 

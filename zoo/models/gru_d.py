@@ -13,8 +13,8 @@ the hours from those to the end of step t (of a variable never observed, from th
    c = tanh(W xhat_t + U (r * h) + V m_t + b), h_t = (1 - z) * h + z * c.
 4. logits = W_o h_T + b_o, of the last step T.
 
-Where ports of the published code and paper part (the paper is followed): some have as many states as variables, and
-take the mean over padding and what was not observed. Here the width is free, and the mean that of observed values.
+Where published code and paper part (the paper is followed): ports of it have as many states as variables, and take the
+mean over padding and what was not observed. Here the width is free, and the mean that of observed values.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ With d = dim, for each sample the codes of all visits that it sees, oldest visit
 
 1. x_n = LayerNorm(e_code + e_place + e_visit) in R^d, with embeddings of the code, of its place among the codes of its
    visit (serialization), and of the number of its visit.
-2. H = Transformer(X) in R^(N x d): `layers` layers of attention among all N codes, and of feed-forward networks.
+2. H = Transformer(X) in R^(N x d): ``layers`` layers of attention among all N codes, and of feed-forward networks.
 3. s = tanh(W mean_n H_n + b) in R^d stands for the sequence: the paper has no [CLS], which visits of any number would
    have to share, and no [SEP].
 4. Pre-training: one code of each sequence is hidden, 80 % as [MASK], 10 % as another code, 10 % as it is, and told from

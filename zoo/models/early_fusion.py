@@ -1,0 +1,77 @@
+"""Early fusion: what modalities say stands side by side at each moment, before anything is learned of their sequence.
+
+With M modalities and K moments (`zoo.models._modalities`; the encoders are those of `zoo.models.fusemoe`):
+
+1. x_k = [X_1k, ..., X_Mk] in R^(M dim) for each moment k; zeros where a sample has nothing of a modality.
+2. A GRU over x_1, ..., x_K; logits = W h_K + b of its last state.
+
+The baseline of multimodal studies (e.g. Han et al., NeurIPS 2024; Baltrusaitis et al., IEEE TPAMI 2019).
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from zoo.data import Batch, Spec
+from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, Sizes
+from zoo.models._model import Output
+from zoo.registry import register_model
+
+
+@register_model(
+    "early_fusion",
+    paper="Baltrusaitis et al., IEEE TPAMI 2019, arXiv:1705.09406",
+    uses={*SIGNALS, "note", *CODES},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+    resources={"encoder"},
+)
+class EarlyFusion(FusingModel):
+    """Signals, notes and codes side by side at each moment, and a GRU over the moments.
+
+    Args:
+        spec: what the data are like.
+        encoder: a published text encoder to begin with, by its name on the Hugging Face hub or its folder; None for a
+            small one.
+        encoder_dim, encoder_layers, encoder_heads: of a small one.
+        vocabulary_size: how many pieces of words a small one has at most.
+        max_length: how many tokens of a note are read.
+        max_tokens: how many tokens of a visit's notes are read.
+        dim: width of what a modality says of a moment; a multiple of ``heads``.
+        time_dim: of the embeddings of times; a multiple of ``heads``.
+        points: K.
+        hours: from the first moment to the prediction.
+        max_events: how many measurements, notes or codes of each concept are read, the newest ones.
+        heads: of the attention to times.
+        hidden: width of the GRU.
+        dropout: in encoders and before the last layer.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        encoder: str | None = None,
+        encoder_dim: int = 64,
+        encoder_layers: int = 2,
+        encoder_heads: int = 2,
+        vocabulary_size: int = 8000,
+        max_length: int = 126,
+        max_tokens: int = 1260,
+        dim: int = 64,
+        time_dim: int = 32,
+        points: int = 24,
+        hours: float = 48.0,
+        max_events: int = 500,
+        heads: int = 4,
+        hidden: int = 64,
+        dropout: float = 0.1,
+    ):
+        sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_dim, encoder_layers, encoder_heads)
+        super().__init__(spec, Moments(points, hours), sizes)
+        self.recur = nn.GRU(self.count * dim, hidden, batch_first=True)
+        self.dropout, self.head = nn.Dropout(dropout), nn.Linear(hidden, spec.outputs)
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits (samples, outputs)."""
+        said, _ = self.said(batch)
+        state = self.recur(said.transpose(1, 2).flatten(2))[1][0]
+        return Output(self.head(self.dropout(state)))

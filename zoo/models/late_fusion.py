@@ -1,0 +1,82 @@
+"""Late fusion: each modality predicts by itself, and the predictions are put together.
+
+With M modalities and K moments (`zoo.models._modalities`; the encoders are those of `zoo.models.fusemoe`):
+
+1. For each modality m a GRU over X_m1, ..., X_mK, and logits_m = W_m h_mK of its last state.
+2. logits = b + the mean of logits_m over the modalities of which the sample has something.
+
+The baseline of multimodal studies (e.g. Han et al., NeurIPS 2024; Baltrusaitis et al., IEEE TPAMI 2019).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from zoo.data import Batch, Spec
+from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, Sizes
+from zoo.models._model import Output
+from zoo.registry import register_model
+
+
+@register_model(
+    "late_fusion",
+    paper="Baltrusaitis et al., IEEE TPAMI 2019, arXiv:1705.09406",
+    uses={*SIGNALS, "note", *CODES},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+    resources={"encoder"},
+)
+class LateFusion(FusingModel):
+    """A GRU and a prediction for each of signals, notes and codes, and the mean of the predictions.
+
+    Args:
+        spec: what the data are like.
+        encoder: a published text encoder to begin with, by its name on the Hugging Face hub or its folder; None for a
+            small one.
+        encoder_dim, encoder_layers, encoder_heads: of a small one.
+        vocabulary_size: how many pieces of words a small one has at most.
+        max_length: how many tokens of a note are read.
+        max_tokens: how many tokens of a visit's notes are read.
+        dim: width of what a modality says of a moment; a multiple of ``heads``.
+        time_dim: of the embeddings of times; a multiple of ``heads``.
+        points: K.
+        hours: from the first moment to the prediction.
+        max_events: how many measurements, notes or codes of each concept are read, the newest ones.
+        heads: of the attention to times.
+        hidden: width of each GRU.
+        dropout: in encoders and before the last layers.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        encoder: str | None = None,
+        encoder_dim: int = 64,
+        encoder_layers: int = 2,
+        encoder_heads: int = 2,
+        vocabulary_size: int = 8000,
+        max_length: int = 126,
+        max_tokens: int = 1260,
+        dim: int = 64,
+        time_dim: int = 32,
+        points: int = 24,
+        hours: float = 48.0,
+        max_events: int = 500,
+        heads: int = 4,
+        hidden: int = 64,
+        dropout: float = 0.1,
+    ):
+        sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_dim, encoder_layers, encoder_heads)
+        super().__init__(spec, Moments(points, hours), sizes)
+        self.recur = nn.ModuleList(nn.GRU(dim, hidden, batch_first=True) for _ in self.encode)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleList(nn.Linear(hidden, spec.outputs, bias=False) for _ in self.encode)
+        self.bias = nn.Parameter(torch.zeros(spec.outputs))
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits (samples, outputs)."""
+        said, there = self.said(batch)
+        total = said.new_zeros(batch.samples, len(self.bias))
+        for m, (recur, head) in enumerate(zip(self.recur, self.heads, strict=True)):
+            total = total + head(self.dropout(recur(said[:, m])[1][0])) * there[:, m, None]
+        return Output(self.bias + total / there.sum(dim=1, keepdim=True).clamp(min=1))
