@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 from test_grid import batch_of
-from test_models_irregular import embedded, time_attention
-from test_models_med_bert import dense, gelu, norm
-from test_models_series import sigmoid, softmax
+from worked import dense, embedded, gelu, norm, sigmoid, softmax, time_attention
 
 import zoo
 from zoo.data.grid import GridView

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 from test_models_fusemoe import ALL, made
-from test_models_irregular import gru
-from test_models_med_bert import dense, norm
-from test_models_series import softmax
+from worked import dense, gru, norm, softmax, within
 
 from zoo.layers import sinusoids
 from zoo.models.early_fusion import EarlyFusion
@@ -57,16 +55,6 @@ def asked(w: dict, name: str, own: np.ndarray, other: np.ndarray, there: bool, h
     own = own + dense(np.hstack(found), w, f"{name}.combine") * there
     inner = np.maximum(dense(norm(own, w, f"{name}.norms.2"), w, f"{name}.feed_forward.0"), 0)
     return own + dense(inner, w, f"{name}.feed_forward.2")
-
-
-def within(w: dict, name: str, rows: np.ndarray, heads: int) -> np.ndarray:
-    query, key, value = np.split(dense(rows, w, f"{name}.attend.query_key_value"), 3, axis=1)
-    found = []
-    for q, k, v in zip(*(np.split(p, heads, axis=1) for p in (query, key, value)), strict=True):
-        found.append(np.stack([softmax(s) for s in q @ k.T / np.sqrt(q.shape[1])]) @ v)
-    rows = norm(rows + dense(np.hstack(found), w, f"{name}.attend.combine"), w, f"{name}.norms.0")
-    inner = np.maximum(dense(rows, w, f"{name}.feed_forward.0"), 0)
-    return norm(rows + dense(inner, w, f"{name}.feed_forward.2"), w, f"{name}.norms.1")
 
 
 @pytest.mark.parametrize("concepts", [ALL, ("diagnosis", "note"), ("lab",)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from test_grid import one_visit
-from test_models_series import sigmoid, softmax, weights
+from worked import gru, sigmoid, softmax, time_attention, weights, within
 
 import zoo
 from zoo.data.grid import GridView
@@ -15,6 +15,7 @@ from zoo.registry import UserError
 SMALL = {
     "gru_d": {"dim": 5},
     "tcn": {"dim": 4, "layers": 3, "kernel_size": 2},
+    "strats": {"dim": 6, "heads": 2},
     "mtand": {"width": 4, "dim": 6, "heads": 2, "points": 5, "hidden": 3},
 }
 
@@ -150,42 +151,6 @@ def test_tcn_is_its_equations(data):
 # mTAND
 
 
-def embedded(w: dict, name: str, time: float) -> np.ndarray:
-    linear = w[f"{name}.linear.weight"][:, 0] * time + w[f"{name}.linear.bias"]
-    return np.r_[linear, np.sin(w[f"{name}.periodic.weight"][:, 0] * time + w[f"{name}.periodic.bias"])]
-
-
-def time_attention(w: dict, name: str, moments, time, variable, value, variables: int, heads: int) -> np.ndarray:
-    """What the measurements of one sample say of each moment."""
-    said = []
-    for moment in moments:
-        query = w[f"{name}.query.weight"] @ embedded(w, f"{name}.embed", moment) + w[f"{name}.query.bias"]
-        mean = np.zeros((heads, variables))
-        for h, q in enumerate(np.split(query, heads)):
-            for d in range(variables):
-                own = np.flatnonzero(variable == d)
-                if len(own):
-                    keys = [
-                        np.split(w[f"{name}.key.weight"] @ embedded(w, f"{name}.embed", time[i]), heads)[h] for i in own
-                    ]
-                    mean[h, d] = softmax(np.array([q @ k for k in keys]) / np.sqrt(len(q))) @ value[own]
-        some = np.isin(np.arange(variables), variable).astype(float)
-        said.append(w[f"{name}.out.weight"] @ np.r_[mean.ravel(), some] + w[f"{name}.out.bias"])
-    return np.array(said)
-
-
-def gru(w: dict, name: str, inputs: np.ndarray, back: str = "") -> np.ndarray:
-    """The last state of torch's GRU."""
-    state = np.zeros(w[f"{name}.weight_hh_l0{back}"].shape[1])
-    for x in inputs:
-        given = w[f"{name}.weight_ih_l0{back}"] @ x + w[f"{name}.bias_ih_l0{back}"]
-        kept = w[f"{name}.weight_hh_l0{back}"] @ state + w[f"{name}.bias_hh_l0{back}"]
-        (gr, gz, gn), (kr, kz, kn) = np.split(given, 3), np.split(kept, 3)
-        r, z = sigmoid(gr + kr), sigmoid(gz + kz)
-        state = (1 - z) * np.tanh(gn + r * kn) + z * state
-    return state
-
-
 def test_mtand_is_its_equations(data):
     model, batch = made("mtand", data), some_batch(data)
     seen, w = model.view.triples(batch), weights(model)
@@ -213,6 +178,67 @@ def test_scores_that_are_far_apart_leave_no_variable_without_a_mean():
     share = 1 / (1 + float(np.exp(-1)))
     assert torch.allclose(mean, torch.tensor([[[[2 - share, 5 - 2 * share, 0.0]]]]))
     assert some.tolist() == [[True, True, False]]
+
+
+# STraTS
+
+
+def strats(w: dict, time, variable, value) -> np.ndarray:
+    """e_T of one sample."""
+    if not len(time):
+        return np.zeros(6)
+    cve = lambda name, x: w[f"{name}.2.weight"] @ np.tanh(w[f"{name}.0.weight"][:, 0] * x + w[f"{name}.0.bias"])  # noqa: E731
+    rows = np.array(
+        [
+            w["variable.weight"][f] + cve("value", v) + cve("time", t)
+            for t, f, v in zip(time, variable, value, strict=True)
+        ]
+    )
+    for n in range(2):
+        rows = within(w, f"layers.{n}", rows, 2)
+    scores = [w["weigh.2.weight"][0] @ np.tanh(w["weigh.0.weight"] @ c + w["weigh.0.bias"]) for c in rows]
+    return softmax(np.array(scores)) @ rows
+
+
+def triples_of(seen, sample: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    n = int(seen.mask[sample].sum())
+    return (
+        seen.time[sample, :n].double().numpy(),
+        seen.variable[sample, :n].numpy(),
+        seen.value[sample, :n].double().numpy(),
+    )
+
+
+def test_strats_is_its_equations(data):
+    model, batch = made("strats", data), some_batch(data)
+    seen, w = model.view.triples(batch), weights(model)
+    expected = []
+    for s in range(batch.samples):
+        time, variable, value = triples_of(seen, s)
+        whole = strats(w, 1 - (float(seen.end[s]) - time) / 24.0, variable, value)
+        expected.append(w["head.weight"] @ whole + w["head.bias"])
+    np.testing.assert_allclose(logits(model, batch), expected, atol=5e-5)
+
+
+def test_strats_forecasts_what_comes_after_a_moment(data):
+    model, batch = made("strats", data), some_batch(data)
+    seen, w = model.view.triples(batch), weights(model)
+    torch.manual_seed(7)
+    found = float(model.pretrain(batch).losses["forecast"].detach())
+    torch.manual_seed(7)
+    drawn, errors = torch.rand(batch.samples).numpy(), []
+    for s in range(batch.samples):
+        time, variable, value = triples_of(seen, s)
+        if not len(time):
+            continue
+        moment = np.float32(time.min()) + drawn[s] * (np.float32(time.max()) - np.float32(time.min()))
+        before = (time <= moment) & (moment - time <= 24)
+        after = (time > moment) & (time - moment <= 2)
+        whole = strats(w, 1 - (moment - time[before]) / 24.0, variable[before], value[before])
+        told = w["forecast.weight"] @ whole + w["forecast.bias"]
+        errors += [(told[d] - value[after & (variable == d)].mean()) ** 2 for d in np.unique(variable[after])]
+    assert len(errors) > 3
+    assert found == pytest.approx(np.mean(errors), rel=1e-3)
 
 
 # Whatever the model

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_models_text import softmax
+from worked import dense, gelu, norm, softmax
 
 import zoo
 from zoo.data.batch import Ragged
@@ -66,19 +66,6 @@ def sequences(model, batch) -> list[list[tuple[int, int, int]]]:
 
 def numbers(model) -> dict[str, np.ndarray]:
     return {n: p.detach().numpy() for n, p in model.named_parameters()}
-
-
-def norm(x: np.ndarray, w: dict, name: str) -> np.ndarray:
-    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
-    return x * w[f"{name}.weight"] + w[f"{name}.bias"]
-
-
-def gelu(x: np.ndarray) -> np.ndarray:
-    return np.array([0.5 * v * (1 + torch.erf(torch.tensor(v / np.sqrt(2))).item()) for v in x.flat]).reshape(x.shape)
-
-
-def dense(x: np.ndarray, w: dict, name: str) -> np.ndarray:
-    return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
 
 def transformer(

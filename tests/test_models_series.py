@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from worked import sigmoid, softmax, weights
 
 import zoo
 from zoo.registry import UserError, models
@@ -30,10 +31,6 @@ def made(name: str, data, **hyperparameters):
     return model
 
 
-def weights(model) -> dict[str, np.ndarray]:
-    return {n: w.detach().double().numpy() for n, w in model.named_parameters()}
-
-
 def series(model, batch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """For each sample: features (steps, variables, 3), hours since the step before, and hours until the prediction."""
     grid = model.view.grid(batch)
@@ -42,15 +39,6 @@ def series(model, batch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         parts = (grid.features()[sample], grid.interval[sample], grid.until[sample])
         found.append(tuple(p[:length].double().numpy() for p in parts))
     return found
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def softmax(x):
-    e = np.exp(x - x.max())
-    return e / e.sum()
 
 
 def tlstm(w: dict, features: np.ndarray, interval: np.ndarray, _) -> np.ndarray:

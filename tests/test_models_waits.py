@@ -18,13 +18,15 @@ NETWORKS = [
 ]
 WAITS = {
     **dict.fromkeys(("adacare", "concare", "gru_d", "stagenet", "tcn", "tlstm"), 3),
-    "mtand": 2,
+    **dict.fromkeys(("mtand", "strats"), 2),
     "fusemoe": 13,
+    **dict.fromkeys(("early_fusion", "late_fusion", "mult"), 11),
     **dict.fromkeys(("med_bert", "med_bert_clinical_bert"), 1),
 }
 """How often models wait: those that read a grid, of which three sizes hang on values (`zoo.data.grid.GridView.grid`),
-or triples, of which two do; FuseMoE, which reads both, rows of events of four concepts and the lengths of notes, and
-asks each pool of experts how many tokens go to which; and those that ask for a length where the batch is on a CPU."""
+or triples, of which two do; those that fuse modalities, which read both, rows of events of four concepts and the
+lengths of notes, of which FuseMoE asks each pool of experts how many tokens go to which; and those that ask for a
+length where the batch is on a CPU."""
 
 ASKING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount", "_pack_padded_sequence"}
 ASKING |= {"_unique2", "unique_dim", "unique_consecutive"}

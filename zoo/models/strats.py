@@ -1,0 +1,127 @@
+"""STraTS, a Transformer over triples of measurements (Tipirneni and Reddy, ACM TKDD 2022, arXiv:2107.14293).
+
+Labs and vitals are triples (t_i, f_i, v_i): when, which of D variables, and what. With d = dim:
+
+1. e_i = E_(f_i) + CVE_v(v_i) + CVE_t(t_i) in R^d, with E an embedding of variables, and continuous value embeddings
+   CVE(x) = U tanh(W x + b), W and b in R^sqrt(d) and U in R^(d x sqrt(d)).
+2. C = Transformer(e_1, ..., e_N) in R^(N x d), a set: times are in its vectors, and there is no place.
+3. alpha = softmax over the triples of u^T tanh(W_a c_i + b_a), and e_T = sum_i alpha_i c_i in R^d; 0 without a triple.
+4. logits = W_o e_T + b_o. (Demographics, which the paper has beside e_T, are not in a batch.)
+5. Pre-training by forecasting: in a visit a moment is drawn between its first and last measurement; from what was
+   measured in the ``hours`` before it, W_f e_T + b_f in R^D tells the mean value of each variable in the
+   ``forecast_hours`` after it, by squared error over the variables that have one there, a mean over all of them.
+
+Where published code and paper part: its attention has scores that are not scaled and no normalisation of layers; here
+both are as in Vaswani et al. (arXiv:1706.03762), which the paper names.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from zoo.data import Batch, Spec
+from zoo.data.triples import TripleView
+from zoo.layers import EncoderLayer
+from zoo.models._model import Model, Output
+from zoo.registry import UserError, register_model
+
+
+@register_model(
+    "strats",
+    paper="Tipirneni and Reddy, ACM TKDD 2022, arXiv:2107.14293",
+    uses={"lab", "vital"},
+    kinds={"binary", "multiclass", "multilabel", "regression"},
+)
+class STraTS(Model):
+    """Labs and vitals as a set of triples, a Transformer over it, and attention that puts it together.
+
+    Args:
+        spec: what the data are like.
+        dim: d, a multiple of ``heads``; 50 in the paper, which four heads cannot share.
+        layers: of the Transformer; 2 in the paper.
+        heads: of its attention; 4 in the paper.
+        dropout: in the Transformer; 0.2 in the paper.
+        max_triples: the newest so many measurements are read.
+        hours: what counts as 1 in time; and how far back forecasting looks.
+        forecast_hours: how far forecasting looks ahead; 2 in the paper.
+        history: read earlier visits too, not only the sample's own.
+
+    Raises:
+        UserError: a size does not fit.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        dim: int = 48,
+        layers: int = 2,
+        heads: int = 4,
+        dropout: float = 0.2,
+        max_triples: int = 500,
+        hours: float = 24.0,
+        forecast_hours: float = 2.0,
+        history: bool = False,
+    ):
+        if heads < 1 or dim % heads:
+            raise UserError(f"strats: dim={dim} must be a multiple of heads={heads}.")
+        for name, value in (("hours", hours), ("forecast_hours", forecast_hours)):
+            if not 0 < value < float("inf"):
+                raise UserError(f"strats: {name}={value} must be a number above 0.")
+        super().__init__(spec)
+        self.view = TripleView.of(spec, max_triples=max_triples, history=history)
+        self.hours, self.forecast_hours = hours, forecast_hours
+        inner = max(int(dim**0.5), 1)
+        self.variable = nn.Embedding(self.view.columns, dim)
+        self.value, self.time = (
+            nn.Sequential(nn.Linear(1, inner), nn.Tanh(), nn.Linear(inner, dim, bias=False)) for _ in range(2)
+        )
+        self.layers = nn.ModuleList(EncoderLayer(dim, heads, 2 * dim, dropout) for _ in range(layers))
+        self.weigh = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1, bias=False))
+        self.head = nn.Linear(dim, spec.outputs)
+        self.forecast = nn.Linear(dim, self.view.columns)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """The paper's rate and batch."""
+        return {"optimizer": "adam", "lr": 5e-4, "batch_size": 32}
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits (samples, outputs), and the attention of each sample to its triples."""
+        seen = self.view.triples(batch)
+        ago = seen.end[:, None] - seen.time
+        whole, weights = self._whole(ago, seen.variable, seen.value, seen.mask)
+        return Output(self.head(whole), attention={"triples": weights})
+
+    def pretrain(self, batch: Batch) -> Output:
+        """The loss ``forecast`` of each sample's measurements after a moment, from those before it."""
+        seen = self.view.triples(batch)
+        first = seen.time.masked_fill(~seen.mask, torch.inf).amin(dim=1) if seen.mask.shape[1] else seen.end
+        last = seen.time.masked_fill(~seen.mask, -torch.inf).amax(dim=1) if seen.mask.shape[1] else seen.end
+        some = first <= last
+        drawn = torch.rand(len(first), device=first.device)
+        moment = torch.where(some, first + drawn * (last - first), 0.0)[:, None]
+        ago = moment - seen.time
+        before = seen.mask & (ago >= 0) & (ago <= self.hours)
+        after = seen.mask & (ago < 0) & (ago >= -self.forecast_hours)
+        whole, _ = self._whole(ago, seen.variable, seen.value, before)
+        told = self.forecast(whole).float()
+        counts = torch.zeros_like(told).scatter_add(1, seen.variable, after.to(told.dtype))
+        wanted = torch.zeros_like(told).scatter_add(1, seen.variable, seen.value.float() * after)
+        error = (told - wanted / counts.clamp(min=1)) ** 2 * (counts > 0)
+        return Output(told.new_zeros(0), {"forecast": error.sum() / (counts > 0).sum().clamp(min=1)})
+
+    def _whole(self, ago: Tensor, variable: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(samples, dim) e_T, and (samples, longest) the weight of each triple; each of (samples, longest)."""
+        if not mask.shape[1]:
+            return self.head.weight.new_zeros(len(mask), self.head.in_features), ago
+        time = 1 - ago / self.hours
+        rows = self.variable(variable) + self.value(value[..., None]) + self.time(time[..., None])
+        # a sample without a triple sees its padding, and weighs none of it
+        looked_at = mask | (~mask.any(dim=1, keepdim=True))
+        for layer in self.layers:
+            rows = layer(rows, looked_at)
+        scores = self.weigh(rows)[..., 0]
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=1).masked_fill(~mask, 0)
+        return (weights[:, None] @ rows)[:, 0], weights
