@@ -95,7 +95,7 @@ class Vocabulary:
     def from_dict(cls, facts: dict) -> Vocabulary:
         arrays = {n: None if facts[n] is None else np.array(facts[n], np.float32) for n in ("edges", "mean", "scale")}
         if arrays["edges"] is not None:
-            arrays["edges"] = arrays["edges"].reshape(len(facts["codes"]), -1)
+            arrays["edges"] = arrays["edges"].reshape(len(facts["codes"]), -1 if facts["codes"] else BINS - 1)
         tokenizer = Tokenizer(facts["tokenizer"]) if "tokenizer" in facts else None
         return cls(facts["level"], facts["codes"], **arrays, tokenizer=tokenizer)
 

@@ -1,0 +1,177 @@
+"""How fast measurements become grids and triples, what fusion and experts cost, and what memory 50 million need.
+
+    python benchmarks/series.py --root path/to/mimic3-demo-1.4
+    python benchmarks/series.py --only memory
+
+Measurements are random but for those of ``--root``, a folder with the tables of MIMIC-III. README.md has what was
+measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import torch
+
+import zoo
+from zoo.data import Batch
+from zoo.data._splits import Split
+from zoo.data._store import Store, VisitIndex
+from zoo.data._task_data import TaskData
+from zoo.data.batch import Ragged
+from zoo.data.grid import GridView
+from zoo.data.triples import TripleView
+from zoo.layers import Experts, Gate
+from zoo.tasks._task import Attrition, Cohort, Task
+
+VARIABLES, HOURS = 30, 48.0
+DAY = np.timedelta64(86_400_000_000, "us")
+
+
+def seconds(run: Callable[[], object], times: int = 3) -> float:
+    """The least of several."""
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+def measured(samples: int, each: int, seed: int = 0) -> Batch:
+    """A batch of samples of one visit with so many measurements each in two days."""
+    draw = torch.Generator().manual_seed(seed)
+    count = samples * each
+    hours = torch.rand(samples, each, generator=draw).sort(dim=1).values.flatten() * HOURS
+    vital = Ragged(
+        torch.zeros(count, dtype=torch.int64),
+        torch.arange(samples + 1) * each,
+        hours,
+        torch.randint(2, VARIABLES + 2, (count,), generator=draw),
+        torch.randn(count, generator=draw),
+    )
+    whole = torch.full((samples,), HOURS, dtype=torch.float64)
+    row, zero = torch.arange(samples), torch.zeros(samples, dtype=torch.int64)
+    starts = torch.zeros(samples, dtype=torch.float64)
+    label = torch.zeros(samples, dtype=torch.bool)
+    return Batch({"vital": vital}, torch.arange(samples + 1), starts, row, zero, whole, label, row)
+
+
+def views() -> None:
+    """A million measurements as a grid of hours, and as triples."""
+    batches = [measured(50, 400, seed) for seed in range(50)]
+    grid, triples = GridView({"vital": VARIABLES}), TripleView({"vital": VARIABLES})
+    took = seconds(lambda: [grid.grid(b) for b in batches]), seconds(lambda: [triples.triples(b) for b in batches])
+    print(f"1 million measurements: grid {took[0]:.2f} s, triples {took[1]:.2f} s", flush=True)
+
+
+def demo(root: str) -> None:
+    """The chart events of a folder, from its tables to batches."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ZOO_CACHE"] = folder
+        began = time.perf_counter()
+        data = zoo.load("mimic3", task="mortality", root=root, unit="stay", concepts=["vital"])
+        grid = GridView({"vital": len(data.feature("vital").vocabulary.codes)}, max_steps=48)
+        batches = [b for s in ("train", "validation", "test") for b in data.batches(s, {"vital"}, 16)]
+        for batch in batches:
+            grid.grid(batch)
+        took, kept = time.perf_counter() - began, len(data.feature("vital").store.code)
+        print(f"{root}: {took:.1f} s to {len(batches)} batches; {kept} vital signs", flush=True)
+
+
+def fusion() -> None:
+    """An epoch of FuseMoE, against its encoders alone."""
+    data = zoo.load("synthetic", task="mortality", patients=300)
+    model = zoo.create_model("fusemoe", data, seed=0).train()
+    batches = list(data.batches("train", model, 32))
+
+    def epoch(forward: Callable[[Batch], torch.Tensor]) -> None:
+        for batch in batches:
+            model.zero_grad(set_to_none=True)
+            forward(batch).backward()
+
+    def whole(batch: Batch) -> torch.Tensor:
+        output = model(batch)
+        return model.loss(output, batch) + sum(output.losses.values())
+
+    fused = seconds(lambda: epoch(whole))
+    alone = {n: seconds(lambda e=e: epoch(lambda b: e(b)[0].mean())) for n, e in model.encode.items()}
+    apart = ", ".join(f"{n} {t:.1f}" for n, t in alone.items())
+    ratio = fused / sum(alone.values())
+    print(f"an epoch of FuseMoE {fused:.1f} s; its encoders alone {apart} s: {ratio:.2f} times their sum", flush=True)
+
+
+def experts() -> None:
+    """Forward and backward through pools of experts, two of which compute for each token."""
+    torch.manual_seed(0)
+    x = torch.randn(4096, 192)
+    for count in (2, 4, 8, 16, 32):
+        gate, pool = Gate(192, count, "laplace"), Experts(192, 256, count, 2, 0.0)
+        took = seconds(lambda gate=gate, pool=pool: pool(x, gate(x))[0].sum().backward(), 5)
+        print(f"{count} experts, 2 a token: {took * 1000:.0f} ms", flush=True)
+
+
+def memory(measurements: int) -> None:
+    """The peak of a pass over the batches of so many measurements."""
+    each = 500
+    visits = measurements // each
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        names = {"code": np.int32, "time": np.int32, "value": np.float32}
+        for name, dtype in names.items():
+            with open(f"{folder}/{name}.bin", "wb") as file:
+                for _ in range(0, measurements, 1_000_000):
+                    some = random.integers(VARIABLES, size=1_000_000).astype(dtype)
+                    if name == "time":
+                        some = np.sort(random.integers(2 * 86_400, size=(2_000, each)), axis=1).ravel().astype(dtype)
+                    some.tofile(file)
+        arrays = {n: np.memmap(f"{folder}/{n}.bin", d, mode="r") for n, d in names.items()}
+        store = Store([f"VITAL//{n}" for n in range(VARIABLES)], np.arange(visits + 1) * each, **arrays)
+        start = np.datetime64("2100-01-01", "us") + np.arange(visits) * DAY
+        index = VisitIndex(np.arange(visits), np.arange(visits), start, start + 3 * DAY, np.ones(visits, bool))
+        nobody = pd.array([None] * visits, "Int64")
+        told = {"subject_id": index.subject_id, "visit_id": index.visit_id, "stay_id": nobody}
+        samples = pd.DataFrame({**told, "prediction_time": index.end, "label": random.random(visits) < 0.5})
+        task = Task()
+        task.registered_name, task.kind = "chance", "binary"
+        dataset = SimpleNamespace(name="random", concepts=["vital"], require=lambda concept: None)
+        split = Split(random.choice(3, visits, p=[0.8, 0.1, 0.1]).astype(np.int8))
+        data = TaskData(
+            dataset, task, Cohort(samples, Attrition()), index, lambda *_: store, split, subject_ids=index.subject_id
+        )
+        view, began = GridView({"vital": VARIABLES}, max_steps=48), time.perf_counter()
+        for batch in data.batches("train", {"vital"}, 64):
+            view.grid(batch)
+        took = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(
+        f"{measurements / 1e6:.0f} million measurements: a pass in {took:.0f} s; peak memory {peak:.2f} GB", flush=True
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--root", help="a folder with the tables of MIMIC-III, such as the open demo")
+    parser.add_argument("--only", choices=("views", "demo", "fusion", "experts", "memory"))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--measurements", type=int, default=50_000_000, help="of the measurement of memory")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    parts = {"views": views, "fusion": fusion, "experts": experts, "memory": lambda: memory(chosen.measurements)}
+    if chosen.root:
+        parts["demo"] = lambda: demo(chosen.root)
+    for name, part in parts.items():
+        if chosen.only in (None, name):
+            part()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Real tables in which whole splits, stays and variables lack what other have, through training and evaluation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import zoo
+from conftest import SourceFolder
+
+TABLES = {
+    "signals": ("labevents", "chartevents"),
+    "notes": ("noteevents",),
+    "codes": ("diagnoses_icd", "procedures_icd", "prescriptions"),
+}
+SMALL = {
+    "encoder_dim": 8,
+    "encoder_layers": 1,
+    "vocabulary_size": 200,
+    "max_length": 14,
+    "dim": 8,
+    "time_dim": 8,
+    "points": 4,
+    "heads": 2,
+}
+HOW = {"max_epochs": 1, "batch_size": 16, "device": "cpu"}
+TASK = {"task": "readmission", "days": 90, "split": (0.5, 0.25, 0.25)}
+
+
+def without(source: SourceFolder, folder, tables, subjects) -> SourceFolder:
+    """The tables, some of them without the rows of some subjects."""
+    other = SourceFolder(folder)
+    other.root.mkdir()
+    for path in source.root.iterdir():
+        (other.root / path.name).write_bytes(path.read_bytes())
+    for name in tables:
+        rows = other.table(name)
+        other.put(name, rows[~rows.SUBJECT_ID.isin(list(map(str, subjects)))])
+    return other
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "modality"),
+    [
+        *(("fusemoe", "train", m) for m in TABLES),
+        ("fusemoe", "test", "notes"),
+        ("fusemoe", "validation", "signals"),
+        ("early_fusion", "train", "signals"),
+        ("late_fusion", "train", "codes"),
+        ("mult", "train", "notes"),
+    ],
+)
+def test_a_whole_split_without_one_modality(own_cache, intact_mimic3, tmp_path, name, split, modality):
+    samples = zoo.load("mimic3", root=intact_mimic3.root, **TASK).samples
+    subjects = samples.subject_id[samples.split == split].unique()
+    source = without(intact_mimic3, tmp_path / "tables", TABLES[modality], subjects)
+    data = zoo.load("mimic3", root=source.root, **TASK)
+    concept = {"signals": "vital", "notes": "note", "codes": "diagnosis"}[modality]
+    batches = list(data.batches(split, {concept}))
+    assert sum(len(b[concept].ids) for b in batches) == 0
+    run = zoo.train(zoo.create_model(name, data, seed=0, **SMALL), data, out=tmp_path / "run", **HOW)
+    assert np.isfinite(run.metrics["brier"]["value"])
+    assert zoo.evaluate(run.folder, data).metrics == run.metrics
+
+
+@pytest.mark.parametrize("name", ["gru_d", "mtand", "strats", "tcn", "fusemoe"])
+def test_stays_without_a_measurement_and_variables_that_training_never_saw(own_cache, intact_mimic3, tmp_path, name):
+    samples = zoo.load("mimic3", root=intact_mimic3.root, **TASK).samples
+    tested = samples.subject_id[samples.split == "test"].unique()
+    source = without(
+        intact_mimic3, tmp_path / "tables", TABLES["signals"], [*samples.subject_id.unique()[:4], tested[0]]
+    )
+    rows = source.table("labevents")
+    unseen = rows[str(tested[1]) == rows.SUBJECT_ID].assign(ITEMID="51006", VALUENUM="1e6")
+    source.put("labevents", unseen if name == "fusemoe" else pd.concat([rows, unseen], ignore_index=True))
+    data = zoo.load("mimic3", root=source.root, **TASK, concepts=["lab", "vital"])
+    settings = {n: v for n, v in SMALL.items() if name == "fusemoe"}
+    model = zoo.create_model(name, data, seed=0, **settings)
+    assert not any("51006" in code for code in model.spec.vocabularies["lab"].codes)
+    run = zoo.train(model, data, out=tmp_path / "run", **HOW)
+    assert np.isfinite(run.metrics["brier"]["value"])
+    predicted = zoo.predict(run.folder, data=data)
+    assert set(tested) <= set(predicted.subject_id)
