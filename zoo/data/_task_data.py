@@ -18,8 +18,9 @@ from zoo.data._rows import Rows
 from zoo.data._splits import NAMES, Split
 from zoo.data._store import Store, VisitIndex
 from zoo.data._tokens import fitted
-from zoo.data._vocabulary import BY_NAME, SAMPLE, Vocabulary, fit_codes, fit_values
-from zoo.data._window import Cut, cut, spans
+from zoo.data._training_window import TrainingWindow
+from zoo.data._vocabulary import BY_NAME, Vocabulary
+from zoo.data._window import cut, spans
 from zoo.data.batch import Batch
 from zoo.data.spec import Spec
 from zoo.data.text import Published, Reading, Tokenizer
@@ -410,8 +411,12 @@ class TaskData:
         return found
 
     def _fit_tokenizer(self, reading: Reading, codes: Feature) -> Tokenizer:
-        begin, length = self._seen_in_training(codes.store, codes.cut)
-        return fitted(reading, codes.store, spans(begin, length), self.key or None)
+        seen = self._training.events(codes.store, codes.cut)
+        return fitted(reading, codes.store, seen, self.key or None)
+
+    @cached_property
+    def _training(self) -> TrainingWindow:
+        return TrainingWindow(self.visits, self._own, self._subject, self.places("train"))
 
     def _cut_for_samples(self, concept: str, level: str) -> Feature:
         fixed = self._vocabularies.get(concept)
@@ -429,26 +434,9 @@ class TaskData:
         )
         if fixed is None and concept == self.task.predicts:
             fixed = Vocabulary(level, list(self.labels))
-        vocabulary = fixed or self._fit(level, store, window)
+        vocabulary = fixed or self._training.fit(store, window, level, self._source_codes(store, level))
         place = vocabulary.table(self._source_codes(store, vocabulary.level))
         return Feature(store, window, vocabulary, place)
-
-    def _fit(self, level: str, store: Store, window: Cut) -> Vocabulary:
-        begin, length = self._seen_in_training(store, window)
-        counts = np.zeros(len(store.codes), np.int64)
-        block = np.cumsum(length) // (4 * SAMPLE)
-        for b in np.unique(block):  # so many events at a time that memory does not grow with the data
-            some = block == b
-            counts += np.bincount(store.code[spans(begin[some], length[some])], minlength=len(counts))
-        vocabulary = fit_codes(self._source_codes(store, level), counts, level)
-        if store.value is None:
-            return vocabulary
-        total = int(length.sum())
-        some = np.arange(min(total, SAMPLE)) * total // max(min(total, SAMPLE), 1)
-        ends = np.cumsum(length)
-        visit = np.searchsorted(ends, some, side="right")
-        index = begin[visit] + some - (ends[visit] - length[visit])
-        return fit_values(vocabulary, vocabulary.table(store.codes)[store.code[index]], store.value[index])
 
     def _source_codes(self, store: Store, level: str) -> list[str | None]:
         """The store's codes, as a vocabulary of a level takes them."""
@@ -456,31 +444,6 @@ class TaskData:
             return store.codes
         names = self.dataset.drug_names()
         return [names.get(c, c if c.startswith("DRUG//") else None) for c in store.codes]
-
-    def _seen_in_training(self, store: Store, window: Cut) -> tuple[np.ndarray, np.ndarray]:
-        """Of each visit, the first event and how many events some training sample sees."""
-        end = store.offsets[:-1].copy()
-        places = np.flatnonzero(self._split == 0)
-        last = places[np.lexsort((self._own[places], self._subject[places]))]
-        last = last[np.r_[self._subject[last][1:] != self._subject[last][:-1], np.ones(min(len(last), 1), bool)]]
-        first = self.visits.first[self._own[last]]
-        earlier = spans(first, self._own[last] - first)
-        end[earlier] = store.offsets[earlier + 1]
-        visit, seen = self._cut_for_all(window, places)
-        end[visit] = store.offsets[visit]
-        np.maximum.at(end, visit, seen)
-        np.maximum.at(end, self._own[places], window.own_end[places])
-        return store.offsets[:-1], end - store.offsets[:-1]
-
-    def _cut_for_all(self, window: Cut, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Earlier visits that are cut for all of these samples that look at them: visit and end, once a sample."""
-        pairs = np.flatnonzero(np.isin(window.pair_sample, places))
-        visit, count = np.unique(window.pair_visit[pairs], return_counts=True)
-        own = np.sort(self._own[places])
-        behind = np.searchsorted(self.visits.subject_id, self.visits.subject_id[visit], side="right")
-        looking = np.searchsorted(own, behind) - np.searchsorted(own, visit, side="right")
-        pairs = pairs[np.isin(window.pair_visit[pairs], visit[count == looking])]
-        return window.pair_visit[pairs], window.pair_end[pairs]
 
 
 def _levels(task, asked: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,87 @@
+"""What training samples see of a concept: what vocabularies, bins, scales and tokenizers are fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoo.data._store import Store, VisitIndex
+from zoo.data._vocabulary import SAMPLE, Vocabulary, fit_codes, fit_values
+from zoo.data._window import Cut, spans
+
+
+@dataclass(frozen=True)
+class TrainingWindow:
+    """Which events some training sample sees; each counts once, however many samples see it.
+
+    Attributes:
+        visits: all of the source.
+        own: (samples,) the number of each sample's own visit.
+        subject: (samples,) its subject.
+        places: the places of the training samples in these.
+    """
+
+    visits: VisitIndex
+    own: np.ndarray
+    subject: np.ndarray
+    places: np.ndarray
+
+    def events(self, store: Store, window: Cut) -> np.ndarray:
+        """The events that are seen, visit by visit.
+
+        Args:
+            store: of the concept.
+            window: what of it all samples see.
+        """
+        return spans(*self._spans(store, window))
+
+    def fit(self, store: Store, window: Cut, level: str, source_codes: Sequence[str | None]) -> Vocabulary:
+        """A vocabulary of the codes that are seen, with bins and scales of their values where there are any.
+
+        Args:
+            store, window: as of `events`.
+            level: that codes are raised to.
+            source_codes: the store's codes, as the vocabulary takes them.
+        """
+        begin, length = self._spans(store, window)
+        counts = np.zeros(len(store.codes), np.int64)
+        block = np.cumsum(length) // (4 * SAMPLE)
+        for b in np.unique(block):  # so many events at a time that memory does not grow with the data
+            some = block == b
+            counts += np.bincount(store.code[spans(begin[some], length[some])], minlength=len(counts))
+        vocabulary = fit_codes(source_codes, counts, level)
+        if store.value is None:
+            return vocabulary
+        total = int(length.sum())
+        some = np.arange(min(total, SAMPLE)) * total // max(min(total, SAMPLE), 1)
+        ends = np.cumsum(length)
+        visit = np.searchsorted(ends, some, side="right")
+        index = begin[visit] + some - (ends[visit] - length[visit])
+        return fit_values(vocabulary, vocabulary.table(store.codes)[store.code[index]], store.value[index])
+
+    def _spans(self, store: Store, window: Cut) -> tuple[np.ndarray, np.ndarray]:
+        """Of each visit, the first event and how many events some training sample sees."""
+        end = store.offsets[:-1].copy()
+        places = self.places
+        last = places[np.lexsort((self.own[places], self.subject[places]))]
+        last = last[np.r_[self.subject[last][1:] != self.subject[last][:-1], np.ones(min(len(last), 1), bool)]]
+        first = self.visits.first[self.own[last]]
+        earlier = spans(first, self.own[last] - first)
+        end[earlier] = store.offsets[earlier + 1]
+        visit, seen = self._cut_for_all(window)
+        end[visit] = store.offsets[visit]
+        np.maximum.at(end, visit, seen)
+        np.maximum.at(end, self.own[places], window.own_end[places])
+        return store.offsets[:-1], end - store.offsets[:-1]
+
+    def _cut_for_all(self, window: Cut) -> tuple[np.ndarray, np.ndarray]:
+        """Earlier visits that are cut for all samples that look at them: visit and end, once a sample."""
+        pairs = np.flatnonzero(np.isin(window.pair_sample, self.places))
+        visit, count = np.unique(window.pair_visit[pairs], return_counts=True)
+        own = np.sort(self.own[self.places])
+        behind = np.searchsorted(self.visits.subject_id, self.visits.subject_id[visit], side="right")
+        looking = np.searchsorted(own, behind) - np.searchsorted(own, visit, side="right")
+        pairs = pairs[np.isin(window.pair_visit[pairs], visit[count == looking])]
+        return window.pair_visit[pairs], window.pair_end[pairs]
