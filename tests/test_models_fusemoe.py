@@ -321,6 +321,18 @@ def test_a_modality_that_is_missing_is_a_learned_vector():
         assert torch.equal(before, model(whole).logits)
 
 
+def test_in_training_modalities_are_hidden_and_one_at_least_is_not():
+    model, task = made(kind="binary", modality_dropout=0.6)
+    batch = task.batch(task.rows(0, 8) * 60)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        whole = model.said(batch, model.missing)[1]
+        shown = model.train().said(batch, model.missing, 0.6)[1][whole.all(dim=1)]
+        assert torch.equal(model.eval().said(batch, model.missing, 0.6)[1], whole)
+    assert shown.any(dim=1).all()
+    assert shown.float().mean().item() == pytest.approx(0.4 + 0.6**3 / 3, abs=0.03)
+
+
 class Pulse(Modality):
     """A fourth modality: vital signs once more, as one number."""
 
@@ -352,6 +364,7 @@ def test_a_fourth_modality_is_added_without_touching_the_model():
         ({"top": 9}, "top=9 must be at least 1, and at most experts=8"),
         ({"router": "shared"}, "router='shared' must be one of 'joint', 'per_modality', 'disjoint'"),
         ({"gate": "cosine"}, "gate='cosine' must be one of 'laplace', 'gaussian', 'softmax'"),
+        ({"modality_dropout": 1.0}, "modality_dropout=1.0 must be at least 0 and below 1"),
         ({"points": 1}, "points=1 must be at least 2"),
     ],
 )

@@ -222,16 +222,22 @@ class FusingModel(Model):
         for modality in self.encode.values():
             modality.first_weights(self.spec)
 
-    def said(self, batch: Batch, missing: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def said(self, batch: Batch, missing: Tensor | None = None, hidden: float = 0.0) -> tuple[Tensor, Tensor]:
         """(samples, modalities, points, dim), and (samples, modalities) bool which a sample has.
 
         Args:
             batch: to be read.
             missing: (modalities, dim), what stands at all moments where a sample has nothing of one; else zeros.
+            hidden: how likely a modality of a sample is taken for missing in training; one at least is not.
         """
         found, there = [], []
+        shown = torch.ones(batch.samples, self.count, dtype=torch.bool, device=batch.sample_row.device)
+        if hidden and self.training:
+            drawn = torch.rand(shown.shape, device=shown.device)
+            shown = (drawn >= hidden) | (drawn == drawn.amax(dim=1, keepdim=True))
         for n, modality in enumerate(self.encode.values()):
             of_moments, some = modality(batch)
+            some = some & shown[:, n]
             other = of_moments.new_zeros(()) if missing is None else missing[n].to(of_moments.dtype)
             found.append(torch.where(some[:, None, None], of_moments, other))
             there.append(some)

@@ -79,6 +79,8 @@ class FuseMoE(FusingModel):
         router: ``"joint"``, ``"per_modality"`` or ``"disjoint"``.
         gate: ``"laplace"``, ``"softmax"`` or ``"gaussian"``.
         balance, entropy: weights of the two further losses.
+        modality_dropout: how likely a modality of a sample is taken for missing in training; one at least is not. Where
+            training samples have all modalities, this is what Z_m is learned from. It is not in the paper.
         dropout: in encoders, on attention weights, on what each sub-layer adds, and in experts.
 
     Raises:
@@ -109,6 +111,7 @@ class FuseMoE(FusingModel):
         gate: str = "laplace",
         balance: float = 0.01,
         entropy: float = 0.01,
+        modality_dropout: float = 0.2,
         dropout: float = 0.1,
     ):
         sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_dim, encoder_layers, encoder_heads)
@@ -119,7 +122,9 @@ class FuseMoE(FusingModel):
             if value not in known:
                 raise UserError(f"fusemoe: {name}={value!r} must be one of {', '.join(map(repr, known))}.")
         self.missing = nn.Parameter(torch.randn(self.count, dim) * 0.02)
-        self.balance, self.entropy = balance, entropy
+        if not 0 <= modality_dropout < 1:
+            raise UserError(f"fusemoe: modality_dropout={modality_dropout} must be at least 0 and below 1.")
+        self.balance, self.entropy, self.modality_dropout = balance, entropy, modality_dropout
         self.blocks = nn.ModuleList(
             Block(dim, heads, Router(self.count, dim, router, gate, Pool(experts, top, expert_dim, dropout)), dropout)
             for _ in range(layers)
@@ -128,7 +133,7 @@ class FuseMoE(FusingModel):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs), and the losses of the routers."""
-        tokens, _ = self.said(batch, self.missing)
+        tokens, _ = self.said(batch, self.missing, self.modality_dropout)
         balance, spread = [], []
         for block in self.blocks:
             tokens, routed = block(tokens)
