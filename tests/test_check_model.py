@@ -16,16 +16,16 @@ from zoo.testing._model._patients import CODES, FabricatedTask, patients
 
 SMALLER = {
     "clinical_bert": {"encoder_dim": 32},
-    "early_fusion": {"encoder_dim": 16, "dim": 16, "points": 6},
-    "fusemoe": {"encoder_dim": 16, "dim": 16, "points": 6, "experts": 4, "expert_dim": 16},
+    "early_fusion": {"encoder_dim": 16, "encoder_layers": 1, "dim": 16, "points": 4},
+    "fusemoe": {"encoder_dim": 16, "encoder_layers": 1, "dim": 16, "points": 4, "experts": 4, "expert_dim": 16},
     "gbert": {"dim": 16},
     "gbert_clinical_bert": {"encoder_dim": 32, "dim": 16},
-    "late_fusion": {"encoder_dim": 16, "dim": 16, "points": 6},
+    "late_fusion": {"encoder_dim": 16, "encoder_layers": 1, "dim": 16, "points": 4},
     "laat": {"hidden_dim": 32, "attention_dim": 32},
     "med_bert": {"dim": 24, "layers": 2, "heads": 2},
     "med_bert_clinical_bert": {"encoder_dim": 32, "dim": 24, "layers": 2, "heads": 2},
     "medm_plm": {"encoder_dim": 32, "dim": 16},
-    "mult": {"encoder_dim": 16, "dim": 8, "points": 6},
+    "mult": {"encoder_dim": 16, "encoder_layers": 1, "dim": 8, "points": 4, "layers": 1},
     "plm_icd": {"encoder_dim": 32},
     "text_encoder": {"encoder_dim": 32},
 }
