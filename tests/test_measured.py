@@ -1,7 +1,5 @@
 """What values of labs and vital signs count as: units, limits, text in place of numbers."""
 
-from collections import Counter
-
 import fabricated
 import numpy as np
 import pandas as pd
@@ -16,30 +14,24 @@ LAB, VITAL = "LAB//50912", "VITAL//heart_rate"
 
 def counted(*rows: tuple[str, str | None, float]) -> tuple[list[float], list[tuple]]:
     """What values of (code, unit, value) become, and what is told of it."""
-    measured = Measured(Counter((code, unit) for code, unit, _ in rows))
+    measured = Measured()
     pairs = sorted({(code, unit) for code, unit, _ in rows}, key=str)
     pair = np.array([pairs.index((code, unit)) for code, unit, _ in rows])
     found = measured.values(pairs, pair, np.array([value for *_, value in rows]))
     return [None if np.isnan(v) else round(float(v), 6) for v in found], measured.lines()
 
 
-def test_what_is_in_another_unit_is_converted_where_that_is_known():
-    rows = [(LAB, "mg/dL", 1.1), (LAB, "mg/dL", 1.2), (LAB, "G/L", 0.02), (LAB, "MG/DL", 1.3), (LAB, None, 1.4)]
-    found, told = counted(*rows, (LAB, "", 1.5))
-    assert found == [1.1, 1.2, 2.0, 1.3, 1.4, 1.5]
-    assert told == [(LAB, "converted from G/L to mg/dL", 1)]
-
-
 def test_what_is_in_a_unit_that_cannot_be_converted_is_left_out_and_counted():
-    found, told = counted((LAB, "mg/dL", 1.1), (LAB, "mg/dL", 1.2), (LAB, "mmol/L", 88.0), (LAB, "mmol/L", np.nan))
-    assert found == [1.1, 1.2, None, None]
-    assert told == [(LAB, "in mmol/L and not mg/dL, left out", 1)]
+    found, told = counted((VITAL, "bpm", 80.0), (VITAL, None, 81.0), (VITAL, "mmHg", 82.0), (VITAL, "mmHg", np.nan))
+    assert found == [80.0, 81.0, None, None]
+    assert told == [(VITAL, "in mmHg and not bpm, left out", 1)]
 
 
-def test_of_units_that_are_equally_frequent_the_first_by_name_is_the_usual_one():
-    found, told = counted((LAB, "mmol/L", 5.0), (LAB, "mg/dL", 90.0))
-    assert found == [None, 90.0]
-    assert told == [(LAB, "in mmol/L and not mg/dL, left out", 1)]
+def test_laboratory_values_are_left_as_they_are():
+    """Which unit is the usual one would be told from more than the training split."""
+    found, told = counted((LAB, "mg/dL", 1.1), (LAB, "mmol/L", 88.0), (LAB, None, -3.0))
+    assert found == [1.1, 88.0, -3.0]
+    assert told == []
 
 
 @pytest.mark.parametrize(("value", "kept"), [(0.0, True), (350.0, True), (350.5, False), (-1.0, False), (1e30, False)])
@@ -71,8 +63,6 @@ def test_values_of_a_source_come_to_the_store_as_they_count(own_cache, tmp_path)
     more = {
         "labevents": """
 subject_id,hadm_id,itemid,charttime,valuenum,valueuom
-1,11,50912,2150-03-02 07:00:00,0.015,g/L
-1,11,50912,2150-03-02 08:00:00,97,umol/L
 1,11,50912,2150-03-02 09:00:00,>10,mg/dL
 """,
         "chartevents": """
@@ -86,13 +76,8 @@ subject_id,hadm_id,icustay_id,itemid,charttime,storetime,valuenum,error
     data = zoo.load("mimic3", task="los", hours=0, root=root, split=(1.0, 0.0, 0.0), concepts=["lab", "vital"])
     lab, vital = (data.feature(c).store for c in ("lab", "vital"))
     creatinine = lab.value[lab.code == lab.codes.index("LAB//50912")]
-    assert np.isclose(creatinine, 1.5).any()
-    assert np.isnan(creatinine).sum() == 2  # one that is no number, one in micromoles
-    assert not np.isclose(creatinine, 97).any()
-    assert set(lab.told) == {
-        ("LAB//50912", "converted from g/L to mg/dL", 1),
-        ("LAB//50912", "in umol/L and not mg/dL, left out", 1),
-    }
+    assert np.isnan(creatinine).sum() == 1  # one that is no number
+    assert list(lab.told) == []
     rate = vital.value[vital.code == vital.codes.index("VITAL//heart_rate")]
     assert np.nanmax(rate) < 350
     assert np.isnan(rate).sum() == 1
@@ -100,6 +85,6 @@ subject_id,hadm_id,icustay_id,itemid,charttime,storetime,valuenum,error
     scale = data.feature("vital").vocabulary
     assert scale.mean[scale.codes.index("VITAL//heart_rate")] < 200
     run = zoo.train("gru", data, out=tmp_path / "run", max_epochs=1, device="cpu")
-    assert "lab LAB//50912: 1 values in umol/L and not mg/dL, left out" in run.notes
+    assert "vital VITAL//heart_rate: 1 values outside 0 to 350 bpm, left out" in run.notes
     again = zoo.load("mimic3", task="los", hours=0, root=root, split=(1.0, 0.0, 0.0), concepts=["lab", "vital"])
-    assert list(again.feature("lab").store.told) == list(lab.told)
+    assert list(again.feature("vital").store.told) == list(vital.told)

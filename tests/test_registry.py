@@ -3,6 +3,7 @@
 import configparser
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,7 +117,7 @@ def test_a_package_that_is_installed_contributes_its_model(installed, zoo_comman
     assert "tiny_plugin_model" in zoo.list_models()
     assert registry.models.get("tiny_plugin_model").__name__ == "Tiny"
     done = zoo_command("list", "models", PYTHONPATH=path)
-    assert "tiny_plugin_model    A model from elsewhere." in done.stdout
+    assert re.search(r"^tiny_plugin_model +A model from elsewhere\.$", done.stdout, re.MULTILINE)
     assert "dim = 3" in zoo_command("info", "tiny_plugin_model", PYTHONPATH=path).stdout
 
 

@@ -7,7 +7,6 @@ lie in the order of time. Codes are numbered source-wide too, so that neither a 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ import pandas as pd
 from zoo import cache
 from zoo.data._measured import Measured
 
-STORE_VERSION = 3
+STORE_VERSION = 4
 SECOND = np.timedelta64(1_000_000, "us")
 TYPES = {"code": np.int32, "time": np.int32, "value": np.float32}
 KEPT = {"lab": ("value",), "vital": ("value",), "note": ("text",)}
@@ -221,7 +220,7 @@ def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], told: tuple[
     codes: dict[tuple, int] = {}
     files = {n: open(out / f"{n}.bin", "wb") for n in kept}  # noqa: SIM115 (closed below, all of them)
     text_lengths = []
-    measured = _measured(events) if "value" in kept else None
+    measured = Measured() if "value" in kept else None
     try:
         for chunk in _whole_subjects(_chunks(events, visits, codes, kept, told, measured)):
             chunk = _in_visit_order(chunk)
@@ -244,23 +243,6 @@ def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], told: tuple[
     orders = [c[1:] for c in codes] if told else None
     facts = {"codes": [c[0] for c in codes], "arrays": kept, "orders": orders}
     (out / "store.json").write_text(json.dumps({**facts, "told": measured.lines() if measured else []}))
-
-
-def _measured(events: Path) -> Measured:
-    """How the values of a file of events are measured."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    pairs: dict[tuple, int] = {}
-    total = np.zeros(0, np.int64)
-    file = pq.ParquetFile(events, read_dictionary=["code", "unit"], pre_buffer=False)
-    for batch in file.iter_batches(CHUNK, columns=["code", "unit", "value", "rejected"]):
-        batch = batch.filter(pc.and_(pc.is_null(batch["rejected"]), pc.is_valid(batch["value"])))
-        number = _numbered([batch["code"], batch["unit"]], pairs)
-        found = np.bincount(number, minlength=len(pairs))
-        found[: len(total)] += total
-        total = found
-    return Measured(Counter(dict(zip(pairs, total.tolist(), strict=True))))
 
 
 def _chunks(
