@@ -1,7 +1,8 @@
-"""How fast measurements become grids and triples, what fusion and experts cost, and what memory 50 million need.
+"""How fast measurements become grids and triples, what fusion, experts and memory cost, and what missing modalities do.
 
     python benchmarks/series.py --root path/to/mimic3-demo-1.4
     python benchmarks/series.py --only memory
+    python benchmarks/series.py --only missing
 
 Measurements are random but for those of ``--root``, a folder with the tables of MIMIC-III. README.md has what was
 measured.
@@ -15,11 +16,13 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.metrics import roc_auc_score
 
 import zoo
 from zoo.data import Batch
@@ -31,6 +34,7 @@ from zoo.data.grid import GridView
 from zoo.data.triples import TripleView
 from zoo.layers import Experts, Gate
 from zoo.tasks._task import Attrition, Cohort, Task
+from zoo.training import Trainer
 
 VARIABLES, HOURS = 30, 48.0
 DAY = np.timedelta64(86_400_000_000, "us")
@@ -109,6 +113,51 @@ def fusion() -> None:
     print(f"an epoch of FuseMoE {fused:.1f} s; its encoders alone {apart} s: {ratio:.2f} times their sum", flush=True)
 
 
+MODALITIES = (("lab", "vital"), ("note",), ("diagnosis", "procedure", "drug"))
+
+
+def missing(patients: int) -> None:
+    """FuseMoE and early fusion where half of the modalities of each tested sample are taken away."""
+    data = zoo.load("synthetic", task="mortality", patients=patients, split=(0.6, 0.1, 0.3))
+    sizes = {"encoder_dim": 32, "encoder_layers": 1, "max_length": 62, "max_tokens": 248, "dim": 32, "points": 13}
+    loop = Trainer(max_epochs=8, patience=3, lr=1e-3, batch_size=32, device="cpu")
+    label = data.label("test")
+    for seed in (0, 1):
+        for name in ("fusemoe", "early_fusion"):
+            model = zoo.create_model(name, data, seed=seed, max_events=200, **sizes)
+            loop.fit(model, data, seed)
+            whole = roc_auc_score(label, scores(model.eval(), data))
+            halves = [roc_auc_score(label, scores(model, data, draw)) for draw in range(5)]
+            print(f"{name}, seed {seed}: AUROC {whole:.3f}, with half taken away {np.mean(halves):.3f}", flush=True)
+
+
+@torch.no_grad()
+def scores(model, data: TaskData, draw: int | None = None) -> np.ndarray:
+    """Of the tested samples; with a draw, each modality of a row is taken away with a chance of a half."""
+    random, found = torch.Generator().manual_seed(draw or 0), []
+    for batch in data.batches("test", model, 32):
+        if draw is not None:
+            concepts = dict(batch)
+            for names in MODALITIES:
+                gone = torch.rand(len(batch.row_lengths), generator=random) < 0.5
+                concepts |= {n: some_events(batch[n], ~gone[batch.visit_row[batch[n].visit]]) for n in names}
+            batch = replace(batch, concepts=concepts)
+        found.append(model.predict(model(batch)))
+    return torch.cat(found).numpy()
+
+
+def some_events(events: Ragged, kept: torch.Tensor) -> Ragged:
+    """Those of a concept's events for which the mask holds."""
+    before = torch.nn.functional.pad(kept.long().cumsum(0), (1, 0))
+    parts = {n: getattr(events, n) for n in ("ids", "time", "variable", "value")}
+    found = Ragged(offsets=before[events.offsets], **{n: p if p is None else p[kept] for n, p in parts.items()})
+    if events.tokens is None:
+        return found
+    lengths = events.token_offsets.diff()
+    ends = torch.nn.functional.pad(lengths[kept].cumsum(0), (1, 0))
+    return replace(found, tokens=events.tokens[kept.repeat_interleave(lengths)], token_offsets=ends)
+
+
 def experts() -> None:
     """Forward and backward through pools of experts, two of which compute for each token."""
     torch.manual_seed(0)
@@ -160,14 +209,17 @@ def memory(measurements: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--root", help="a folder with the tables of MIMIC-III, such as the open demo")
-    parser.add_argument("--only", choices=("views", "demo", "fusion", "experts", "memory"))
+    parser.add_argument("--only", choices=("views", "demo", "fusion", "experts", "memory", "missing"))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--patients", type=int, default=1000, help="synthetic ones, of --only missing")
     parser.add_argument("--measurements", type=int, default=50_000_000, help="of the measurement of memory")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     parts = {"views": views, "fusion": fusion, "experts": experts, "memory": lambda: memory(chosen.measurements)}
     if chosen.root:
         parts["demo"] = lambda: demo(chosen.root)
+    if chosen.only == "missing":  # trains for minutes: only where it is asked for
+        missing(chosen.patients)
     for name, part in parts.items():
         if chosen.only in (None, name):
             part()

@@ -11,23 +11,23 @@ import numpy as np
 from zoo.knowledge import units
 from zoo.knowledge.vitals import Limits, limits
 
-VITAL = "VITAL//"
-
 
 @dataclass
 class Measured:
-    """The values of a concept, as the store has them.
+    """The values of vital signs, as the store has them.
 
     A vital sign has the unit of `zoo.knowledge.vitals.limits`. Values in another unit are converted where
     `zoo.knowledge.units` knows how, and else are no values; nor are those outside the limits. The events stay, and what
-    became of them is counted. Other codes are left as they are: which unit is the usual one of a laboratory test is a
-    statistic of the data, and not to be taken from more than the training split.
+    became of them is counted. A code that the table does not know is left as it is.
 
     Attributes:
         told: what became of how many values, by code and words.
     """
 
     told: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _limits: dict[str, Limits] = field(
+        default_factory=lambda: {f"VITAL//{variable}": found for variable, found in limits().items()}, repr=False
+    )
 
     def values(self, pairs: Sequence[tuple[str, str | None]], pair: np.ndarray, value: np.ndarray) -> np.ndarray:
         """(events,) float64, NaN where there is no value that counts.
@@ -37,7 +37,7 @@ class Measured:
             pair: (events,) the place of each event in them.
             value: (events,) as the source has them, NaN where there is none.
         """
-        ranges = [_limits(code) for code, _ in pairs]
+        ranges = [self._limits.get(code) for code, _ in pairs]
         factors = [1.0 if r is None else units.factor(u, r.unit) for r, (_, u) in zip(ranges, pairs, strict=True)]
         by = np.array([np.nan if f is None else f for f in factors], float)
         low = np.array([-np.inf if r is None else r.low for r in ranges], float)
@@ -54,14 +54,10 @@ class Measured:
     def _count(self, pairs, pair: np.ndarray, words: str) -> None:
         for place, count in zip(*np.unique(pair, return_counts=True), strict=True):
             code, unit = pairs[place]
-            range_ = _limits(code)
+            range_ = self._limits[code]
             said = words.format(unit=unit, wanted=range_.unit, low=range_.low, high=range_.high)
             self.told[code, said] += int(count)
 
     def lines(self) -> list[tuple[str, str, int]]:
         """Code, what became of its values, and of how many; most first."""
         return [(code, words, n) for (code, words), n in sorted(self.told.items(), key=lambda t: (-t[1], t[0]))]
-
-
-def _limits(code: str) -> Limits | None:
-    return limits().get(code.removeprefix(VITAL)) if code.startswith(VITAL) else None

@@ -19,7 +19,7 @@ import pandas as pd
 from zoo import cache
 from zoo.data._measured import Measured
 
-STORE_VERSION = 4
+STORE_VERSION = 5
 SECOND = np.timedelta64(1_000_000, "us")
 TYPES = {"code": np.int32, "time": np.int32, "value": np.float32}
 KEPT = {"lab": ("value",), "vital": ("value",), "note": ("text",)}
@@ -211,16 +211,23 @@ def open_store(events: Path, key: dict, visits: VisitIndex, concept: str) -> Sto
     """
     kept, told = ("code", "time", *KEPT.get(concept, ())), ORDER if concept == "drug" else ()
     key = {"store": STORE_VERSION, "events": key}
-    folder = cache.obtain(f"store-{concept}", key, lambda out: _build(events, visits, kept, told, out))
+    measured = Measured() if concept == "vital" else None
+    folder = cache.obtain(f"store-{concept}", key, lambda out: _build(events, visits, kept, told, measured, out))
     return Store.open(folder, key)
 
 
-def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], told: tuple[str, ...], out: Path) -> None:
+def _build(
+    events: Path,
+    visits: VisitIndex,
+    kept: tuple[str, ...],
+    told: tuple[str, ...],
+    measured: Measured | None,
+    out: Path,
+) -> None:
     counts = np.zeros(len(visits), np.int64)
     codes: dict[tuple, int] = {}
     files = {n: open(out / f"{n}.bin", "wb") for n in kept}  # noqa: SIM115 (closed below, all of them)
     text_lengths = []
-    measured = Measured() if "value" in kept else None
     try:
         for chunk in _whole_subjects(_chunks(events, visits, codes, kept, told, measured)):
             chunk = _in_visit_order(chunk)
@@ -259,13 +266,13 @@ def _chunks(
         codes: number of each code, with what is told besides; grows.
         kept: columns that become arrays.
         told: columns that tell codes apart.
-        measured: what values count as; None where none are kept.
+        measured: what values count as; None where they are taken as they are.
     """
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     columns = ["subject_id", "visit_id", "rejected", *kept, *told, *(["unit"] if measured else [])]
-    pairs: dict[tuple, int] = {}
+    pairs: dict[tuple, int] = {}  # of code and unit
     rows = TEXT_CHUNK if "text" in kept else CHUNK
     file = pq.ParquetFile(events, read_dictionary=["code", "unit", *told], pre_buffer=False)  # else all of it is held
     for batch in file.iter_batches(rows, columns=columns):
@@ -284,8 +291,10 @@ def _chunks(
             "time": (-(-since // SECOND)).astype(np.int64).clip(-(2**31), 2**31 - 1),
         }
         if "value" in kept:
+            chunk["value"] = batch["value"].to_numpy(zero_copy_only=False)
+        if measured:
             pair = _numbered([batch["code"], batch["unit"]], pairs)
-            chunk["value"] = measured.values(list(pairs), pair, batch["value"].to_numpy(zero_copy_only=False))
+            chunk["value"] = measured.values(list(pairs), pair, chunk["value"])
         if "text" in kept:
             chunk["text"] = np.array([t or "" for t in batch["text"].to_pylist()], object)
         yield chunk

@@ -25,7 +25,28 @@ class TimeEmbedding(nn.Module):
         return torch.cat([self.linear(time), self.periodic(time).sin()], dim=-1)
 
 
-class TimeAttention(nn.Module):
+class _TimeScores(nn.Module):
+    """How much moments look at times, (phi(r) W_h + b_h) V_h^T phi(t)^T / sqrt(dim / heads) for each head h.
+
+    Args:
+        dim: of the embedding of times, a multiple of ``heads``.
+        heads: how many ways there are to look.
+    """
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.embed = TimeEmbedding(dim)
+        self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
+
+    def scores(self, moments: Tensor, time: Tensor) -> Tensor:
+        """(samples, heads, moments, longest) float32, from (samples, moments) and (samples, longest)."""
+        query = self.query(self.embed(moments)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key = self.key(self.embed(time)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).float()
+
+
+class TimeAttention(_TimeScores):
     """What measurements say of some moments: of each variable a mean over its own measurements, weighed by time.
 
     For head h and variable d, xhat_hd(r) = sum over the measurements i of d of
@@ -40,10 +61,8 @@ class TimeAttention(nn.Module):
     """
 
     def __init__(self, variables: int, width: int, dim: int, heads: int):
-        super().__init__()
-        self.variables, self.heads = variables, heads
-        self.embed = TimeEmbedding(dim)
-        self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
+        super().__init__(dim, heads)
+        self.variables = variables
         self.out = nn.Linear((heads + 1) * variables, width)
 
     def forward(self, moments: Tensor, time: Tensor, variable: Tensor, value: Tensor, mask: Tensor) -> Tensor:
@@ -53,16 +72,13 @@ class TimeAttention(nn.Module):
             moments: (samples, moments).
             time, variable, value, mask: (samples, longest), of the measurements.
         """
-        query = self.query(self.embed(moments)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        key = self.key(self.embed(time)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        scores = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5  # (samples, heads, moments, longest)
-        mean, some = by_variable(scores.float(), variable, value.float(), mask, self.variables)
+        mean, some = by_variable(self.scores(moments, time), variable, value.float(), mask, self.variables)
         mean = mean.permute(0, 2, 1, 3).flatten(2)  # (samples, moments, heads * variables)
         some = some[:, None].expand(-1, moments.shape[1], -1).to(mean.dtype)
         return self.out(torch.cat([mean, some], dim=-1))
 
 
-class EventAttention(nn.Module):
+class EventAttention(_TimeScores):
     """What events say of some moments: a mean of their vectors, weighed by time.
 
     For head h, E_h(r) = sum over events i of softmax_i((phi(r) W_h + b_h) V_h^T phi(t_i)^T / sqrt(dim / heads)) x_i;
@@ -76,10 +92,7 @@ class EventAttention(nn.Module):
     """
 
     def __init__(self, inputs: int, width: int, dim: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.embed = TimeEmbedding(dim)
-        self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
+        super().__init__(dim, heads)
         self.out = nn.Linear(heads * inputs, width)
 
     def forward(self, moments: Tensor, time: Tensor, vectors: Tensor, mask: Tensor) -> Tensor:
@@ -90,10 +103,7 @@ class EventAttention(nn.Module):
             time, mask: (samples, longest), of the events.
             vectors: (samples, longest, inputs).
         """
-        query = self.query(self.embed(moments)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        key = self.key(self.embed(time)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        scores = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
-        scores = scores.float().masked_fill(~mask[:, None, None], torch.finfo(torch.float32).min)
+        scores = self.scores(moments, time).masked_fill(~mask[:, None, None], torch.finfo(torch.float32).min)
         weight = scores.softmax(dim=-1).masked_fill(~mask[:, None, None], 0).to(vectors.dtype)
         return self.out((weight @ vectors[:, None]).transpose(1, 2).flatten(2))
 

@@ -21,6 +21,7 @@ from torch import nn
 from zoo.data import Batch, Spec
 from zoo.data.triples import TripleView
 from zoo.layers import TimeAttention
+from zoo.models._modalities import Moments
 from zoo.models._model import Model, Output
 from zoo.registry import UserError, register_model
 
@@ -62,11 +63,8 @@ class MTAND(Model):
     ):
         if heads < 1 or dim % heads:
             raise UserError(f"mtand: dim={dim} must be a multiple of heads={heads}.")
-        if points < 2 or not 0 < hours < float("inf"):
-            raise UserError(f"mtand: points={points} must be at least 2, and hours={hours} a number above 0.")
         super().__init__(spec)
-        self.view, self.hours = TripleView.of(spec, max_triples=max_triples, history=history), hours
-        self.register_buffer("points", torch.linspace(0, 1, points), persistent=False)
+        self.view, self.moments = TripleView.of(spec, max_triples=max_triples, history=history), Moments(points, hours)
         self.attend = TimeAttention(self.view.columns, width, dim, heads)
         self.recur = nn.GRU(width, hidden, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(dropout)
@@ -80,8 +78,7 @@ class MTAND(Model):
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
         seen = self.view.triples(batch)
-        time = 1 - (seen.end[:, None] - seen.time) / self.hours
-        moments = self.points.expand(len(time), -1)
-        said = self.attend(moments, time, seen.variable, seen.value, seen.mask)
+        time = self.moments.share(seen.end[:, None] - seen.time)
+        said = self.attend(self.moments.of(time), time, seen.variable, seen.value, seen.mask)
         states = self.recur(said)[1]  # (2, samples, hidden)
         return Output(self.head(self.dropout(torch.cat(states.unbind(), dim=-1))))

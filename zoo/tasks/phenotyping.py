@@ -8,9 +8,9 @@ from zoo.registry import register_task
 from zoo.tasks._task import Cohort, Relations, Task, number
 from zoo.tasks.readmission import STEP_DOWN
 
-ACUTE = (2, 55, 100, 108, 109, 122, 130, 131, 133, 134, 151, 153, 157, 238, 249)
-CHRONIC = (49, 50, 53, 98, 99, 101, 105, 106, 127, 158)
-"""CCS categories, parted as in the published definitions."""
+CONDITIONS = (2, 49, 50, 53, 55, 98, 99, 100, 101, 105, 106, 108, 109, 122, 127, 130, 131, 133, 134, 151, 153, 157, 158)
+CONDITIONS += (238, 249)
+"""CCS categories, those of the published definitions."""
 
 
 @register_task("phenotyping")
@@ -31,7 +31,7 @@ class Phenotyping(Task):
     """
 
     kind = "multilabel"
-    labels = tuple(f"CCS//{n}" for n in sorted((*ACUTE, *CHRONIC)))
+    labels = tuple(f"CCS//{n}" for n in CONDITIONS)
     needs = frozenset({"diagnosis"})
     label_concepts = frozenset({"diagnosis"})
 
