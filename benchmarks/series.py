@@ -183,7 +183,8 @@ def memory(measurements: int) -> None:
                         some = np.sort(random.integers(2 * 86_400, size=(2_000, each)), axis=1).ravel().astype(dtype)
                     some.tofile(file)
         arrays = {n: np.memmap(f"{folder}/{n}.bin", d, mode="r") for n, d in names.items()}
-        store = Store([f"VITAL//{n}" for n in range(VARIABLES)], np.arange(visits + 1) * each, **arrays)
+        codes = [f"VITAL//{n}" for n in range(VARIABLES)]
+        store = Store(codes, np.arange(visits + 1) * each, **arrays, units=["bpm"] * VARIABLES)
         start = np.datetime64("2100-01-01", "us") + np.arange(visits) * DAY
         index = VisitIndex(np.arange(visits), np.arange(visits), start, start + 3 * DAY, np.ones(visits, bool))
         nobody = pd.array([None] * visits, "Int64")

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.knowledge import icd, names, vitals
+from zoo.knowledge import icd, names, units, vitals
+from zoo.knowledge._tables import read_rows
+from zoo.knowledge.labs import labs
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -330,6 +332,46 @@ def test_limits_are_ranges_with_a_source():
     for variable, limits in vitals.limits().items():
         assert limits.low < limits.high, variable
         assert limits.source, variable
+
+
+def test_laboratory_tests_are_ranges_in_a_unit_with_a_source():
+    rows = read_rows("labs.csv")
+    keys = [key for row in rows for key in (*row["mimic"].split(";"), *row["eicu"].split(";"))]
+    assert len(keys) == len(set(keys)) == len(labs())
+    for code, lab in labs().items():
+        assert lab.low < lab.high, code
+        assert lab.source, code
+        assert lab.factor(lab.unit) == 1, code
+        assert units.spelled(lab.unit) in units._units() or lab.unit in ("pg", "fL", "units"), code
+
+
+@reference
+@pytest.mark.parametrize(
+    ("events", "items"),
+    [
+        ("mimic3-demo-1.4/LABEVENTS.csv.gz", "mimic3-demo-1.4/D_LABITEMS.csv.gz"),
+        ("mimic4-demo-2.2/hosp/labevents.csv.gz", "mimic4-demo-2.2/hosp/d_labitems.csv.gz"),
+    ],
+)
+def test_laboratory_tests_are_in_blood_and_within_their_limits_in_known_units(events, items):
+    duckdb = pytest.importorskip("duckdb")
+    fluids = dict(duckdb.sql(f"SELECT itemid, fluid FROM read_csv('{DATA / items}')").fetchall())
+    rows = duckdb.sql(f"""
+        SELECT itemid, valueuom, valuenum FROM read_csv('{DATA / events}') WHERE valuenum IS NOT NULL""").fetchnumpy()
+    value, unit = np.ma.getdata(rows["valuenum"]), rows["valueuom"].filled("")
+    seen = 0
+    for item in np.unique(rows["itemid"]):
+        lab, some = labs().get(f"LAB//{item}"), rows["itemid"] == item
+        if lab is None:
+            continue
+        seen += 1
+        assert fluids[item] == "Blood", item
+        factors = np.array([lab.factor(u) or np.nan for u in unit[some]])
+        assert np.isnan(factors).mean() < 0.01, (lab, set(unit[some]))
+        found = value[some] * factors
+        outside = (found < lab.low) | (found > lab.high)
+        assert outside.mean() <= max(0.005, 1 / some.sum()), (lab, found[outside])
+    assert seen > 40
 
 
 @reference

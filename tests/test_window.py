@@ -48,7 +48,7 @@ def store_by_chance(random, visits: VisitIndex, value: bool = False) -> Store:
         random.integers(0, 7, total).astype(np.int32),
         np.concatenate([*time, []]).astype(np.int32),
         np.where(random.random(total) < 0.2, np.nan, random.normal(size=total)).astype(np.float32) if value else None,
-        None,
+        units=[None] * 7 if value else None,
     )
 
 

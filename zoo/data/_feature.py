@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from zoo.data._measured import Measured
 from zoo.data._store import Store
 from zoo.data._tokens import Tokens, tokens_of
 from zoo.data._vocabulary import Vocabulary
@@ -41,7 +42,7 @@ class Feature:
         if self.store.value is None:
             found = Ragged(tensor(place.astype(np.int64)), tensor(offsets), tensor(time))
             return found if self.reading is None else replace(found, **self._read(index, offsets, own))
-        value = self.store.value[index]
+        value = self.measured.values(self.store.code[index], self.store.value[index])
         return Ragged(
             tensor(self.vocabulary.ids(place, value).astype(np.int64)),
             tensor(offsets),
@@ -49,6 +50,11 @@ class Feature:
             tensor(place.astype(np.int64)),
             tensor(self.vocabulary.standardised(place, value).astype(np.float32)),
         )
+
+    @cached_property
+    def measured(self) -> Measured:
+        """What values count as, for a concept with them."""
+        return Measured.of(self.store, self.vocabulary.wanted_units(self.place))
 
     @cached_property
     def _tokens(self) -> Tokens:

@@ -17,15 +17,14 @@ import numpy as np
 import pandas as pd
 
 from zoo import cache
-from zoo.data._measured import Measured
 
-STORE_VERSION = 5
+STORE_VERSION = 6
 SECOND = np.timedelta64(1_000_000, "us")
 TYPES = {"code": np.int32, "time": np.int32, "value": np.float32}
 KEPT = {"lab": ("value",), "vital": ("value",), "note": ("text",)}
 """What is kept of the events of a concept besides code and time."""
-ORDER = ("text", "route", "order_type", "ingredient")
-"""The columns of what `Order` tells."""
+APART = {"drug": ("text", "route", "order_type", "ingredient"), "lab": ("unit",), "vital": ("unit",)}
+"""The columns that give events of one code places of their own in `Store.codes`; of drugs those that `Order` tells."""
 CHUNK, TEXT_CHUNK = 262_144, 8_192
 """How many events are read at a time, without and with their texts."""
 
@@ -116,15 +115,16 @@ class Store:
 
     Attributes:
         codes: the code strings; an event's ``code`` is a place in them. Drug orders of one code that differ in what
-            `Order` tells have places of their own, so that a drug's code may occur several times.
+            `Order` tells have places of their own, and so have values in different units; a code may occur several
+            times.
         offsets: (visits + 1,) int64; the events of visit ``v`` are ``offsets[v]:offsets[v + 1]``.
         code: (events,) int32.
         time: (events,) int32, whole seconds since the visit's start (rounded up: known no earlier than in truth).
-        value: (events,) float32, NaN where there is none; None for a concept without numbers.
+        value: (events,) float32 as the source has them, NaN where there is none; None for a concept without numbers.
         text: the texts; None for a concept without.
         orders: None, or for each of the codes of ``drug`` what is known of the order.
         key: what all of this depends on; None where that is not known.
-        told: what became of values that were not taken as they are: code, words, and how many.
+        units: None, or for each of the codes of a concept with numbers the unit of its values (None where not told).
     """
 
     codes: list[str]
@@ -135,7 +135,7 @@ class Store:
     text: Texts | None = None
     orders: list[Order] | None = None
     key: dict | None = None
-    told: Sequence[tuple[str, str, int]] = ()
+    units: list[str | None] | None = None
 
     @classmethod
     def open(cls, folder: Path, key: dict | None = None) -> Store:
@@ -154,7 +154,7 @@ class Store:
             text,
             None if facts["orders"] is None else [Order(*o) for o in facts["orders"]],
             key,
-            [tuple(line) for line in facts["told"]],
+            facts["units"],
         )
 
     def only(self, codes: Sequence[str]) -> Store:
@@ -207,29 +207,21 @@ def open_store(events: Path, key: dict, visits: VisitIndex, concept: str) -> Sto
         events: the Parquet file with the canonical events, ordered by subject and time.
         key: what those events depend on.
         visits: the visits they belong to.
-        concept: its name; ``note`` keeps texts, ``lab`` and ``vital`` keep values.
+        concept: its name; ``note`` keeps texts, ``lab`` and ``vital`` keep values and their units.
     """
-    kept, told = ("code", "time", *KEPT.get(concept, ())), ORDER if concept == "drug" else ()
+    kept, apart = ("code", "time", *KEPT.get(concept, ())), APART.get(concept, ())
     key = {"store": STORE_VERSION, "events": key}
-    measured = Measured() if concept == "vital" else None
-    folder = cache.obtain(f"store-{concept}", key, lambda out: _build(events, visits, kept, told, measured, out))
+    folder = cache.obtain(f"store-{concept}", key, lambda out: _build(events, visits, kept, apart, out))
     return Store.open(folder, key)
 
 
-def _build(
-    events: Path,
-    visits: VisitIndex,
-    kept: tuple[str, ...],
-    told: tuple[str, ...],
-    measured: Measured | None,
-    out: Path,
-) -> None:
+def _build(events: Path, visits: VisitIndex, kept: tuple[str, ...], apart: tuple[str, ...], out: Path) -> None:
     counts = np.zeros(len(visits), np.int64)
     codes: dict[tuple, int] = {}
     files = {n: open(out / f"{n}.bin", "wb") for n in kept}  # noqa: SIM115 (closed below, all of them)
     text_lengths = []
     try:
-        for chunk in _whole_subjects(_chunks(events, visits, codes, kept, told, measured)):
+        for chunk in _whole_subjects(_chunks(events, visits, codes, kept, apart)):
             chunk = _in_visit_order(chunk)
             first = chunk["visit"][0] if len(chunk["visit"]) else 0
             found = np.bincount(chunk["visit"] - first) if len(chunk["visit"]) else np.zeros(0, np.int64)
@@ -247,34 +239,31 @@ def _build(
     np.r_[0, np.cumsum(counts)].astype(np.int64).tofile(out / "offsets.bin")
     if "text" in kept:
         np.r_[0, np.cumsum(np.array(text_lengths, np.int64))].astype(np.int64).tofile(out / "text_offsets.bin")
-    orders = [c[1:] for c in codes] if told else None
-    facts = {"codes": [c[0] for c in codes], "arrays": kept, "orders": orders}
-    (out / "store.json").write_text(json.dumps({**facts, "told": measured.lines() if measured else []}))
+    facts = {
+        "codes": [c[0] for c in codes],
+        "arrays": kept,
+        "orders": [c[1:] for c in codes] if "route" in apart else None,
+        "units": [c[1] for c in codes] if "unit" in apart else None,
+    }
+    (out / "store.json").write_text(json.dumps(facts))
 
 
 def _chunks(
-    events: Path,
-    visits: VisitIndex,
-    codes: dict[tuple, int],
-    kept: tuple[str, ...],
-    told: tuple[str, ...],
-    measured: Measured | None,
+    events: Path, visits: VisitIndex, codes: dict[tuple, int], kept: tuple[str, ...], apart: tuple[str, ...]
 ) -> Iterator[dict]:
     """Events within visits, so many at a time, as arrays: visit number, code number, time and so on.
 
     Args:
-        codes: number of each code, with what is told besides; grows.
+        codes: number of each code, with the columns that tell it apart; grows.
         kept: columns that become arrays.
-        told: columns that tell codes apart.
-        measured: what values count as; None where they are taken as they are.
+        apart: columns that tell events of one code apart.
     """
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    columns = ["subject_id", "visit_id", "rejected", *kept, *told, *(["unit"] if measured else [])]
-    pairs: dict[tuple, int] = {}  # of code and unit
+    columns = ["subject_id", "visit_id", "rejected", *kept, *apart]
     rows = TEXT_CHUNK if "text" in kept else CHUNK
-    file = pq.ParquetFile(events, read_dictionary=["code", "unit", *told], pre_buffer=False)  # else all of it is held
+    file = pq.ParquetFile(events, read_dictionary=["code", *apart], pre_buffer=False)  # else all of it is held
     for batch in file.iter_batches(rows, columns=columns):
         if batch["rejected"].null_count < len(batch):
             batch = batch.filter(pc.is_null(batch["rejected"]))
@@ -287,14 +276,11 @@ def _chunks(
         chunk = {
             "subject": batch["subject_id"].to_numpy(),
             "visit": visit,
-            "code": _numbered([batch[n] for n in ("code", *told)], codes),
+            "code": _numbered([batch[n] for n in ("code", *apart)], codes),
             "time": (-(-since // SECOND)).astype(np.int64).clip(-(2**31), 2**31 - 1),
         }
         if "value" in kept:
             chunk["value"] = batch["value"].to_numpy(zero_copy_only=False)
-        if measured:
-            pair = _numbered([batch["code"], batch["unit"]], pairs)
-            chunk["value"] = measured.values(list(pairs), pair, chunk["value"])
         if "text" in kept:
             chunk["text"] = np.array([t or "" for t in batch["text"].to_pylist()], object)
         yield chunk

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from zoo.data._measured import Measured, usual_units
 from zoo.data._store import Store, VisitIndex
 from zoo.data._vocabulary import SAMPLE, Vocabulary, fit_codes, fit_values
 from zoo.data._window import Cut, spans
@@ -38,7 +39,7 @@ class TrainingWindow:
         return spans(*self._spans(store, window))
 
     def fit(self, store: Store, window: Cut, level: str, source_codes: Sequence[str | None]) -> Vocabulary:
-        """A vocabulary of the codes that are seen, with bins and scales of their values where there are any.
+        """A vocabulary of the codes that are seen, with units, bins and scales of their values where there are any.
 
         Args:
             store, window: as of `events`.
@@ -59,7 +60,12 @@ class TrainingWindow:
         ends = np.cumsum(length)
         visit = np.searchsorted(ends, some, side="right")
         index = begin[visit] + some - (ends[visit] - length[visit])
-        return fit_values(vocabulary, vocabulary.table(store.codes)[store.code[index]], store.value[index])
+        usual = usual_units(store, counts)
+        vocabulary = replace(vocabulary, units=[usual.get(code) for code in vocabulary.codes])
+        place = vocabulary.table(store.codes)
+        measured = Measured.of(store, vocabulary.wanted_units(place))
+        code = store.code[index]
+        return fit_values(vocabulary, place[code], measured.values(code, store.value[index]))
 
     def _spans(self, store: Store, window: Cut) -> tuple[np.ndarray, np.ndarray]:
         """Of each visit, the first event and how many events some training sample sees."""

@@ -32,6 +32,8 @@ class Vocabulary:
         edges: (codes, bins - 1) float32 for a concept with values, ascending; else None. There, ids are
             ``2 + code * (bins + 1) + bin``, with bin 0 for an event without a value.
         mean, scale: (codes,) float32, to standardise values; None without values.
+        units: (codes,) the unit of each code's values, or None where none is known; None without values, or where they
+            are taken as they are.
         tokenizer: of the texts of a concept that a model reads; else None.
     """
 
@@ -40,6 +42,7 @@ class Vocabulary:
     edges: np.ndarray | None = None
     mean: np.ndarray | None = None
     scale: np.ndarray | None = None
+    units: list[str | None] | None = None
     tokenizer: Tokenizer | None = None
     unmapped: int = field(default=0, compare=False)
 
@@ -67,6 +70,10 @@ class Vocabulary:
         raised = _raised(source_codes, self.level)
         return np.array([place.get(c, UNKNOWN) for c in raised], np.int32)
 
+    def wanted_units(self, place: np.ndarray) -> list[str | None]:
+        """The unit that values of source codes are to have, from their places (`table`); None leaves them."""
+        return [self.units[p - 2] if self.units and p != UNKNOWN else None for p in place.tolist()]
+
     def ids(self, place: np.ndarray, value: np.ndarray | None) -> np.ndarray:
         """Ids of events, from their places (`table`) and values."""
         if self.edges is None or value is None:
@@ -89,7 +96,7 @@ class Vocabulary:
         """JSON-serialisable; `from_dict` gives the same vocabulary back."""
         arrays = {n: None if a is None else a.tolist() for n, a in self._arrays().items()}
         tokenizer = {} if self.tokenizer is None else {"tokenizer": self.tokenizer.plain}
-        return {"level": self.level, "codes": self.codes, **arrays, **tokenizer}
+        return {"level": self.level, "codes": self.codes, "units": self.units, **arrays, **tokenizer}
 
     @classmethod
     def from_dict(cls, facts: dict) -> Vocabulary:
@@ -97,7 +104,7 @@ class Vocabulary:
         if arrays["edges"] is not None:
             arrays["edges"] = arrays["edges"].reshape(len(facts["codes"]), -1 if facts["codes"] else BINS - 1)
         tokenizer = Tokenizer(facts["tokenizer"]) if "tokenizer" in facts else None
-        return cls(facts["level"], facts["codes"], **arrays, tokenizer=tokenizer)
+        return cls(facts["level"], facts["codes"], **arrays, units=facts["units"], tokenizer=tokenizer)
 
     def _arrays(self) -> dict:
         return {"edges": self.edges, "mean": self.mean, "scale": self.scale}
@@ -126,9 +133,9 @@ def fit_values(vocabulary: Vocabulary, place: np.ndarray, value: np.ndarray, bin
     """The vocabulary with quantile bins, mean and standard deviation of each code's values in training.
 
     Args:
-        vocabulary: of codes only.
+        vocabulary: of codes, with their units.
         place: (events,) places of training events in it, plus 2.
-        value: (events,) their values, NaN where there is none.
+        value: (events,) their values in these units, NaN where there is none.
     """
     n = len(vocabulary.codes)
     known = (place >= 2) & ~np.isnan(value)

@@ -21,6 +21,7 @@ the rule, and falls below its limits. The verbal part of the GCS is 1 in MIMIC f
 from dataclasses import dataclass
 from functools import cache
 
+from zoo.knowledge import units
 from zoo.knowledge._tables import read_rows
 from zoo.registry import UserError, nearest
 
@@ -45,6 +46,14 @@ class Limits:
     unit: str
     source: str
 
+    def factor(self, unit: str | None) -> float | None:
+        """What a value in a unit is to be multiplied with to be in `unit`; None where that is not known.
+
+        >>> limits()["weight"].factor("lbs"), limits()["weight"].factor("bpm")
+        (0.45359237, None)
+        """
+        return units.factor(unit, self.unit)
+
 
 def vital_items(source: str) -> list[VitalItem]:
     """Items of ``mimic3``, ``mimic4`` or ``eicu`` that are vital signs. Another source is a `UserError`.
@@ -64,6 +73,7 @@ def vital_items(source: str) -> list[VitalItem]:
     return list(items[source])
 
 
+@cache
 def limits() -> dict[str, Limits]:
     """Limits of every variable in `vitals.csv`; `Limits.source` says who published them.
 

@@ -209,7 +209,7 @@ def notes(data: TaskData, model: Model) -> list[str]:
     """What a reader of the metrics must know of the data."""
     found = data.dataset.report(data.concepts_for(model)).lines(examples=False) + data.notes
     for concept in (c for c, vocabulary in model.spec.vocabularies.items() if vocabulary.edges is not None):
-        told = data.feature(concept).store.told
+        told = data.feature(concept).measured.told()
         found += [f"{concept} {code}: {count} values {words}" for code, words, count in told[:TOLD]]
         if len(told) > TOLD:
             rest = sum(count for _, _, count in told[TOLD:])
