@@ -215,6 +215,8 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=1000, help="synthetic ones, of --only missing")
     parser.add_argument("--measurements", type=int, default=50_000_000, help="of the measurement of memory")
     chosen = parser.parse_args()
+    if chosen.only == "demo" and not chosen.root:
+        parser.error("--only demo needs --root, a folder with the tables of MIMIC-III.")
     torch.set_num_threads(chosen.threads)
     parts = {"views": views, "fusion": fusion, "experts": experts, "memory": lambda: memory(chosen.measurements)}
     if chosen.root:

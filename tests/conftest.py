@@ -177,7 +177,7 @@ def _add_admission(tables, random, subject, visit, start, end, died) -> None:
     for hour in range(1, 25, 4):
         time = f"{start + pd.Timedelta(hours=hour):%F %T}"
         value = round(float(random.normal(100, 15)), 1)
-        tables["labevents"].append({**ids, "itemid": 50912, "charttime": time, "valuenum": value, "valueuom": "mg/dL"})
+        tables["labevents"].append({**ids, "itemid": 50931, "charttime": time, "valuenum": value, "valueuom": "mg/dL"})
         tables["chartevents"].append(
             {**ids, **stay, "itemid": 211, "charttime": time, "storetime": time, "valuenum": value, "error": ""}
         )

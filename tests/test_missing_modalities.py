@@ -62,7 +62,7 @@ def test_a_whole_split_without_one_modality(own_cache, intact_mimic3, tmp_path, 
     assert zoo.evaluate(run.folder, data).metrics == run.metrics
 
 
-@pytest.mark.parametrize("name", ["gru_d", "mtand", "strats", "tcn", "fusemoe"])
+@pytest.mark.parametrize("name", ["gru_d", "mtand", "raindrop", "strats", "tcn", "fusemoe"])
 def test_stays_without_a_measurement_and_variables_that_training_never_saw(own_cache, intact_mimic3, tmp_path, name):
     samples = zoo.load("mimic3", root=intact_mimic3.root, **TASK).samples
     tested = samples.subject_id[samples.split == "test"].unique()
@@ -70,7 +70,7 @@ def test_stays_without_a_measurement_and_variables_that_training_never_saw(own_c
         intact_mimic3, tmp_path / "tables", TABLES["signals"], [*samples.subject_id.unique()[:4], tested[0]]
     )
     rows = source.table("labevents")
-    unseen = rows[str(tested[1]) == rows.SUBJECT_ID].assign(ITEMID="51006", VALUENUM="1e6")
+    unseen = rows[str(tested[1]) == rows.SUBJECT_ID].assign(ITEMID="51006", VALUENUM="270")
     source.put("labevents", unseen if name == "fusemoe" else pd.concat([rows, unseen], ignore_index=True))
     data = zoo.load("mimic3", root=source.root, **TASK, concepts=["lab", "vital"])
     settings = {n: v for n, v in SMALL.items() if name == "fusemoe"}
@@ -80,3 +80,36 @@ def test_stays_without_a_measurement_and_variables_that_training_never_saw(own_c
     assert np.isfinite(run.metrics["brier"]["value"])
     predicted = zoo.predict(run.folder, data=data)
     assert set(tested) <= set(predicted.subject_id)
+
+
+@pytest.mark.parametrize("name", ["gru_d", "mtand", "raindrop", "strats", "tcn", "fusemoe"])
+def test_measurements_dated_before_admission_or_after_discharge(own_cache, intact_mimic3, tmp_path, name):
+    """Rows of a visit with a slip in their date: what was known before counts as that, and what came later is unseen."""
+    source = without(intact_mimic3, tmp_path / "tables", (), ())
+    task = {"task": "mortality", "hours": 24, "split": TASK["split"], "concepts": ["lab", "vital"]}
+    samples = zoo.load("mimic3", root=source.root, **task).samples
+    first, second = (samples[samples.split == s].iloc[0] for s in ("train", "test"))
+    rows = source.table("labevents")
+    slip = rows.iloc[[0]]
+    dated = [
+        slip.assign(SUBJECT_ID=str(s.subject_id), HADM_ID=str(s.visit_id), CHARTTIME=when, VALUENUM=value)
+        for s in (first, second)
+        for when, value in (("2090-01-01 00:00:00", "1.5"), ("2290-01-01 00:00:00", "777"))
+    ]
+    source.put("labevents", pd.concat([rows, *dated], ignore_index=True))
+    data = zoo.load("mimic3", root=source.root, **task)
+    vocabulary = data.feature("lab").vocabulary
+    place = vocabulary.codes.index(f"LAB//{slip.ITEMID.iloc[0]}") + 2
+    for split, sample in (("train", first), ("test", second)):
+        batch = data.batch(np.flatnonzero(data.samples.visit_id == sample.visit_id), {"lab"})
+        some = (batch["lab"].variable == place).numpy()
+        times, values = batch["lab"].time.numpy()[some], batch["lab"].value.numpy()[some]
+        values = values * vocabulary.scale[place - 2] + vocabulary.mean[place - 2]
+        assert times.min() < -40 * 365 * 24, split
+        assert values[times.argmin()] == pytest.approx(1.5, abs=1e-4)
+        assert times.max() <= 24
+        assert values.max() < 700
+    settings = {n: v for n, v in SMALL.items() if name == "fusemoe"}
+    run = zoo.train(zoo.create_model(name, data, seed=0, **settings), data, out=tmp_path / "run", **HOW)
+    assert np.isfinite(run.metrics["brier"]["value"])
+    assert np.isfinite(zoo.predict(run.folder, data=data).filter(like="prob").to_numpy()).all()
