@@ -3,6 +3,7 @@
     python benchmarks/series.py --root path/to/mimic3-demo-1.4
     python benchmarks/series.py --only memory
     python benchmarks/series.py --only missing
+    python benchmarks/series.py --only times --patients 4000
 
 Measurements are random but for those of ``--root``, a folder with the tables of MIMIC-III. README.md has what was
 measured.
@@ -168,6 +169,68 @@ def experts() -> None:
         print(f"{count} experts, 2 a token: {took * 1000:.0f} ms", flush=True)
 
 
+def times(patients: int) -> None:
+    """What it is worth to know when there was a measurement: sicker patients are measured more often, or all alike.
+
+    Of each of five variables a patient has a level that wanders through two days as an autoregression. It is measured
+    with noise as large as itself, 0.15 times an hour; with informative times ``exp(level)`` times as often. The last
+    levels tell whether the patient dies.
+    """
+    for informative in (True, False):
+        data = wandering(patients, informative)
+        label = data.label("test")
+        found: dict[str, list[float]] = {}
+        for seed in range(3):
+            for name in ("lstm", "gru_d", "mtand", "raindrop"):
+                model = zoo.create_model(name, data, seed=seed, **({"grid": True} if name == "lstm" else {}))
+                loop = Trainer(max_epochs=20, patience=5, lr=1e-3, batch_size=32, device="cpu")
+                loop.fit(model, data, seed)
+                found.setdefault(name, []).append(roc_auc_score(label, scores(model.eval(), data)))
+        told = ", ".join(f"{n} {np.mean(a):.3f} ({min(a):.3f} to {max(a):.3f})" for n, a in found.items())
+        print(f"times {'informative' if informative else 'alike for all'}: AUROC {told}", flush=True)
+
+
+def wandering(patients: int, informative: bool, variables: int = 5, step: float = 0.1) -> TaskData:
+    """Patients whose levels wander, as `times` says, in steps of so many hours."""
+    random = np.random.default_rng(5)
+    steps, hours_kept = round(HOURS / step), 12.0
+    keep = np.exp(-step / hours_kept)
+    level = np.empty((patients, variables, steps), np.float32)
+    level[..., 0] = random.normal(size=(patients, variables))
+    for now in range(1, steps):
+        fresh = random.normal(size=(patients, variables)) * np.sqrt(1 - keep**2)
+        level[..., now] = keep * level[..., now - 1] + fresh
+    rate = 0.15 * step * np.exp(level if informative else 0.5 * np.ones_like(level))  # on average as many
+    person, variable, moment = np.nonzero(random.random(level.shape) < rate)
+    order = np.lexsort((moment, person))
+    person, variable, moment = person[order], variable[order], moment[order]
+    value = level[person, variable, moment] + random.normal(size=len(person))
+    death = random.random(patients) < 1 / (1 + np.exp(1.5 - 1.5 * level[..., -1].sum(axis=1)))
+    offsets = np.r_[0, np.cumsum(np.bincount(person, minlength=patients))]
+    seconds_in = ((moment + 0.5) * step * 3600).astype(np.int32)
+    codes = [f"LAB//{n}" for n in range(variables)]
+    parts = (variable.astype(np.int32), seconds_in, value.astype(np.float32))
+    store = Store(codes, offsets, *parts, units=[None] * variables)
+    return task_data(store, death, random.choice(3, patients, p=[0.6, 0.1, 0.3]), hours=HOURS)
+
+
+def task_data(store: Store, label: np.ndarray, split: np.ndarray, hours: float = 72.0) -> TaskData:
+    """Patients of one visit each, in numbers of a store, predicted so many hours after its start."""
+    visits = len(label)
+    start = np.datetime64("2100-01-01", "us") + np.arange(visits) * DAY
+    index = VisitIndex(np.arange(visits), np.arange(visits), start, start + 3 * DAY, np.ones(visits, bool))
+    nobody = pd.array([None] * visits, "Int64")
+    told = {"subject_id": index.subject_id, "visit_id": index.visit_id, "stay_id": nobody}
+    moment = start + np.timedelta64(round(hours * 3600), "s")
+    cohort = Cohort(pd.DataFrame({**told, "prediction_time": moment, "label": label}), Attrition())
+    task = Task()
+    task.registered_name, task.kind = "chance", "binary"
+    concept = "lab" if store.codes[0].startswith("LAB") else "vital"
+    dataset = SimpleNamespace(name="random", concepts=[concept], require=lambda concept: None)
+    splits = Split(split.astype(np.int8))
+    return TaskData(dataset, task, cohort, index, lambda *_: store, splits, subject_ids=index.subject_id)
+
+
 def memory(measurements: int) -> None:
     """The peak of a pass over the batches of so many measurements."""
     each = 500
@@ -185,18 +248,7 @@ def memory(measurements: int) -> None:
         arrays = {n: np.memmap(f"{folder}/{n}.bin", d, mode="r") for n, d in names.items()}
         codes = [f"VITAL//{n}" for n in range(VARIABLES)]
         store = Store(codes, np.arange(visits + 1) * each, **arrays, units=["bpm"] * VARIABLES)
-        start = np.datetime64("2100-01-01", "us") + np.arange(visits) * DAY
-        index = VisitIndex(np.arange(visits), np.arange(visits), start, start + 3 * DAY, np.ones(visits, bool))
-        nobody = pd.array([None] * visits, "Int64")
-        told = {"subject_id": index.subject_id, "visit_id": index.visit_id, "stay_id": nobody}
-        samples = pd.DataFrame({**told, "prediction_time": index.end, "label": random.random(visits) < 0.5})
-        task = Task()
-        task.registered_name, task.kind = "chance", "binary"
-        dataset = SimpleNamespace(name="random", concepts=["vital"], require=lambda concept: None)
-        split = Split(random.choice(3, visits, p=[0.8, 0.1, 0.1]).astype(np.int8))
-        data = TaskData(
-            dataset, task, Cohort(samples, Attrition()), index, lambda *_: store, split, subject_ids=index.subject_id
-        )
+        data = task_data(store, random.random(visits) < 0.5, random.choice(3, visits, p=[0.8, 0.1, 0.1]))
         view, began = GridView({"vital": VARIABLES}, max_steps=48), time.perf_counter()
         for batch in data.batches("train", {"vital"}, 64):
             view.grid(batch)
@@ -210,9 +262,9 @@ def memory(measurements: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--root", help="a folder with the tables of MIMIC-III, such as the open demo")
-    parser.add_argument("--only", choices=("views", "demo", "fusion", "experts", "memory", "missing"))
+    parser.add_argument("--only", choices=("views", "demo", "fusion", "experts", "memory", "missing", "times"))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--patients", type=int, default=1000, help="synthetic ones, of --only missing")
+    parser.add_argument("--patients", type=int, default=1000, help="of --only missing or times")
     parser.add_argument("--measurements", type=int, default=50_000_000, help="of the measurement of memory")
     chosen = parser.parse_args()
     if chosen.only == "demo" and not chosen.root:
@@ -221,8 +273,8 @@ def main() -> None:
     parts = {"views": views, "fusion": fusion, "experts": experts, "memory": lambda: memory(chosen.measurements)}
     if chosen.root:
         parts["demo"] = lambda: demo(chosen.root)
-    if chosen.only == "missing":  # trains for minutes: only where it is asked for
-        missing(chosen.patients)
+    if chosen.only in ("missing", "times"):  # they train for minutes: only where they are asked for
+        {"missing": missing, "times": times}[chosen.only](chosen.patients)
     for name, part in parts.items():
         if chosen.only in (None, name):
             part()

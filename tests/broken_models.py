@@ -270,6 +270,14 @@ class MissingConcept(Sound):
         return super().visits(batch) + self.drugs(batch["drug"].ids, batch["drug"].offsets[:-1])
 
 
+class MissingModality(Sound):
+    """Takes it that there are codes of some concept."""
+
+    def visits(self, batch):
+        torch.stack([batch[c].offsets for c in ("diagnosis", "drug") if c in batch])
+        return super().visits(batch)
+
+
 class AllAbsent(Sound):
     """Takes the greatest lab value of a batch, of which there may be none."""
 

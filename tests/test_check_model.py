@@ -57,7 +57,7 @@ BROKEN = {
     "causal": [broken.LooksAtItsLabelConcept],
     "save_load": [broken.LosesWeights, broken.NotPersistent, broken.ForgetsItsFit],
     "empty_history": [broken.EmptyHistory, broken.PretrainingWithoutEvents],
-    "missing_concept": [broken.MissingConcept, broken.AllAbsent],
+    "missing_concept": [broken.MissingConcept, broken.MissingModality, broken.AllAbsent],
     "single_sample": [broken.SingleSample],
     "code_order": [broken.CodeOrder],
     "bf16": [broken.OverflowsInHalf, broken.PretrainingOverflowsInHalf],

@@ -84,7 +84,7 @@ def test_stays_without_a_measurement_and_variables_that_training_never_saw(own_c
 
 @pytest.mark.parametrize("name", ["gru_d", "mtand", "raindrop", "strats", "tcn", "fusemoe"])
 def test_measurements_dated_before_admission_or_after_discharge(own_cache, intact_mimic3, tmp_path, name):
-    """Rows of a visit with a slip in their date: what was known before counts as that, and what came later is unseen."""
+    """Rows of a visit with a slip in their date: what was known before counts as that, what came later is unseen."""
     source = without(intact_mimic3, tmp_path / "tables", (), ())
     task = {"task": "mortality", "hours": 24, "split": TASK["split"], "concepts": ["lab", "vital"]}
     samples = zoo.load("mimic3", root=source.root, **task).samples

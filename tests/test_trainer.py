@@ -280,6 +280,13 @@ def test_bfloat16_trains_and_scores_in_single_precision(data, gru):
     assert all(torch.allclose(w, plain[n], atol=0.05) for n, w in low.items())
 
 
+def test_an_lstm_trains_in_bfloat16_on_any_processor(data):
+    before = torch.backends.mkldnn.enabled
+    low = trained(zoo.create_model("lstm", data, seed=0, dim=8), data, max_epochs=1, precision="bf16")
+    assert all(w.isfinite().all() for w in low.values())
+    assert torch.backends.mkldnn.enabled == before
+
+
 def test_training_leaves_the_global_seed_alone(data, gru):
     torch.manual_seed(5)
     wanted = torch.rand(3)

@@ -1,6 +1,6 @@
 """Laboratory tests: the unit of each, what a body can have, and what it takes to convert its units.
 
-`labs.csv` names the tests of MIMIC (items of `d_labitems`, alike in III and IV) and of eICU (names in `lab`);
+`labs.csv` names the tests of MIMIC (items of ``d_labitems``, alike in III and IV) and of eICU (names in ``lab``);
 `SOURCES.md` says where its figures come from.
 """
 

@@ -33,6 +33,7 @@ from zoo.training._balance import training_places
 from zoo.training._checkpoint import BEST, LAST, check_fit, read_tensors, remove_all, remove_unfinished, write_tensors
 from zoo.training._log import Events, write_table
 from zoo.training._optimizer import load_optimizer, make_optimizer, optimizer_tensors
+from zoo.training._precision import bfloat16
 from zoo.training._processes import Processes
 from zoo.training._schedule import rate_share, warmup_steps
 from zoo.training._scores import scores_of
@@ -159,7 +160,7 @@ class Loop:
 
     def _backward(self, part: tuple[int, int], weight: float, step: int) -> None:
         batch = self.rows.batch(*part).to(self.device)
-        with self._autocast():
+        with bfloat16(self.device.type) if self.trainer.precision == "bf16" else nullcontext():
             output = self.net(batch)
         if self.trainer.precision != "fp32":
             output = dataclasses.replace(output, logits=output.logits.float())
@@ -172,11 +173,6 @@ class Loop:
             loss, shown = loss * (weight * self.processes.count), shown * weight
         self.processes.backward(loss)
         self.losses[step].add_(shown)
-
-    def _autocast(self):
-        if self.trainer.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def _set_rate(self, step: int) -> None:
         if self.trainer.schedule != "constant" or self.warmup:

@@ -9,6 +9,9 @@ from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._output import runs
 from zoo.testing._model._short_training import trained
 
+MODALITIES = (("lab", "vital"), ("diagnosis", "procedure", "drug"))
+"""Concepts of one kind, of which a source may have none at all."""
+
 
 def empty_history(candidate: Candidate) -> Iterator[str]:
     rows = [r.changed(patients.empty) for r in candidate.rows()]
@@ -18,11 +21,13 @@ def empty_history(candidate: Candidate) -> Iterator[str]:
 
 def missing_concept(candidate: Candidate) -> Iterator[str]:
     needs = set(candidate.entry.facts.get("needs", ()))
-    for concept in candidate.concepts:
-        rows = [r.changed(patients.without(concept)) for r in candidate.rows()]
-        yield from (f"no {concept} in a batch: {problem}" for problem in runs(candidate, candidate.task, rows))
-        rest = tuple(c for c in candidate.concepts if c != concept)
-        if concept in needs or not rest or not candidate.first:
+    modalities = [tuple(c for c in candidate.concepts if c in modality) for modality in MODALITIES]
+    for gone in [*((c,) for c in candidate.concepts), *(m for m in modalities if len(m) > 1)]:
+        names = " and ".join(gone)
+        rows = [r.changed(patients.without(*gone)) for r in candidate.rows()]
+        yield from (f"no {names} in a batch: {problem}" for problem in runs(candidate, candidate.task, rows))
+        rest = tuple(c for c in candidate.concepts if c not in gone)
+        if needs & set(gone) or not rest or not candidate.first:
             continue
         task = candidate.task_with(rest)
         try:
@@ -30,7 +35,7 @@ def missing_concept(candidate: Candidate) -> Iterator[str]:
             problems = list(runs(candidate, task, task.rows(200, 206), model))
         except Exception as error:
             problems = [f"{type(error).__name__}: {error}"]
-        yield from (f"data without {concept}: {problem}" for problem in problems)
+        yield from (f"data without {names}: {problem}" for problem in problems)
 
 
 def single_sample(candidate: Candidate) -> Iterator[str]:

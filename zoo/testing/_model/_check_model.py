@@ -34,8 +34,9 @@ def check_model(name: str, **hyperparameters) -> Report:
     - ``future``: later visits change no earlier logits.
     - ``causal``: where the model is registered with ``causal=True``, a sample gives the same output (1e-5) alone and
       beside others of its subject, in a row that holds later visits and the label concepts of its own.
-    - ``empty_history``, ``missing_concept``, ``single_sample``: patients without events, a concept that is absent from
-      the data or from a batch, and batches of one work, in training too.
+    - ``empty_history``, ``missing_concept``, ``single_sample``: patients without events, a concept or a
+      modality (labs with vital signs, or codes) that is absent from the data or from a batch, and batches of one work,
+      in training too.
     - ``state``: the same batch gives the same once more, also after another one.
     - ``save_load``: a new model that reads the saved weights predicts the same.
     - ``seed``: one seed, one result, bitwise.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import torch
 
@@ -12,6 +13,7 @@ from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._logits import copied
 from zoo.testing._model._patients import FabricatedTask, Patient
 from zoo.testing._model._short_training import is_pretrained, pretraining_loss
+from zoo.training._precision import bfloat16
 
 
 def output_shape(candidate: Candidate) -> Iterator[str]:
@@ -58,7 +60,7 @@ def runs(
     for training in (False,) if candidate.fitted else (False, True):
         model.train(training)
         where = " in training" if training else ""
-        with torch.set_grad_enabled(training), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.set_grad_enabled(training), bfloat16("cpu") if half else nullcontext():
             output = model(batch)
             main = model.loss(output, batch)
             before = None if visits is None else pretraining_loss(model, visits)

@@ -349,9 +349,9 @@ def shuffled(random: np.random.Generator) -> Callable[[str, Events], Events]:
     return lambda _, events: events.chosen(np.lexsort((random.random(len(events.time)), events.time)))
 
 
-def without(concept: str) -> Callable[[str, Events], Events]:
-    """No event of a concept."""
-    return lambda c, events: events.none if c == concept else events
+def without(*concepts: str) -> Callable[[str, Events], Events]:
+    """No event of some concepts."""
+    return lambda c, events: events.none if c in concepts else events
 
 
 def empty(_: str, events: Events) -> Events:
