@@ -80,6 +80,11 @@ def test_the_unit_of_another_test_is_the_one_that_training_has_most():
     assert told == [(OTHER, "converted from g/L to mg/dL", 2), (OTHER, "converted from G/L to mg/dL", 1)]
 
 
+def test_spellings_of_a_unit_count_together():
+    rows = [(OTHER, "mg/dL", 1.0), (OTHER, "MG/DL", 1.0), (OTHER, "mg / dl", 1.0), *[(OTHER, "g/L", 1.0)] * 2]
+    assert usual_units(stored(*rows), np.bincount(stored(*rows).code)) == {OTHER: "mg/dL"}
+
+
 def test_of_units_that_are_alike_in_number_the_first_by_name_counts():
     assert usual_units(stored((OTHER, "b", 1.0), (OTHER, "a", 1.0), (OTHER, " ", 1.0)), np.ones(3)) == {OTHER: "a"}
     assert usual_units(stored((OTHER, None, 1.0)), np.ones(1)) == {OTHER: None}

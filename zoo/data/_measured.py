@@ -21,17 +21,19 @@ def usual_units(store: Store, counts: np.ndarray) -> dict[str, str | None]:
     """The unit that the values of each code are taken to.
 
     It is that of `zoo.knowledge.vitals.limits` and `zoo.knowledge.labs.labs` where they know the code, else the one
-    that most of its events have (of equals the first by name), and None where they have none.
+    that most of its events have, however spelled (of equals the first by name), and None where they have none.
 
     Args:
         store: with values.
         counts: (codes,) how many events count of each place in the store's codes.
     """
     found: dict[str, Counter] = defaultdict(Counter)
+    spellings: dict[str, str] = {}
     for code, unit, count in zip(store.codes, store.units, counts.tolist(), strict=True):
-        if units.spelled(unit):
-            found[code][unit] += count
-    usual = {code: min(of_code, key=lambda u: (-of_code[u], u)) for code, of_code in found.items()}
+        if alike := units.spelled(unit):
+            found[code][alike] += count
+            spellings[alike] = max(unit, spellings.get(alike, unit))
+    usual = {code: spellings[min(of_code, key=lambda u: (-of_code[u], u))] for code, of_code in found.items()}
     return {code: known.unit if (known := _known(code)) else usual.get(code) for code in store.codes}
 
 
@@ -43,6 +45,8 @@ class Measured:
     outside of what a body can have. The events stay.
 
     Attributes:
+        store: whose they are.
+        wanted: (codes,) the unit that they are taken to; None leaves them as they are.
         factor: (codes,) float32, what a value is multiplied with; NaN where its unit cannot be converted.
         low, high: (codes,) float32, what a body can have.
     """
@@ -59,7 +63,7 @@ class Measured:
 
         Args:
             store: with values.
-            wanted: the unit for each of its codes; None leaves the values of one that has no known limits.
+            wanted: the unit for each of its codes; None leaves values as they are.
         """
         known = [_known(code) for code in store.codes]
         known = [k if k and w is not None else None for k, w in zip(known, wanted, strict=True)]
