@@ -82,6 +82,23 @@ def test_stays_without_a_measurement_and_variables_that_training_never_saw(own_c
     assert set(tested) <= set(predicted.subject_id)
 
 
+def test_a_batch_says_which_sample_has_which(own_cache, intact_mimic3, tmp_path):
+    samples = zoo.load("mimic3", root=intact_mimic3.root, **TASK).samples
+    some = samples.subject_id.unique()[::3]
+    source = without(intact_mimic3, tmp_path / "tables", ("noteevents",), some)
+    data = zoo.load("mimic3", root=source.root, **TASK)
+    seen = set()
+    for batch in data.batches("train", {"note", "drug"}, 8):
+        subject = batch.subject.numpy()
+        assert batch.has("note").tolist() == (~np.isin(subject, some)).tolist()
+        for sample, (row, own) in enumerate(zip(batch.sample_row.tolist(), batch.sample_visit.tolist(), strict=True)):
+            visits = int(batch.row_offsets[row]) + np.arange(own + 1)
+            assert batch.has("drug")[sample] == bool(batch["drug"].lengths.numpy()[visits].sum() > 0)
+        assert not batch.has("lab").any()
+        seen |= set(batch.has("note").tolist())
+    assert seen == {True, False}
+
+
 @pytest.mark.parametrize("name", ["gru_d", "mtand", "raindrop", "strats", "tcn", "fusemoe"])
 def test_measurements_dated_before_admission_or_after_discharge(own_cache, intact_mimic3, tmp_path, name):
     """Rows of a visit with a slip in their date: what was known before counts as that, what came later is unseen."""

@@ -142,6 +142,13 @@ class Batch(Mapping):
         """How many samples there are."""
         return len(self.sample_row)
 
+    def has(self, concept: str) -> Tensor:
+        """(samples,) bool: which samples have an event of a concept, in the visits of their row up to their own."""
+        if concept not in self.concepts:
+            return torch.zeros_like(self.sample_row, dtype=torch.bool)
+        offsets, first = self.concepts[concept].offsets, self.row_offsets[self.sample_row]
+        return offsets[first + self.sample_visit + 1] > offsets[first]
+
     @cached_property
     def row_lengths(self) -> Tensor:
         """(rows,) how many visits each row has."""

@@ -159,7 +159,7 @@ class Notes(Modality):
         vectors = self.encoder(chunks.only(chunks.begin))[:, 0] if len(note.ids) else self.encoder(chunks)[:, 0]
         vectors = vectors[seen.event]
         said = self.attend(self.moments.of(seen.ago), self.moments.share(seen.ago), vectors, seen.mask)
-        return said, seen.mask.any(dim=1)
+        return said, batch.has("note")
 
     def first_weights(self, spec: Spec) -> None:
         give_published_weights(self.encoder, spec)
@@ -183,7 +183,8 @@ class Codes(Modality):
             ids = events.ids[seen.event] if len(events.ids) else seen.event
             parts.append((self.embed[concept](ids.masked_fill(~seen.mask, 0)), seen.ago, seen.mask))
         vectors, ago, mask = (torch.cat(p, dim=1) for p in zip(*parts, strict=True))
-        return self.attend(self.moments.of(ago), self.moments.share(ago), vectors, mask), mask.any(dim=1)
+        some = torch.stack([batch.has(concept) for concept in self.read]).any(dim=0)
+        return self.attend(self.moments.of(ago), self.moments.share(ago), vectors, mask), some
 
 
 class FusingModel(Model):
