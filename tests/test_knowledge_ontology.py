@@ -8,7 +8,7 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo.knowledge import icd, ontology
@@ -124,6 +124,7 @@ CODES = st.one_of(
 )
 
 
+@settings(deadline=None)  # the first one reads the tables
 @given(st.lists(CODES, max_size=12))
 def test_the_arrays_of_any_codes_are_a_forest_that_leads_each_code_to_its_root(codes):
     tree = Ontology.for_codes(codes)

@@ -105,12 +105,13 @@ class Tested:
         return _completed(self.data.batch(places, self.run.model), self.run.spec)
 
     def scored(self, batch_size: int, device: torch.device) -> Scored:
-        """What the run says of the samples."""
+        """What the run says of the samples, in rows of as many as when it was tested: bit by bit the same scores."""
         model = self.run.model.to(device)
+        rows = self.data.rows(self.split, model, places=self.places)
         counts = {c: {"events": 0, "unknown": 0} for c in self.run.spec.concepts}
         labels, scores = [], []
-        for low in range(0, len(self.places), batch_size):
-            batch = self.batch(self.places[low : low + batch_size])
+        for low in range(0, len(rows), batch_size):
+            batch = _completed(rows.batch(low, min(low + batch_size, len(rows))), self.run.spec)
             for concept, count in counts.items():
                 count["events"] += len(batch[concept].ids)
                 count["unknown"] += int((batch[concept].ids == UNKNOWN).sum())

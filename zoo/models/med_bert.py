@@ -163,7 +163,7 @@ class CodeSequence(nn.Module):
         """``code``: the cross-entropy of the hidden one, a mean over samples; ``stay``: that of long stays."""
         codes = self.codes(batch)
         there = codes.tokens > 0
-        hidden = hide(codes.tokens, there, self.mask_token, (1, self.mask_token), share=0.0)
+        hidden = hide(codes.tokens, there, self.mask_token, (1, max(self.mask_token, 2)), share=0.0)
         states = self._states(codes._replace(tokens=hidden.tokens))
         at = hidden.place[..., None].expand(-1, -1, states.shape[-1])
         told = self.transform(states.gather(1, at)[:, 0]) @ self.code.weight.T + self.code_bias
@@ -182,7 +182,8 @@ class CodeSequence(nn.Module):
         for concept, begin in self.begins.items():
             ids, new = in_order(batch[concept])
             parts.append((ids + begin) * new)
-        of_visit = torch.cat(parts, dim=1)  # (visits, places)
+        none = torch.zeros(len(batch.visit_start), 1, dtype=torch.int64, device=batch.visit_start.device)
+        of_visit = torch.cat(parts, dim=1) if parts else none  # (visits, places)
         tokens = F.embedding(history.visit, of_visit) * history.mask[..., None]  # (samples, visits, places)
         there = tokens > 0
         place = (there.cumsum(dim=2) - 1).flatten(1)
