@@ -18,6 +18,10 @@ STEPS = (3, 6)
 """How many batches a short training has, at least and at most: it ends when each parameter has had a gradient."""
 
 
+RATE = 1e-2
+"""Of Adam."""
+
+
 def made(entry: Entry, spec: Spec, hyperparameters: dict, seed: int = 0) -> Model:
     """A new model, its first weights drawn by the seed."""
     seeded(seed)
@@ -38,7 +42,7 @@ class Training:
     """
 
     model: Model
-    rate: float = 1e-2
+    rate: float = RATE
     reached: set[str] = field(default_factory=set)
 
     def __post_init__(self):
@@ -107,7 +111,9 @@ def trained(entry: Entry, task: FabricatedTask, hyperparameters: dict, seed: int
     if isinstance(model, Estimator):
         model.fit(batches)
         return model, None
-    training = Training(model)
+    # ten times the model's own rate, for there are few steps; a deep one does not stand 1e-2
+    own = type(model).trainer_defaults(task.spec).get("lr", RATE)
+    training = Training(model, min(RATE, 10 * own))
     least, most = STEPS
     whole = task.batches_without_label(all_patients()[:patients]) if is_pretrained(model) else [None] * len(batches)
     for step, (batch, visits) in enumerate(zip(batches[:most], whole[:most], strict=True), start=1):
