@@ -183,8 +183,8 @@ def times(patients: int) -> None:
     """What it is worth to know when there was a measurement: sicker patients are measured more often, or all alike.
 
     Of each of five variables a patient has a level that wanders through two days as an autoregression. It is measured
-    with noise as large as itself, 0.15 times an hour; with informative times ``exp(level)`` times as often. The last
-    levels tell whether the patient dies.
+    with noise as large as itself, ``0.15 exp(level)`` times an hour where times are informative, else always at the
+    mean of that. The last levels tell whether the patient dies.
     """
     for informative in (True, False):
         data = wandering(patients, informative)

@@ -70,7 +70,7 @@ def test_stays_without_a_measurement_and_variables_that_training_never_saw(own_c
         intact_mimic3, tmp_path / "tables", TABLES["signals"], [*samples.subject_id.unique()[:4], tested[0]]
     )
     rows = source.table("labevents")
-    unseen = rows[str(tested[1]) == rows.SUBJECT_ID].assign(ITEMID="51006", VALUENUM="270")
+    unseen = rows[str(tested[1]) == rows.SUBJECT_ID].assign(ITEMID="51006", VALUENUM="240")
     source.put("labevents", unseen if name == "fusemoe" else pd.concat([rows, unseen], ignore_index=True))
     data = zoo.load("mimic3", root=source.root, **TASK, concepts=["lab", "vital"])
     settings = {n: v for n, v in SMALL.items() if name == "fusemoe"}

@@ -182,8 +182,8 @@ class CodeSequence(nn.Module):
         for concept, begin in self.begins.items():
             ids, new = in_order(batch[concept])
             parts.append((ids + begin) * new)
-        none = torch.zeros(len(batch.visit_start), 1, dtype=torch.int64, device=batch.visit_start.device)
-        of_visit = torch.cat(parts, dim=1) if parts else none  # (visits, places)
+        none = history.visit.new_zeros(len(batch.visit_start), 1)
+        of_visit = torch.cat(parts or [none], dim=1)  # (visits, places)
         tokens = F.embedding(history.visit, of_visit) * history.mask[..., None]  # (samples, visits, places)
         there = tokens > 0
         place = (there.cumsum(dim=2) - 1).flatten(1)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from zoo.models._modalities import CODES, SIGNALS
 from zoo.testing._model import _patients as patients
 from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._output import runs
 from zoo.testing._model._short_training import trained
-
-MODALITIES = (("lab", "vital"), ("diagnosis", "procedure", "drug"))
-"""Concepts of one kind, of which a source may have none at all."""
 
 
 def empty_history(candidate: Candidate) -> Iterator[str]:
@@ -21,7 +19,7 @@ def empty_history(candidate: Candidate) -> Iterator[str]:
 
 def missing_concept(candidate: Candidate) -> Iterator[str]:
     needs = set(candidate.entry.facts.get("needs", ()))
-    modalities = [tuple(c for c in candidate.concepts if c in modality) for modality in MODALITIES]
+    modalities = [tuple(c for c in candidate.concepts if c in modality) for modality in (SIGNALS, CODES)]
     for gone in [*((c,) for c in candidate.concepts), *(m for m in modalities if len(m) > 1)]:
         names = " and ".join(gone)
         rows = [r.changed(patients.without(*gone)) for r in candidate.rows()]
