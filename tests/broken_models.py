@@ -167,6 +167,8 @@ class LooksAtSubject(Sound):
 class LooksAhead(Sound):
     """Takes the mean over all visits of the row."""
 
+    facts: ClassVar = {"causal": True}
+
     def weights(self, batch, visits):
         mask = batch.visit_mask[batch.sample_row]
         return mask / mask.sum(dim=1, keepdim=True)
@@ -174,6 +176,8 @@ class LooksAhead(Sound):
 
 class LooksAheadByTime(Sound):
     """Adds how long it is until the row's last visit."""
+
+    facts: ClassVar = {"causal": True}
 
     def forward(self, batch):
         last = batch.visit_start[batch.row_offsets[1:] - 1][batch.sample_row]

@@ -6,12 +6,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; libraries re
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from processes import Forked
 
 OPEN_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -49,14 +49,8 @@ def zoo_command():
     """Run ``zoo`` in a process of its own; gives what `subprocess.run` does, with text."""
 
     def run(*arguments, cwd=None, **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "zoo.cli", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | {n: str(v) for n, v in environment.items()},
-            timeout=300,
-        )
+        env = os.environ | {"OMP_NUM_THREADS": "1"} | {n: str(v) for n, v in environment.items()}
+        return Forked("zoo", *arguments, cwd=cwd, env=env).finished()
 
     return run
 

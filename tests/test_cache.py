@@ -5,12 +5,12 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from processes import Forked
 
 import zoo
 from zoo import cache
@@ -24,21 +24,15 @@ print(len(dataset.read("visits")), dataset.read("lab").value.sum().round(3))
 """
 
 
-def reader(root, folder, *preface: str) -> subprocess.Popen:
+def reader(root, folder, *preface: str) -> Forked:
     """A process that reads the laboratory results, and so fills the cache."""
-    return subprocess.Popen(
-        [sys.executable, "-c", "\n".join([*preface, READ_LAB]), root],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"ZOO_CACHE": str(folder)},
-    )
+    return Forked("\n".join([*preface, READ_LAB]), root, env=os.environ | {"ZOO_CACHE": str(folder)})
 
 
-def told(process: subprocess.Popen) -> str:
-    out, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return out
+def told(process: Forked) -> str:
+    done = process.finished()
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def lies(folder) -> list[str]:
@@ -54,7 +48,7 @@ def large(intact_mimic3, tmp_path_factory):
     for path in intact_mimic3.root.glob("*.csv"):
         if path.stem in ("PATIENTS", "ADMISSIONS", "ICUSTAYS"):
             (root / path.name).write_bytes(path.read_bytes())
-    results = pd.concat([intact_mimic3.table("labevents")] * 800, ignore_index=True)
+    results = pd.concat([intact_mimic3.table("labevents")] * 400, ignore_index=True)
     results["VALUENUM"] = np.random.default_rng(0).normal(100, 15, len(results)).round(3)
     results.to_parquet(root / "labevents.parquet")
     return root
@@ -104,10 +98,9 @@ def test_a_full_disk_is_one_clear_error(room, small_disk, large, monkeypatch, tm
         with contextlib.suppress(OSError), open(small_disk / "rest", "wb", buffering=0) as file:
             while True:
                 file.write(bytes(512))
-    process = reader(large, folder)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 1
-    last = errors.strip().splitlines()[-1]
+    done = reader(large, folder).finished()
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("zoo.registry.UserError: ")
     assert "ZOO_CACHE" in last
     assert [n for n in lies(folder) if not n.startswith("mimic3-relations-")] == []
@@ -121,10 +114,9 @@ def test_a_full_disk_is_one_clear_error(room, small_disk, large, monkeypatch, tm
 def test_a_limit_on_file_sizes_is_one_clear_error(limit, large, tmp_path, wanted):
     folder = tmp_path / "cache"
     preface = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))"
-    process = reader(large, folder, preface)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert errors.strip().splitlines()[-1].startswith("zoo.registry.UserError: ")
+    done = reader(large, folder, preface).finished()
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("zoo.registry.UserError: ")
     assert [n for n in lies(folder) if not n.startswith("mimic3-relations-")] == []
     assert told(reader(large, folder)) == wanted
 
@@ -144,7 +136,7 @@ def test_after_a_kill_the_next_run_starts_clean(moment, large, tmp_path, wanted)
     assert begun
     time.sleep(random.uniform(0, 0.05 if moment == 0 else 0.5))
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
     assert told(reader(large, folder)) == wanted
     assert all(n.startswith("mimic3-") for n in lies(folder))
     for entry in folder.glob("mimic3-*"):
@@ -163,12 +155,12 @@ def test_what_another_process_is_building_is_not_cleared_away(own_cache):
     build = (
         "import time; from zoo import cache; cache.obtain('slow', 1, lambda f: (print(f, flush=True), time.sleep(3)))"
     )
-    process = subprocess.Popen([sys.executable, "-c", build], stdout=subprocess.PIPE, text=True)
-    building = process.stdout.readline().strip()
+    process = Forked(build)
+    building = process.said()
     cache.obtain("thing", 3, lambda f: None)
     assert os.path.isdir(building)
-    process.kill()
-    process.communicate()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     cache.obtain("thing", 4, lambda f: None)
     assert not os.path.exists(building)
 

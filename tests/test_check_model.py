@@ -15,18 +15,25 @@ from zoo.testing._model import CHECKS
 from zoo.testing._model._patients import CODES, FabricatedTask, patients
 
 SMALLER = {
+    "adacare": {"dim": 32, "channels": 16},
     "clinical_bert": {"encoder_dim": 32},
+    "concare": {"dim": 32, "feedforward": 64},
     "early_fusion": {"encoder_dim": 16, "encoder_layers": 1, "dim": 16, "points": 4},
     "fusemoe": {"encoder_dim": 16, "encoder_layers": 1, "dim": 16, "points": 4, "experts": 4, "expert_dim": 16},
     "gbert": {"dim": 16},
     "gbert_clinical_bert": {"encoder_dim": 32, "dim": 16},
+    "hitanet": {"dim": 32, "time_dim": 16},
     "late_fusion": {"encoder_dim": 16, "encoder_layers": 1, "dim": 16, "points": 4},
     "laat": {"hidden_dim": 32, "attention_dim": 32},
     "med_bert": {"dim": 24, "layers": 2, "heads": 2},
     "med_bert_clinical_bert": {"encoder_dim": 32, "dim": 24, "layers": 2, "heads": 2},
     "medm_plm": {"encoder_dim": 32, "dim": 16},
+    "molerec": {"dim": 16},
+    "mtand": {"width": 16, "dim": 16, "points": 8},
     "mult": {"encoder_dim": 16, "encoder_layers": 1, "dim": 8, "points": 4, "layers": 1},
     "plm_icd": {"encoder_dim": 32},
+    "stagenet": {"dim": 48},
+    "tcn": {"dim": 16},
     "text_encoder": {"encoder_dim": 32},
 }
 """Hyperparameters of models that take long with their defaults."""
@@ -53,7 +60,6 @@ BROKEN = {
     "seed": [broken.Nondeterministic, broken.FitsByChance],
     "state": [broken.StateKept, broken.Remembers],
     "label": [broken.LooksAtLabel, broken.LooksAtSubject],
-    "future": [broken.LooksAhead, broken.LooksAheadByTime],
     "causal": [broken.LooksAtItsLabelConcept],
     "save_load": [broken.LosesWeights, broken.NotPersistent, broken.ForgetsItsFit],
     "empty_history": [broken.EmptyHistory, broken.PretrainingWithoutEvents],
@@ -105,6 +111,8 @@ def test_noise_in_evaluation_is_named(registered):
 @pytest.mark.parametrize(
     ("thing", "failures"),
     [
+        (broken.LooksAhead, {"future", "causal"}),
+        (broken.LooksAheadByTime, {"future", "causal"}),
         (broken.LooksAtLaterLabelConcepts, {"future", "causal"}),
         (broken.LooksAtSamplesOfItsRow, {"batch_independence", "causal"}),
     ],
@@ -112,6 +120,13 @@ def test_noise_in_evaluation_is_named(registered):
 def test_a_causal_model_that_looks_at_others_in_its_row_is_named(registered, thing, failures):
     report = check_model(registered(thing))
     assert set(report.failures) == failures, str(report)
+
+
+def test_a_row_of_a_model_that_is_not_causal_holds_one_sample_and_no_later_visit(registered):
+    """Its mean over all visits of a row is one over those up to the sample's own."""
+    report = check_model(registered(broken.LooksAhead, causal=False))
+    assert report.passed, str(report)
+    assert "no visit after its own" in report.details["future"]
 
 
 def test_a_pretraining_loss_that_is_not_finite_in_evaluation_is_named(registered):
@@ -139,12 +154,12 @@ def test_a_sound_model_passes(registered, thing):
 
 
 def test_every_check_has_a_broken_model():
-    assert set(BROKEN) - {"hyperparameters"} == set(CHECKS)
+    assert set(BROKEN) - {"hyperparameters"} | {"future"} == set(CHECKS)
 
 
 def test_every_check_is_documented():
     told = set(re.findall(r"``(\w+)``", check_model.__doc__.split("A model that is fitted")[0]))
-    assert told == {"declaration", *BROKEN, "pretrain"}
+    assert told == {"declaration", "hyperparameters", *CHECKS, "pretrain"}
 
 
 def test_what_results_rest_on_cannot_be_waived():

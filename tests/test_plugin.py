@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import Forked
 
 PLUGIN = Path(__file__).parent.parent / "examples" / "plugin"
 
@@ -22,8 +23,7 @@ def installed(tmp_path_factory) -> dict[str, str]:
 
 
 def zoo(installed, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "zoo.cli", *arguments]
-    return subprocess.run(command, env=installed, capture_output=True, text=True, timeout=300)
+    return Forked("zoo", *arguments, env=installed).finished()
 
 
 def test_its_model_is_listed(installed):

@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
+from processes import Forked
 
 import zoo
 from zoo.registry import UserError, models
@@ -149,7 +148,7 @@ def test_a_run_killed_in_training_goes_on(intact_mimic3, own_cache, tmp_path, da
         "data = zoo.load('mimic3', task='readmission', root=sys.argv[1], concepts=['diagnosis', 'lab'], days=90)\n"
         "zoo.train('gru', data, out=sys.argv[2], max_epochs=40, patience=40)"
     )
-    process = subprocess.Popen([sys.executable, "-c", long, intact_mimic3.root, out])
+    process = Forked(long, intact_mimic3.root, out)
     until = time.monotonic() + 60
     while not (out / "last.safetensors").exists() and time.monotonic() < until:
         time.sleep(0.01)

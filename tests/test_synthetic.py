@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from processes import Forked
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -350,7 +351,7 @@ def test_a_kill_leaves_no_half_written_folder(tmp_path):
     script = (
         f"from zoo.datasets._writers import write_source; write_source('mimic3', 200_000, 0, {str(tmp_path / 'out')!r})"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent.parent)
+    process = Forked(script)
     deadline = time.monotonic() + 30
     while not list(tmp_path.rglob("CHARTEVENTS.csv.gz")) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -69,7 +69,7 @@ def test_word_pieces_are_the_same_in_every_process(transcriptions, tmp_path):
         "import json, sys; from zoo.data.text import WordPieces;"
         "print(WordPieces(size=1500).fit(json.load(open(sys.argv[1]))).plain)"
     )
-    command = [sys.executable, "-c", program, str(tmp_path / "notes.json")]
+    command = [sys.executable, "-c", program, str(tmp_path / "notes.json")]  # anew: each has a hash seed of its own
     first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
     assert first == second
     tokenizer = Tokenizer(first)

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from processes import Forked
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -66,8 +69,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_run_killed_at_any_moment_ends_with_the_same_weights(intact_mimic3, session_cache, tmp_path):
     """Killed at random moments within epochs and in the middle of writing checkpoints, by SIGKILL."""
-    script = [sys.executable, HERE / "killed_runs.py", intact_mimic3.root, tmp_path, "1"]
-    done = subprocess.run(script, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = Forked((HERE / "killed_runs.py").read_text(), intact_mimic3.root, tmp_path, 1).finished()
     assert done.returncode == 0, done.stderr
     *kills, killed, spared = json.loads(done.stdout.splitlines()[-1])
     assert killed["status"] == spared["status"] == 0
@@ -437,32 +439,44 @@ zoo.train(model, data, seed=5, out=out, max_epochs=2, batch_size=5, accumulate=2
 """
 
 
-def in_two_processes(folder, root, out: str, dropout: float = 0.0, killed_at: int = 0) -> subprocess.CompletedProcess:
-    """Train in a run folder below the folder; the second process is killed before its step of that number, from 1."""
-    (folder / "train.py").write_text(TRAIN)
-    port = 20_000 + os.getpid() % 20_000
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
-    arguments = map(str, (folder / "train.py", root, folder / out, dropout, killed_at))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, timeout=200)
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
 
 
-@pytest.mark.slow
+def in_two_processes(out: Path, root, dropout: float = 0.0, killed_at: int = 0) -> list[Forked]:
+    """Train in a run folder, as ``torchrun`` would; the second process is killed before its step of that number."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    ranks = [os.environ | place | {"RANK": str(n), "LOCAL_RANK": str(n), "OMP_NUM_THREADS": "1"} for n in range(2)]
+    return [Forked(TRAIN, root, out, dropout, killed_at, env=env) for env in ranks]
+
+
+def assert_ended_well(processes: list[Forked]) -> None:
+    for done in [p.finished() for p in processes]:
+        assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_two_processes_of_which_one_was_killed_go_on_together(intact_mimic3, session_cache, tmp_path):
-    cut = in_two_processes(tmp_path, intact_mimic3.root, "killed", dropout=0.3, killed_at=6)
-    assert cut.returncode != 0
+    first, second = in_two_processes(tmp_path / "killed", intact_mimic3.root, dropout=0.3, killed_at=6)
+    assert second.wait() == -signal.SIGKILL
+    first.send_signal(signal.SIGKILL)  # as the launcher does; the other one would wait for it
+    first.wait()
     assert (tmp_path / "killed" / "last.safetensors").exists()
     assert not (tmp_path / "killed" / "result.json").exists()
     for out in ("killed", "spared"):
-        done = in_two_processes(tmp_path, intact_mimic3.root, out, dropout=0.3)
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert_ended_well(in_two_processes(tmp_path / out, intact_mimic3.root, dropout=0.3))
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("killed", "spared"))
     assert all(torch.equal(w, second[n]) for n, w in first.items())
     assert [r["train_loss"] for r in log(tmp_path / "killed")] == [r["train_loss"] for r in log(tmp_path / "spared")]
 
 
 def test_two_processes_take_the_steps_of_one_with_twice_the_batch(data, gru, intact_mimic3, session_cache, tmp_path):
-    done = in_two_processes(tmp_path, intact_mimic3.root, "two")
+    (tmp_path / "train.py").write_text(TRAIN)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command = [*launcher, "--master_port", free_port(), tmp_path / "train.py", intact_mimic3.root, tmp_path / "two"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*map(str, command), "0", "0"], capture_output=True, text=True, env=environment, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     how = {"max_epochs": 2, "batch_size": 20, "device": "cpu", "optimizer": "sgd", "lr": 0.1}
     one = zoo.train(gru(dropout=0.0), data, seed=5, out=tmp_path / "one", **how)

@@ -22,7 +22,7 @@ def missing_concept(candidate: Candidate) -> Iterator[str]:
     modalities = [tuple(c for c in candidate.concepts if c in modality) for modality in (SIGNALS, CODES)]
     for gone in [*((c,) for c in candidate.concepts), *(m for m in modalities if len(m) > 1)]:
         names = " and ".join(gone)
-        rows = [r.changed(patients.without(*gone)) for r in candidate.rows()]
+        rows = [r.changed(patients.without(*gone)) for r in candidate.rows(4)]
         yield from (f"no {names} in a batch: {problem}" for problem in runs(candidate, candidate.task, rows))
         rest = tuple(c for c in candidate.concepts if c not in gone)
         if needs & set(gone) or not rest or not candidate.first:

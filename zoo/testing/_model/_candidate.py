@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Candidate:
         wanted = {*self.entry.facts.get("uses", ()), *self.entry.facts.get("needs", ())}
         return tuple(c for c in CONCEPTS if c in wanted)
 
-    @property
+    @cached_property
     def task(self) -> FabricatedTask:
         """The task, with all concepts that it uses."""
         return self.task_with(self.concepts)
@@ -64,10 +65,15 @@ class Candidate:
 
     @property
     def first(self) -> bool:
-        """Whether this is the first kind that the model serves; what does not hang on the kind is checked there."""
+        """Whether this is the first kind that the model serves."""
         return self.kind == next(k for k in KINDS if k in self.entry.facts["kinds"])
 
-    def rows(self, count: int = 12) -> list[Patient]:
+    @property
+    def thorough(self) -> bool:
+        """Whether checks are run here that need not be run for every kind."""
+        return self.first or self.kind == "multilabel"
+
+    def rows(self, count: int = 8) -> list[Patient]:
         """Patients that it was not trained on."""
         return self.task.rows(200, 200 + count)
 

@@ -15,6 +15,8 @@ from zoo.testing._model._registry import CHECKS
 from zoo.testing._model._short_training import trained
 from zoo.testing._report import Findings, Report
 
+NOT_CAUSAL = "not registered as causal: a row holds one sample, and no visit after its own"
+
 
 def check_model(name: str, **hyperparameters) -> Report:
     """Check that a model keeps what every model of `zoo` promises.
@@ -31,9 +33,10 @@ def check_model(name: str, **hyperparameters) -> Report:
     - ``code_order``: the order of codes at the same time within a visit does not matter.
     - ``uses_inputs``: every concept that it uses changes the output where there is some.
     - ``label``: neither the label nor the subject's number in a batch reaches the logits.
-    - ``future``: later visits change no earlier logits.
-    - ``causal``: where the model is registered with ``causal=True``, a sample gives the same output (1e-5) alone and
-      beside others of its subject, in a row that holds later visits and the label concepts of its own.
+    - ``future``, ``causal``: for a model that is registered with ``causal=True``, whose rows hold later visits, the
+      label concepts of a sample's own and other samples of the subject. Later visits change no earlier logits, and a
+      sample gives the same output (1e-5) alone and beside others. All other models get one sample a row, whose last
+      visit is the sample's own.
     - ``empty_history``, ``missing_concept``, ``single_sample``: patients without events, a concept or a
       modality (labs with vital signs, or codes) that is absent from the data or from a batch, and batches of one work,
       in training too.
@@ -95,10 +98,10 @@ def _check_kind(findings: Findings, candidate: Candidate, waived: dict[str, str]
         return
     for name, check in CHECKS.items():
         if check.causal_only and not candidate.causal:
-            findings.note(name, "not registered as causal: a row holds one sample") if candidate.first else None
+            findings.note(name, NOT_CAUSAL) if candidate.first else None
         elif name in waived:
             findings.note(name, f"waived: {waived[name]}") if candidate.first else None
-        elif not (candidate.fitted and check.networks_only) and (candidate.first or not check.once):
+        elif not (candidate.fitted and check.networks_only) and (candidate.thorough or check.every_kind):
             with _guarded(findings, name, candidate):
                 for problem in check.problems(candidate):
                     findings.fail(name, f"{candidate.kind}: {problem}")

@@ -12,9 +12,9 @@ from zoo.testing._model._short_training import Training, loss_of_a_constant, mad
 
 FITS = 0.25
 """Eight samples are fitted where the loss is below this part of a constant's."""
-ATTEMPTS = ((3e-3, 150), (1e-3, 200), (1e-2, 150), (1e-1, 150))
+ATTEMPTS = ((1e-2, 24), (3e-3, 150), (1e-3, 200), (1e-2, 150), (1e-1, 150))
 """Learning rates, and how many steps at most, with which eight samples are tried to be fitted."""
-LOOK = 5
+LOOK = 4
 """After how many steps it is looked whether they are."""
 
 

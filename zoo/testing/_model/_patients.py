@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -166,6 +166,12 @@ def tokenizer(form: TokenizerForm) -> Tokenizer:
     return form.fit([text_of(int(p), int(d)) for n in notes for p, d in zip(n.place, n.detail, strict=True)])
 
 
+@lru_cache(maxsize=256)
+def _encoded(form: TokenizerForm, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of texts, one after the other, and how many each has; many batches are of the same patients."""
+    return tokenizer(form).encode(texts)
+
+
 @dataclass(frozen=True)
 class FabricatedTask:
     """A task of a kind on the fabricated patients, for a model that gets these concepts.
@@ -189,7 +195,7 @@ class FabricatedTask:
     resources: tuple[str, ...] = ()
     reading: Reading | None = None
 
-    @property
+    @cached_property
     def spec(self) -> Spec:
         """What the model is built from."""
         multilabel = self.kind == "multilabel"
@@ -280,8 +286,8 @@ class FabricatedTask:
         found = _ragged(concept, visits)
         if concept != "note" or self.reading is None:
             return found
-        written = [text_of(int(p), int(d)) for v in visits for p, d in zip(v.place, v.detail, strict=True)]
-        tokens, lengths = tokenizer(self.reading.tokenizer).encode(written)
+        written = tuple(text_of(int(p), int(d)) for v in visits for p, d in zip(v.place, v.detail, strict=True))
+        tokens, lengths = _encoded(self.reading.tokenizer, written)
         kept = kept_lengths(lengths, found.offsets.numpy(), self.reading.max_tokens)
         begins = np.cumsum(lengths) - lengths
         read = tokens[spans(begins, kept)].astype(np.int64)

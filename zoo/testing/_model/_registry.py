@@ -21,34 +21,36 @@ class Check:
         problems: tells what is wrong with a candidate, problem by problem.
         waivable: whether a model may leave it out for a reason.
         networks_only: whether a model that is fitted is spared it.
-        causal_only: whether only a model that is registered with ``causal=True`` is checked.
-        once: whether it is enough to check one of the kinds that a model serves.
+        causal_only: whether only a model that is registered with ``causal=True`` is checked, whose rows hold visits
+            after a sample's own.
+        every_kind: whether it is run for every kind that a model serves; else for the first one, and for multilabel,
+            whose samples do not see all of their own visit.
     """
 
     problems: Callable[[Candidate], Iterator[str]]
     waivable: bool = True
     networks_only: bool = False
     causal_only: bool = False
-    once: bool = False
+    every_kind: bool = False
 
 
 CHECKS = {
-    "output_shape": Check(output_shape),
-    "loss_finite": Check(loss_finite),
-    "batch_independence": Check(batch_independence, waivable=False),
+    "output_shape": Check(output_shape, every_kind=True),
+    "loss_finite": Check(loss_finite, every_kind=True),
+    "batch_independence": Check(batch_independence, waivable=False, every_kind=True),
     "code_order": Check(code_order),
     "uses_inputs": Check(uses_inputs),
-    "label": Check(label),
-    "future": Check(future, waivable=False),
-    "causal": Check(causal, waivable=False, causal_only=True),
+    "label": Check(label, every_kind=True),
+    "future": Check(future, waivable=False, causal_only=True, every_kind=True),
+    "causal": Check(causal, waivable=False, causal_only=True, every_kind=True),
     "empty_history": Check(empty_history),
     "missing_concept": Check(missing_concept),
     "single_sample": Check(single_sample),
     "state": Check(state),
-    "save_load": Check(save_load, waivable=False),
-    "seed": Check(seed, once=True),
-    "overfits": Check(overfits),
-    "gradients": Check(gradients, networks_only=True),
+    "save_load": Check(save_load, waivable=False, every_kind=True),
+    "seed": Check(seed),
+    "overfits": Check(overfits, every_kind=True),
+    "gradients": Check(gradients, networks_only=True, every_kind=True),
     "bf16": Check(bf16, networks_only=True),
 }
 """In the order in which they are run."""

@@ -14,7 +14,7 @@ from zoo.testing._model._logits import seeded
 from zoo.testing._model._patients import FabricatedTask
 from zoo.testing._model._patients import patients as all_patients
 
-STEPS = (3, 6)
+STEPS = (3, 12)
 """How many batches a short training has, at least and at most: it ends when each parameter has had a gradient."""
 
 
@@ -107,7 +107,7 @@ def trained(entry: Entry, task: FabricatedTask, hyperparameters: dict, seed: int
     """
     model = made(entry, task.spec, hyperparameters, seed)
     seeded(seed)
-    batches = task.batches(task.rows(0, patients))
+    batches = task.batches(task.rows(0, patients), size=8)
     if isinstance(model, Estimator):
         model.fit(batches)
         return model, None
@@ -115,7 +115,9 @@ def trained(entry: Entry, task: FabricatedTask, hyperparameters: dict, seed: int
     own = type(model).trainer_defaults(task.spec).get("lr", RATE)
     training = Training(model, min(RATE, 10 * own))
     least, most = STEPS
-    whole = task.batches_without_label(all_patients()[:patients]) if is_pretrained(model) else [None] * len(batches)
+    whole = (
+        task.batches_without_label(all_patients()[:patients], size=8) if is_pretrained(model) else [None] * len(batches)
+    )
     for step, (batch, visits) in enumerate(zip(batches[:most], whole[:most], strict=True), start=1):
         if visits is not None and not torch.isfinite(training.pretrain(visits)):
             raise ValueError("the pre-training loss is not finite")
