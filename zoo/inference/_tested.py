@@ -12,16 +12,15 @@ import torch
 
 from zoo import cache
 from zoo.data import Batch, Ragged, Spec
-from zoo.data._splits import NAMES
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import UNKNOWN, Vocabulary
-from zoo.inference._data import check_split, check_task, dataset_of, prepared, same_patients, same_seed
+from zoo.inference._data import SPLITS, check_split, check_task, dataset_of, prepared, same_patients, same_seed
 from zoo.inference._run import Run
 from zoo.models._model import Model
-from zoo.registry import UserError, nearest
+from zoo.progress import progress
+from zoo.registry import UserError, counted, nearest
 from zoo.training._finished import SPLIT
 
-SPLITS = (*NAMES, "all")
 MEETING_LEVEL = {"diagnosis": "ccs", "procedure": "ccs", "drug": "name"}
 """The level on which codes of several sources meet."""
 
@@ -81,6 +80,8 @@ class Tested:
             how = {n: data.key[n] for n in how}
             if own:
                 check_split(run, how)
+            if data.split_table is not None:
+                how["split"] = data.split_table
         elif not own:
             # where all are tested nobody is kept apart: ways to split that need more than ids do not matter
             how = {"split": (0, 0, 1)} if split == "all" else {n: how[n] for n in SPLIT}
@@ -110,13 +111,15 @@ class Tested:
         rows = self.data.rows(self.split, model, places=self.places)
         counts = {c: {"events": 0, "unknown": 0} for c in self.run.spec.concepts}
         labels, scores = [], []
-        for low in range(0, len(rows), batch_size):
-            batch = _completed(rows.batch(low, min(low + batch_size, len(rows))), self.run.spec)
-            for concept, count in counts.items():
-                count["events"] += len(batch[concept].ids)
-                count["unknown"] += int((batch[concept].ids == UNKNOWN).sum())
-            labels.append(batch.label.numpy())
-            scores.append(_predicted(model, batch.to(device)))
+        with progress(f"predicting with {self.run.result.model}") as report:
+            for low in range(0, len(rows), batch_size):
+                report(share=low / len(rows))
+                batch = _completed(rows.batch(low, min(low + batch_size, len(rows))), self.run.spec)
+                for concept, count in counts.items():
+                    count["events"] += len(batch[concept].ids)
+                    count["unknown"] += int((batch[concept].ids == UNKNOWN).sum())
+                labels.append(batch.label.numpy())
+                scores.append(_predicted(model, batch.to(device)))
         model.to("cpu")
         subject, options = self.samples.subject_id.to_numpy(), self.data.metric_options(self.places)
         return Scored(np.concatenate(labels), np.concatenate(scores), subject, counts, options)
@@ -136,9 +139,11 @@ class Tested:
                 found.append(_unknown_note(concept, spec.vocabularies[concept], **unknown[concept], own=self.own))
         if data.dropped_labels:
             codes, times = len(data.dropped_labels), sum(data.dropped_labels.values())
-            found.append(f"{codes} label codes that the run was not trained on were dropped ({times} times)")
+            what, were = counted(codes, "label code"), "was" if codes == 1 else "were"
+            found.append(f"{what} that the run was not trained on {were} dropped ({counted(times, 'time')})")
         if data.unknown_label_codes:
-            found.append(f"{data.unknown_label_codes} label codes have no place at the label's level")
+            have = "has" if data.unknown_label_codes == 1 else "have"
+            found.append(f"{counted(data.unknown_label_codes, 'label code')} {have} no place at the label's level")
         return found
 
 

@@ -20,6 +20,7 @@ from zoo.registry import register_model
 
 @register_model(
     "tcn",
+    family="series",
     paper="Bai et al., 2018, arXiv:1803.01271",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
@@ -31,7 +32,7 @@ class TCN(Model):
         spec: what the data are like.
         dim: width of the blocks.
         layers: how many blocks; with kernel k the last step sees 1 + 2 (k - 1) (2^layers - 1) steps.
-        kernel_size: k.
+        kernel_size: k, how many steps a convolution sees at once.
         dropout: after each convolution; 0.2 in the published code.
         step_hours: length of a step of the grid.
         max_steps: the newest so many steps are read.
