@@ -7,11 +7,30 @@ import pytest
 from zoo.registry import datasets, models, tasks
 
 
+ALONE = ("tests/test_check_model.py",)
+"""Files whose tests share nothing that takes long to make."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests of one file go to one worker, so that what they share is made once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return nodeid if file in ALONE else file
+
+    return ByFile(config, log)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(tmp_path_factory):
-    """One cache for the whole session; a test that needs an empty one sets ``ZOO_CACHE`` itself."""
+    """One cache for the session, whatever worker fills it; a test that needs an empty one sets ``ZOO_CACHE`` itself."""
     before = os.environ.get("ZOO_CACHE")
-    os.environ["ZOO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    os.environ["ZOO_CACHE"] = str(folder / "cache")
     yield
     if before is None:
         del os.environ["ZOO_CACHE"]

@@ -182,10 +182,10 @@ def test_values_of_a_source_come_to_models_as_they_count(own_cache, tmp_path):
     assert any(v == pytest.approx(2.0, abs=1e-3) for v in of_creatinine)
     assert np.nanmax(of_creatinine) < 60
     told = [
-        "lab LAB//50912: 1 values converted from umol/L to mg/dL",
-        "lab LAB//50912: 1 values in mg and not mg/dL, left out",
-        "lab LAB//50912: 1 values outside 0 to 60 mg/dL, left out",
-        "vital VITAL//heart_rate: 1 values outside 0 to 350 bpm, left out",
+        "lab LAB//50912: 1 value converted from umol/L to mg/dL",
+        "lab LAB//50912: 1 value in mg and not mg/dL, left out",
+        "lab LAB//50912: 1 value outside 0 to 60 mg/dL, left out",
+        "vital VITAL//heart_rate: 1 value outside 0 to 350 bpm, left out",
     ]
     of_rate = seen(data, "vital", RATE)
     assert np.nanmax(of_rate) < 350
