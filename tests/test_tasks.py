@@ -198,13 +198,18 @@ def rows_of(raw: Raw, unit: str):
     return [(s, hospital[s.visit], s.stay) for s in raw.stays.itertuples() if s.visit in hospital]
 
 
-def mortality(raw: Raw, hours=48, unit="visit", target="hospital"):
+def mortality(raw: Raw, hours=48, unit="visit", target="hospital", min_age=None):
     for row, visit, stay in rows_of(raw, unit):
         moment = row.start + pd.Timedelta(hours=hours)
         died = row.died if target == "stay" else visit.died
-        if visit.end < moment or visit.death < moment or pd.isna(died) or (target == "stay" and row.end < moment):
+        over = min(visit.end, row.end) if target == "stay" else visit.end
+        if over <= moment or visit.death <= moment or pd.isna(died) or young(visit, min_age):
             continue
         yield visit.visit, stay, moment, bool(died)
+
+
+def young(visit, min_age) -> bool:
+    return min_age is not None and not visit.age >= min_age
 
 
 def mortality_next_visit(raw: Raw, keep_unordered=False):
@@ -213,7 +218,8 @@ def mortality_next_visit(raw: Raw, keep_unordered=False):
             continue
         rows = list(group.itertuples())
         for this, following in pairwise(rows):
-            if not pd.isna(following.died):
+            over = this.end >= following.end or this.end >= this.death
+            if not pd.isna(following.died) and not over:
                 yield this.visit, None, this.end, bool(following.died)
 
 
@@ -224,29 +230,38 @@ def readmission(raw: Raw, days=30, min_age=18, unplanned=False, min_gap_hours=0,
     for _, group in raw.visits.groupby("subject"):
         rows = list(group.itertuples())
         for place, row in enumerate(rows):
-            if (min_age is not None and not row.age >= min_age) or pd.isna(row.died) or row.died:
+            if young(row, min_age) or pd.isna(row.died) or row.died or row.death <= row.end:
                 continue
             gaps = [(o.start - row.end, o) for o in rows[place + 1 :]]
             gaps = [g for g, o in gaps if not (unplanned and o.planned)]
             gaps = [g for g in gaps if not min_gap_hours or g >= pd.Timedelta(hours=min_gap_hours)]
-            yield row.visit, None, row.end, bool(gaps) and gaps[0] <= days * DAY
+            if not gaps or gaps[0] > pd.Timedelta(0):  # who is back already cannot come back
+                yield row.visit, None, row.end, bool(gaps) and gaps[0] <= days * DAY
 
 
 def icu_readmission(raw: Raw, min_age):
-    ages = raw.visits.set_index("visit").age
-    stays = raw.stays[raw.stays.visit.isin(ages.index) & (raw.stays.kind != "stepdown/other")]
+    hospital = {v.visit: v for v in raw.visits.itertuples()}
+    stays = raw.stays[raw.stays.visit.isin(hospital) & (raw.stays.kind != "stepdown/other")]
     for visit, group in stays.groupby("visit"):
-        kinds = group.kind.tolist()
-        for place, row in enumerate(group.itertuples()):
-            if (min_age is not None and not ages[visit] >= min_age) or pd.isna(row.died) or row.died:
+        own, rows = hospital[visit], list(group.itertuples())
+        for place, row in enumerate(rows):
+            if young(own, min_age) or pd.isna(row.died) or row.died or own.death <= row.end or own.end <= row.end:
                 continue
-            yield visit, row.stay, row.end, "readmit" in kinds[place + 1 :]
+            back = [other.start for other in rows[place + 1 :] if other.kind == "readmit"]
+            if not back or back[0] > row.end:
+                yield visit, row.stay, row.end, bool(back)
+
+
+def mortality_after_discharge(raw: Raw, days=30, min_age=None):
+    for row in raw.visits.itertuples():
+        if not pd.isna(row.died) and not row.died and not row.death <= row.end and not young(row, min_age):
+            yield row.visit, None, row.end, bool(row.death <= row.end + days * DAY)
 
 
 def los(raw: Raw, target="bins", hours=24, unit="visit"):
     for row, visit, stay in rows_of(raw, unit):
         moment = row.start + pd.Timedelta(hours=hours)
-        if row.end < moment:
+        if row.end < moment or visit.end < moment or visit.death <= moment:
             continue
         days = (row.end - row.start) / DAY
         whole = int(days)
@@ -290,9 +305,8 @@ def phenotyping(raw: Raw, min_age=18):
     conditions = {f"CCS//{n}" for n in PHENOTYPES.split()}
     for row, visit, stay in rows_of(raw, "stay"):
         alone = (raw.stays.visit == row.visit).sum() == 1
-        young = min_age is not None and not visit.age >= min_age
         known = {ccs(system, code) for system, code in raw.codes.get(row.visit, ())} - {None}
-        if alone and not young and known and not row.moved and row.kind != "stepdown/other":
+        if alone and not young(visit, min_age) and known and not row.moved and row.kind != "stepdown/other":
             yield row.visit, stay, row.end, sorted(known & conditions)
 
 
@@ -343,6 +357,7 @@ AT_LEVEL = {"code": dotted, "icd3": category, "ccs": ccs}
 DEFINITIONS = {
     "mortality": mortality,
     "mortality_next_visit": mortality_next_visit,
+    "mortality_after_discharge": mortality_after_discharge,
     "readmission": readmission,
     "los": los,
     "diagnosis": diagnosis,
@@ -355,7 +370,10 @@ VARIANTS = [
     ("mortality", {"hours": 0}),
     ("mortality", {"unit": "stay"}),
     ("mortality", {"unit": "stay", "target": "stay", "hours": 24}),
+    ("mortality", {"min_age": 65}),
     ("mortality_next_visit", {}),
+    ("mortality_after_discharge", {}),
+    ("mortality_after_discharge", {"days": 365, "min_age": 50.5}),
     ("readmission", {}),
     ("readmission", {"days": 365, "min_age": None}),
     ("readmission", {"days": 90, "unplanned": True, "min_gap_hours": 24}),
@@ -426,7 +444,7 @@ def test_samples_of_mimic_are_those_that_pandas_finds(opened, name, task, parame
 
 @pytest.mark.parametrize(
     ("task", "parameters"),
-    [v for v in VARIANTS if v[0] != "readmission" or v[1].get("unit") == "stay"],
+    [v for v in VARIANTS if v[0] != "mortality_after_discharge" and (v[0] != "readmission" or v[1].get("unit"))],
     ids=str,
 )
 def test_samples_of_eicu_are_those_that_pandas_finds(opened, task, parameters):
@@ -451,6 +469,8 @@ def test_eicu_has_no_readmission_to_hospital(opened):
     dataset, _ = opened("eicu")
     with pytest.raises(zoo.UserError, match="unit='stay'"):
         zoo.load(dataset, "readmission")
+    with pytest.raises(zoo.UserError, match="does not tell deaths after discharge"):
+        zoo.load(dataset, "mortality_after_discharge")
 
 
 # On small tables with the edges in them
@@ -546,7 +566,8 @@ def test_readmission_leaves_out_the_dead_the_young_and_the_unknown(tmp_path):
         "death in hospital unknown": 1,
         "died in hospital": 1,
     }
-    assert labels(dataset, "readmission", min_age=None) == {21: True, 22: False}
+    assert labels(dataset, "readmission", min_age=None) == {22: False}
+    assert left_out(dataset, "readmission", min_age=None)["outcome known before the prediction"] == 1
 
 
 def test_the_very_old_are_kept(tmp_path):
@@ -564,7 +585,8 @@ def test_readmission_where_visits_overlap(tmp_path):
         tmp_path,
         [(1, 11, "2150-01-01", "2150-01-20"), (1, 12, "2150-01-10", "2150-01-12"), (1, 13, "2150-06-01", "2150-06-02")],
     )
-    assert labels(dataset, "readmission") == {11: True, 12: False, 13: False}
+    assert labels(dataset, "readmission") == {12: False, 13: False}
+    assert left_out(dataset, "readmission") == {"outcome known before the prediction": 1}
     assert labels(dataset, "readmission", min_gap_hours=1) == {11: False, 12: False, 13: False}
 
 
@@ -626,16 +648,19 @@ def test_mortality_at_the_edge_of_its_hours(tmp_path):
             (5, 51, "2150-01-01 10:00:00", "2150-01-09 10:00:00", {**DIED, "deathtime": "2150-01-03 10:00:00"}),
             (6, 61, "2150-01-01 10:00:00", "2150-01-09 10:00:00"),
             (7, 71, "2150-01-01 10:00:00", "2150-01-09 10:00:00"),
+            (8, 81, "2150-01-01 10:00:00", "2150-01-03 10:00:00"),
+            (9, 91, "2150-01-01 10:00:00", "2150-01-03 10:00:01", DIED),
         ],
         dod={6: "2150-01-02 00:00:00", 7: "2150-01-03 00:00:00"},
     )
-    assert labels(dataset, "mortality") == {11: True, 51: True, 71: False}
+    assert labels(dataset, "mortality") == {71: False, 91: True}
     assert left_out(dataset, "mortality") == {
-        "visit ended before hour 48": 1,
-        "died before hour 48": 2,
         "death in hospital unknown": 1,
+        "visit ended before hour 48": 1,
+        "died before hour 48": 4,
+        "outcome known before hour 48": 1,
     }
-    assert set(labels(dataset, "mortality", hours=0)) == {11, 21, 41, 51, 61, 71}
+    assert set(labels(dataset, "mortality", hours=0)) == {11, 21, 41, 51, 61, 71, 81, 91}
 
 
 def test_mortality_of_stays(tmp_path):

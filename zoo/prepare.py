@@ -17,11 +17,12 @@ from zoo.data._splits import Given, keep_share, plain, split_files, split_subjec
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import BY_NAME
-from zoo.datasets._canonical import CONCEPTS
+from zoo.datasets._canonical import CONCEPTS, deaths
 from zoo.datasets._source import identity
 from zoo.knowledge import atc, icd
 from zoo.knowledge.drugs import AtcMap
 from zoo.registry import UserError, check_parameters, nearest, parameters_of
+from zoo.tasks._selection import select
 from zoo.tasks._task import CodeSets, Relations, Task
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def prepare(
     visits = VisitIndex.read(dataset.folder())
     store = Stores(dataset, visits)
     if cohort is None:
-        cohort = task.cohort(relations(dataset, store))
+        cohort = select(task, relations(dataset, store))
         if not len(cohort.samples):
             steps = "; ".join(f"{s['step']}: {s['left_out']} left out" for s in cohort.attrition.steps)
             raise UserError(f"task {task.name!r} has no sample on {dataset.name} ({steps}).")
@@ -197,6 +198,8 @@ def relations(dataset: Dataset, store: Stores) -> Relations:
     return Relations(
         name=dataset.name,
         **tables,
+        deaths=deaths(tables["visits"], tables["subjects"]),
+        follow_up_days=dataset.follow_up_days,
         gaps_known=dataset.gaps_known,
         orders_by_day=dataset.orders_by_day,
         code_sets=lambda concept, level: code_sets(store(concept), level),

@@ -63,6 +63,9 @@ class Dataset:
     """For each concept the tables that it is read from; it is offered where any of them exists."""
     gaps_known: ClassVar[bool] = True
     """Whether the time between two visits is known."""
+    follow_up_days: ClassVar[tuple[float, float]] = (0, 0)
+    """For how many days after a subject's last discharge deaths are known: of all subjects, and of those of whom most
+    is known; 0 where only deaths in hospital are."""
     orders_by_day: ClassVar[bool] = False
     """Whether of a drug order only the day is known."""
     interactions: ClassVar[str] = "onc"
