@@ -67,6 +67,7 @@ def load(
     train_share: float = 1.0,
     train_seed: int = 0,
     max_visits: int | None = None,
+    strict: bool = False,
     **parameters,
 ) -> TaskData:
     """Prepare a task on a dataset.
@@ -89,12 +90,17 @@ def load(
             and test are what they are with all. Smaller shares lie within larger ones.
         train_seed: seed of the hash that draws these subjects.
         max_visits: the newest so many visits are seen; all by default.
+        strict: of a multilabel task, labels that no training sample has are dropped, and counted; True lets them count
+            as misses in the metrics, as if each had been given the probability 0. A task that takes the ``top_k`` most
+            frequent labels has no others to miss.
         **parameters: the task's, and the dataset's.
 
     Raises:
         UserError: for whatever is unknown or missing, saying how to mend it.
     """
     _check_choices(concepts, levels, max_visits)
+    if not isinstance(strict, bool):
+        raise UserError(f"strict={strict!r} must be True or False.")
     _check_share(train_share)
     dataset_own, task_own = share_out(dataset, task, parameters)
     if isinstance(dataset, str):
@@ -104,7 +110,7 @@ def load(
     for concept in [*(concepts or ()), *task.needs]:
         dataset.require(concept)
     splitting = {"split": split, "split_seed": split_seed, "train_share": train_share, "train_seed": train_seed}
-    how = {"concepts": concepts, "levels": levels, "max_visits": max_visits, **splitting}
+    how = {"concepts": concepts, "levels": levels, "max_visits": max_visits, "strict": strict, **splitting}
     return prepare(dataset, task, key=key_of(dataset, task, **how), **how)
 
 
@@ -115,6 +121,7 @@ def key_of(
     concepts,
     levels,
     max_visits,
+    strict,
     split,
     split_seed: int = 0,
     train_share: float = 1.0,
@@ -135,6 +142,7 @@ def key_of(
         "train_share": train_share,
         "train_seed": train_seed,
         "max_visits": max_visits,
+        "strict": strict,
     }
 
 

@@ -28,6 +28,9 @@ class Result:
         sizes: samples by split, parameters of the model, and so on.
         times: seconds by part of the run.
         notes: what a reader of the metrics must know, such as a split with one class.
+        inputs: what the model had of each concept: ``level`` of its codes; ``samples`` and ``training_samples``, the
+            shares of all and of training samples with anything of it; ``codes_known``, the share of the source's events
+            whose code the level knows; ``vocabulary``, how many codes are told apart.
         threshold: probabilities of at least this count as positive; None where the kind has none.
         folder: where the run lies; not part of the file.
     """
@@ -45,6 +48,7 @@ class Result:
     times: dict[str, float]
     notes: list[str] = field(default_factory=list)
     threshold: float | None = None
+    inputs: dict[str, dict] = field(default_factory=dict)
     folder: Path | None = None
 
     def to_dict(self) -> dict:
@@ -77,7 +81,7 @@ class Result:
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}): run it again into another folder.") from None
         known = {f.name for f in fields(cls)} - {"folder"}
-        if not isinstance(facts, dict) or not known - {"notes", "threshold"} <= set(facts):
+        if not isinstance(facts, dict) or not known - {"notes", "threshold", "inputs"} <= set(facts):
             raise UserError(f"{path} is no result of this version of zoo.")
         return cls(**{n: v for n, v in facts.items() if n in known}, folder=Path(folder))
 

@@ -87,6 +87,7 @@ def prepared(run: Run, dataset: Dataset, splitting: Mapping) -> TaskData:
     how = {n: config["data"][n] for n in ("levels", "max_visits")} | dict(splitting)
     if isinstance(how["split"], list):
         how["split"] = tuple(how["split"])
+    how["strict"] = bool(config["data"].get("strict"))
     key = key_of(dataset, task, concepts=config["data"]["concepts"], **how)
     fixed = {"vocabularies": spec.vocabularies, "label_names": spec.labels, "concepts": concepts}
     return prepare(dataset, task, key=key, **how, **fixed)

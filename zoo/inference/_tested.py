@@ -12,6 +12,7 @@ import torch
 
 from zoo import cache
 from zoo.data import Batch, Ragged, Spec
+from zoo.data._inputs import notes_on
 from zoo.data._splits import NAMES
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import UNKNOWN, Vocabulary
@@ -46,7 +47,7 @@ class Scored:
 
     def of(self, mask: np.ndarray) -> Scored:
         """Some of the samples."""
-        options = {n: a[mask] if n == "before" else a for n, a in self.options.items()}
+        options = {n: a[mask] if n in ("before", "missed") else a for n, a in self.options.items()}
         own = {n: getattr(self, n)[mask] for n in ("label", "score", "subject")}
         return replace(self, options=options, **own)
 
@@ -85,6 +86,8 @@ class Tested:
             # where all are tested nobody is kept apart: ways to split that need more than ids do not matter
             how = {"split": (0, 0, 1)} if split == "all" else {n: how[n] for n in SPLIT}
         tested = cls(run, prepared(run, dataset, how), split, own)
+        if isinstance(data, TaskData):
+            tested.data.strict = data.strict
         if not len(tested.places):
             raise UserError(f"no sample of task {run.result.task!r} on {dataset.name} falls into split {split!r}.")
         return tested
@@ -124,7 +127,8 @@ class Tested:
     def notes(self, unknown: Mapping[str, Mapping[str, int]]) -> list[str]:
         """What a reader of scores must know of the data."""
         data, spec = self.data, self.run.spec
-        found = data.dataset.report(data.concepts).lines(examples=False) + data.notes
+        found = notes_on({c: facts for c, facts in data.inputs(self.run.model).items() if c in spec.concepts})
+        found += data.dataset.report(data.concepts).lines(examples=False) + data.notes
         if self.own and cache.digest(data.key) != self.run.result.data_key:
             found.append("the tables, or how they are read, are not those that the run was trained on")
         if not self.own and same_seed(self.run, data.dataset):
@@ -136,7 +140,8 @@ class Tested:
                 found.append(_unknown_note(concept, spec.vocabularies[concept], **unknown[concept], own=self.own))
         if data.dropped_labels:
             codes, times = len(data.dropped_labels), sum(data.dropped_labels.values())
-            found.append(f"{codes} label codes that the run was not trained on were dropped ({times} times)")
+            what = "count as misses" if data.unseen_labels(self.places) is not None else "were dropped"
+            found.append(f"{codes} label codes that the run was not trained on {what} ({times} times)")
         if data.unknown_label_codes:
             found.append(f"{data.unknown_label_codes} label codes have no place at the label's level")
         return found

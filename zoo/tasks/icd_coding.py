@@ -20,8 +20,9 @@ class ICDCoding(Task):
     The task of Mullenbach et al. (NAACL 2018). One sample for each visit that has a note of the ``notes`` and a code of
     the ``system``; of notes, only those of these kinds are read. Addenda count as known, even those that were written
     after the visit's end. The diagnosis and procedure codes of the visit itself are withheld; those of earlier visits
-    are not. Codes are assigned, not forecast: who died stays in. A visit none of whose codes is among the ``top_k`` is kept, and has no label. As in the literature, codes
-    count as predicted from the probability on that has the best micro F1 on the validation split.
+    are not. Codes are assigned, not forecast: who died stays in. A visit none of whose codes is among the ``top_k`` is
+    kept, and has no label. As in the literature, codes count as predicted from the probability on that has the best
+    micro F1 on the validation split.
 
     Args:
         top_k: the labels are so many codes, those of most training samples (of equals the first by name); None for all

@@ -20,9 +20,9 @@ DAY = np.timedelta64(86_400_000_000, "us")
 class LengthOfStay(Task):
     """How long the visit lasts, from its start to its end, predicted 24 hours after its start.
 
-    One sample for each visit that is not over ``hours`` after its start (one that ends at that very moment stays in, for
-    a length is no event; ``hours=0`` keeps all), of patients who are alive by then. The label is a class: less than a
-    day, each of the days from [1, 2) to [7, 8), [8, 14), and 14 days or more; a day has 24 hours.
+    One sample for each visit that is not over ``hours`` after its start (one that ends at that very moment stays in;
+    ``hours=0`` keeps all), of patients who are alive by then. The label is a class: less than a day, each of the days
+    from [1, 2) to [7, 8), [8, 14), and 14 days or more; a day has 24 hours.
 
     Args:
         target: ``"days"`` makes it regression: the length in days.

@@ -67,7 +67,7 @@ class Readmission(Task):
         return candidates.cohort(candidates.frame.end, back.notna(), outcome_time=back)
 
     def _readmitted(self, visits: pd.DataFrame) -> np.ndarray:
-        """(visits,) when the first later admission that counts is, null where it comes too late; for visits in order."""
+        """(visits,) when the first later admission that counts is, null where it comes late; for visits in order."""
         counts = np.ones(len(visits), bool)
         if self.unplanned:
             counts = ~visits.admission_type.fillna("").str.upper().isin(PLANNED).to_numpy()

@@ -75,6 +75,9 @@ class Snapshot:
     def parameters(self) -> dict:
         return {}
 
+    def misplaced(self) -> list[str]:
+        return []
+
     def require(self, concept: str) -> None:
         if concept not in self.concepts:
             raise UserError(f"the snapshot of {self.name} was taken without {concept!r}.")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo import cache
+from zoo.data._inputs import notes_on
 from zoo.data._splits import NAMES
 from zoo.data._task_data import TaskData
 from zoo.metrics import evaluate, metric_names, tune_threshold
@@ -135,6 +136,7 @@ class Job:
     def run(self, out: str | Path | None) -> Result:
         """Train, test, and write; a finished run of the same identity is read instead."""
         model, data, identity = self.model, self.data, self.identity
+        inputs = data.checked_inputs(model)
         processes = Processes(self.loop.resolved_device())
         if processes.count > 1 and out is None:
             raise UserError("several processes train into one folder: give it as out.")
@@ -165,8 +167,9 @@ class Job:
             versions={"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
             sizes={**{s: data.size(s) for s in NAMES}, "parameters": _parameters(model), **training},
             times={n: round(t, 3) for n, t in times.items()},
-            notes=notes(data, model) + self.notes,
+            notes=notes_on(inputs) + notes(data, model) + self.notes,
             threshold=threshold,
+            inputs=inputs,
         )
         if processes.main:
             result.write(folder)
@@ -230,7 +233,8 @@ def notes(data: TaskData, model: Model) -> list[str]:
         occurrences = sum(data.dropped_labels.values())
         codes = len(data.dropped_labels)
         why = f"are not among the {data.task.top_k} of most training samples" if data.task.top_k else "training lacks"
-        found.append(f"{codes} label codes that {why} were dropped ({occurrences} times)")
+        what = "were dropped" if data.unseen_labels(data.places("test")) is None else "count as misses"
+        found.append(f"{codes} label codes that {why} {what} ({occurrences} times)")
     return found
 
 
