@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
@@ -17,16 +18,22 @@ from zoo.data._splits import Given, keep_share, plain, split_files, split_subjec
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import BY_NAME
-from zoo.datasets._canonical import CONCEPTS, deaths
+from zoo.datasets._canonical import CONCEPTS, SCHEMAS, deaths
 from zoo.datasets._source import identity
 from zoo.knowledge import atc, icd
 from zoo.knowledge.drugs import AtcMap
 from zoo.registry import UserError, check_parameters, nearest, parameters_of
 from zoo.tasks._selection import select
-from zoo.tasks._task import CodeSets, Relations, Task
+from zoo.tasks._task import CodeSets, Cohort, Relations, Task
 
 if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset
+
+UNPARSABLE = "unparsable "
+"""What the reasons for lost values begin with, the column after it; see `zoo.datasets._engine`."""
+DATES = "YYYY-MM-DD or YYYY-MM-DD HH:MM:SS"
+DATE = re.compile("9[/.-][9a]|[9a][/.-]9|9:9")
+"""What the shape of a date or a time has in it."""
 
 
 def load_dataset(name: str, root: str | Path | None = None, **parameters) -> Dataset:
@@ -163,13 +170,49 @@ def prepare(
     if cohort is None:
         cohort = select(task, relations(dataset, store))
         if not len(cohort.samples):
-            steps = "; ".join(f"{s['step']}: {s['left_out']} left out" for s in cohort.attrition.steps)
-            raise UserError(f"task {task.name!r} has no sample on {dataset.name} ({steps}).")
+            raise UserError(_why_none(dataset, task, cohort))
     subjects = dataset.read("subjects")
     ids = subjects.subject_id.to_numpy()
     found = split_subjects(subjects, dataset.read("visits"), split, split_seed)
     found = replace(found, subject=keep_share(found.subject, ids, train_share, train_seed))
     return TaskData(dataset, task, cohort, visits, store, found, subject_ids=ids, **keywords)
+
+
+def _why_none(dataset: Dataset, task: Task, cohort: Cohort) -> str:
+    """What to say where a task has no sample: the steps that left candidates out, and what reading the tables did."""
+    first, *steps = cohort.attrition.steps
+    lost = [f"{first['step']}: {first['remaining']}"]
+    lost += [f"{s['step']}: {s['left_out']} left out" for s in steps if s["left_out"]]
+    read = read_with_loss(dataset, sorted(task.needs & set(dataset.concepts)))
+    told = f" Of the tables much could not be read: {'; '.join(read)}." if read else ""
+    return f"task {task.name!r} has no sample on {dataset.name} ({'; '.join(lost)}).{told}"
+
+
+def read_with_loss(dataset: Dataset, concepts: Collection[str] = ()) -> list[str]:
+    """A line for each reason for which half of a relation's rows, or more, were left out or lost a value.
+
+    Args:
+        dataset: whose relations were read.
+        concepts: those of which the events count too.
+    """
+    import pyarrow.parquet as pq
+
+    report, found = dataset.report(concepts), []
+    for relation, counts in report.counts.items():
+        if relation in SCHEMAS:
+            kept = pq.read_metadata(dataset.folder() / f"{relation}.parquet").num_rows
+            total = kept + sum(n for reason, n in counts.items() if not reason.startswith(UNPARSABLE))
+        else:
+            total = pq.read_metadata(dataset.events_folder(relation) / "events.parquet").num_rows
+        for reason, count in counts.items():
+            if 2 * count >= total and reason.startswith(UNPARSABLE):
+                column = reason.removeprefix(UNPARSABLE)
+                shape = report.examples[relation][reason][0].rpartition(f"{column}: ")[2]
+                mend = f"mend the dates (as {DATES})" if DATE.search(shape) else "mend the values"
+                found.append(f"{column}: {count} of {total} values do not parse, shape {shape}; {mend}")
+            elif 2 * count >= total and not reason.startswith("kept"):
+                found.append(f"{relation}: {count} of {total} left out, {reason}")
+    return found
 
 
 class Stores:
