@@ -128,6 +128,8 @@ def test_a_root_at_the_wrong_level_is_said(own_cache, tmp_path):
     assert told in zoo.load(deep, "mortality").notes
     with pytest.raises(UserError, match="root 'hosp' lies too deep"):
         deep.require("note")
+    with pytest.raises(UserError, match=r"has no stays .*root 'hosp' lies too deep"):
+        zoo.load(deep, "los", unit="stay")
     for wrong in (root / "icu", root.parent, root.parent.parent):
         with pytest.raises(UserError, match="no table 'hosp/patients'") as error:
             zoo.load_dataset("mimic4", root=wrong)

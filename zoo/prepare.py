@@ -255,6 +255,7 @@ def relations(dataset: Dataset, store: Stores) -> Relations:
         orders_by_day=dataset.orders_by_day,
         code_sets=lambda concept, level: code_sets(store(concept), level),
         drug_sets=lambda level, order_types: drug_sets(store, level, order_types),
+        elsewhere=tuple(dataset.misplaced()),
     )
 
 

@@ -104,7 +104,7 @@ class TaskData:
         A sample sees its visit and those before it. Vocabularies are those of these data; there is no label.
         """
         vocabularies = {c: f.vocabulary for c, f in self._features_for(model).items()}
-        cohort = replace(self._cohort, samples=all_visits(self.visits))
+        cohort = replace(self._cohort, samples=all_visits(self.visits), outcome_time=None)
         splits = replace(self._splits, listed=None)
         return self._like(EveryVisit(vocabularies, self.task), cohort, vocabularies, None, splits)
 

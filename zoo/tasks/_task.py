@@ -69,6 +69,7 @@ class Relations:
         code_sets: from a concept and a level to the code sets of all visits.
         drug_sets: from an ATC level and the types of order that count (None: all) to the drug classes of all visits,
             with their hours.
+        elsewhere: what to say of tables that were looked for and lie beside the root.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Relations:
     orders_by_day: bool
     code_sets: Callable[[str, str], CodeSets]
     drug_sets: Callable[[str, tuple[str, ...] | None], CodeSets]
+    elsewhere: tuple[str, ...] = ()
 
     def candidates(self, unit: str = "visit") -> Candidates:
         """All visits, or all ICU stays, as candidates for samples.
@@ -96,7 +98,8 @@ class Relations:
         known = known.rename(columns={"died": "visit_died", "end": "visit_end"})
         frame = self.stays.merge(known, on="visit_id", how="left", validate="many_to_one")
         if not len(frame):
-            raise UserError(f"{self.name} has no stays (its table of ICU stays is absent or empty): use unit='visit'.")
+            why = "; ".join(["its table of ICU stays is absent or empty", *self.elsewhere])
+            raise UserError(f"{self.name} has no stays ({why}): use unit='visit'.")
         return Candidates.all("stays", frame.assign(death=frame.subject_id.map(self.deaths)))
 
 
