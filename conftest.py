@@ -6,7 +6,6 @@ import pytest
 
 from zoo.registry import datasets, models, tasks
 
-
 ALONE = ("tests/test_check_model.py",)
 """Files whose tests share nothing that takes long to make."""
 

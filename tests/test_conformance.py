@@ -19,6 +19,7 @@ from zoo.tasks.los import LengthOfStay
 from zoo.tasks.mortality import Mortality
 from zoo.tasks.readmission import Readmission
 from zoo.testing import Report, check_dataset, check_task
+from zoo.testing import _task as _checked_task
 from zoo.testing._snapshot import Snapshot, read_tables
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -37,6 +38,8 @@ VARIANTS = [
     ("los", {"unit": "stay"}),
     ("diagnosis", {"level": "code"}),
 ]
+NOT_TOLD = {("mortality_after_discharge", "eicu"): "does not tell deaths after discharge"}
+"""Tasks that a dataset cannot have, and what is said then."""
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,10 @@ def test_every_dataset_conforms(fabricated, name):
 @pytest.mark.parametrize("name", zoo.list_datasets())
 @pytest.mark.parametrize("task", zoo.list_tasks())
 def test_every_task_conforms_on_every_dataset(fabricated, name, task):
+    if (task, name) in NOT_TOLD:
+        with pytest.raises(zoo.UserError, match=NOT_TOLD[task, name]):
+            zoo.load(fabricated(name), task)
+        return
     report = check_task(task, fabricated(name), subjects=25, rounds=2, **CALL.get((task, name), {}))
     assert_passes(report)
 
@@ -208,6 +215,37 @@ def test_a_broken_dataset_is_named(snapshot, name):
     report = check_dataset(snapshot)
     assert report.failures[0] == check, str(report)
     assert relation.split("/")[0][:-1] in report.details[check] or "age" in report.details[check]
+
+
+def no_events(snapshot):
+    for concept in snapshot.concepts:
+        on_pandas(snapshot.folder() / concept / "events.parquet", lambda f: f.iloc[:0])
+
+
+def test_a_dataset_without_events_is_named(snapshot):
+    no_events(snapshot)
+    report = check_dataset(snapshot)
+    assert report.failures == ["coverage"], str(report)
+    assert "no concept has an event" in report.details["coverage"]
+
+
+def test_what_there_is_little_of_is_said(snapshot):
+    def nine_tenths_unknown(frame):
+        return frame.assign(died=frame.died.astype("boolean").mask(np.arange(len(frame)) % 10 > 0))
+
+    def of_another_system(frame):
+        return frame.assign(code="LOCAL//" + frame.code.str.replace("//", "-"))
+
+    on_pandas(snapshot.folder() / "visits.parquet", nine_tenths_unknown)
+    on_pandas(snapshot.folder() / "diagnosis" / "events.parquet", of_another_system)
+    on_pandas(snapshot.folder() / "lab" / "events.parquet", lambda f: f.iloc[:20])
+    report = check_dataset(snapshot)
+    assert_passes(report)
+    told = report.details["coverage"]
+    assert "died is unknown for" in told
+    assert "age is unknown" not in told
+    assert "level 'ccs' knows 0 of" in told
+    assert "% of the visits have any lab" in told
 
 
 def test_a_dataset_with_an_unknown_concept_is_named(snapshot):
@@ -337,6 +375,39 @@ class Miscounted(Mortality):
         return cohort
 
 
+class TooLate(Changed):
+    def change(self, samples, relations):
+        return samples.assign(prediction_time=samples.prediction_time + np.timedelta64(3000, "D"))
+
+
+class FewerOutcomes(Mortality):
+    registered_name = "fewer outcomes"
+
+    def cohort(self, relations):
+        cohort = super().cohort(relations)
+        return replace(cohort, outcome_time=cohort.outcome_time[1:])
+
+
+class CallsItselfRetrospective(Mortality):
+    registered_name, retrospective = "calls itself retrospective", True
+
+
+class ForecastsInRetrospect(Diagnosis):
+    registered_name, retrospective = "forecasts in retrospect", True
+
+    def cohort(self, relations):
+        cohort = super().cohort(relations)
+        return replace(cohort, outcome_time=cohort.samples.prediction_time.to_numpy())
+
+
+class AboutTheWard(Mortality):
+    registered_name = "about the ward"
+
+    def __init__(self):
+        super().__init__()
+        self.about = "ward"
+
+
 class OtherKind(Mortality):
     registered_name, kind = "other kind", "boolean"
 
@@ -390,13 +461,14 @@ class EndlessDays(LengthOfStay):
 
 
 SPOILT = {
-    "cohort": [NoTime, NoLabel, OtherColumns, OtherTypes, Raising],
+    "cohort": [NoTime, NoLabel, OtherColumns, OtherTypes, Raising, FewerOutcomes],
     "label": [NumbersForFlags, CodesForLists, EmptyLists, LabelsBesidesItsOwn, ClassOutOfRange, EndlessDays],
     "keys": [VisitOfAnother, NoSuchVisit, NoSuchStay, Twice],
     "prediction_time": [TooEarly],
+    "forecast": [TooLate, ForecastsInRetrospect],
     "attrition": [Fewer, Miscounted],
     "repeat": [ByChance, InPlace],
-    "declaration": [OtherKind, GivesItsLabel, GivesWhatItNeeds],
+    "declaration": [OtherKind, GivesItsLabel, GivesWhatItNeeds, CallsItselfRetrospective, AboutTheWard],
 }
 
 
@@ -406,6 +478,33 @@ SPOILT = {
 def test_a_broken_task_is_named(snapshot, check, task):
     report = check_task(task(), snapshot, subjects=5, rounds=1)
     assert report.failures[0] == check, str(report)
+
+
+class AnHourBeforeTheEnd(Task):
+    """Predicts how visits end, some at a time when it is known, and leaves out nobody itself."""
+
+    registered_name, kind, labels = "an hour before the end", "binary", ("death",)
+
+    def cohort(self, relations):
+        candidates = relations.candidates()
+        frame = candidates.frame
+        moment = frame.end - pd.Timedelta(hours=1)
+        late = moment.where(frame.visit % 3 > 0, frame.end + pd.Timedelta(hours=2))
+        known = frame.end.where(frame.visit % 3 < 2, moment)
+        return candidates.cohort(late, frame.died.astype(bool), outcome_time=known)
+
+
+def test_the_framework_leaves_out_what_is_no_forecast_and_the_kit_says_so_where_it_does_not(snapshot, monkeypatch):
+    task = AnHourBeforeTheEnd()
+    report = check_task(task, snapshot, subjects=5, rounds=1)
+    assert_passes(report)
+    count = len(snapshot.read("visits"))
+    assert f"{count - (count + 1) // 3} of its {count} samples were left out" in report.details["forecast"]
+    monkeypatch.setattr(_checked_task, "with_something_to_predict", lambda task, cohort, relations: cohort)
+    report = check_task(task, snapshot, subjects=5, rounds=1)
+    assert report.failures == ["forecast"], str(report)
+    for what in ("after the end of their visit", "at or after the death", "and 1 more"):
+        assert what in report.details["forecast"]
 
 
 # Windows that are broken

@@ -14,6 +14,7 @@ import pytest
 
 import zoo
 from zoo.knowledge import drugs
+from zoo.testing import check_dataset
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 ROOTS = {
@@ -22,6 +23,7 @@ ROOTS = {
     "eicu": SHARED / "eicu-demo-2.0.1",
 }
 DAY = pd.Timedelta(days=1)
+UNITS = ("visit", "stay")
 
 
 # The raw tables, read apart from the library
@@ -198,13 +200,18 @@ def rows_of(raw: Raw, unit: str):
     return [(s, hospital[s.visit], s.stay) for s in raw.stays.itertuples() if s.visit in hospital]
 
 
-def mortality(raw: Raw, hours=48, unit="visit", target="hospital"):
+def mortality(raw: Raw, hours=48, unit="visit", target="hospital", min_age=None):
     for row, visit, stay in rows_of(raw, unit):
         moment = row.start + pd.Timedelta(hours=hours)
         died = row.died if target == "stay" else visit.died
-        if visit.end < moment or visit.death < moment or pd.isna(died) or (target == "stay" and row.end < moment):
+        over = min(visit.end, row.end) if target == "stay" else visit.end
+        if over <= moment or visit.death <= moment or pd.isna(died) or young(visit, min_age):
             continue
         yield visit.visit, stay, moment, bool(died)
+
+
+def young(visit, min_age) -> bool:
+    return min_age is not None and not visit.age >= min_age
 
 
 def mortality_next_visit(raw: Raw, keep_unordered=False):
@@ -213,7 +220,8 @@ def mortality_next_visit(raw: Raw, keep_unordered=False):
             continue
         rows = list(group.itertuples())
         for this, following in pairwise(rows):
-            if not pd.isna(following.died):
+            over = this.end >= following.end or this.end >= this.death
+            if not pd.isna(following.died) and not over:
                 yield this.visit, None, this.end, bool(following.died)
 
 
@@ -224,29 +232,38 @@ def readmission(raw: Raw, days=30, min_age=18, unplanned=False, min_gap_hours=0,
     for _, group in raw.visits.groupby("subject"):
         rows = list(group.itertuples())
         for place, row in enumerate(rows):
-            if (min_age is not None and not row.age >= min_age) or pd.isna(row.died) or row.died:
+            if young(row, min_age) or pd.isna(row.died) or row.died or row.death <= row.end:
                 continue
             gaps = [(o.start - row.end, o) for o in rows[place + 1 :]]
             gaps = [g for g, o in gaps if not (unplanned and o.planned)]
             gaps = [g for g in gaps if not min_gap_hours or g >= pd.Timedelta(hours=min_gap_hours)]
-            yield row.visit, None, row.end, bool(gaps) and gaps[0] <= days * DAY
+            if not gaps or gaps[0] > pd.Timedelta(0):  # who is back already cannot come back
+                yield row.visit, None, row.end, bool(gaps) and gaps[0] <= days * DAY
 
 
 def icu_readmission(raw: Raw, min_age):
-    ages = raw.visits.set_index("visit").age
-    stays = raw.stays[raw.stays.visit.isin(ages.index) & (raw.stays.kind != "stepdown/other")]
+    hospital = {v.visit: v for v in raw.visits.itertuples()}
+    stays = raw.stays[raw.stays.visit.isin(hospital) & (raw.stays.kind != "stepdown/other")]
     for visit, group in stays.groupby("visit"):
-        kinds = group.kind.tolist()
-        for place, row in enumerate(group.itertuples()):
-            if (min_age is not None and not ages[visit] >= min_age) or pd.isna(row.died) or row.died:
+        own, rows = hospital[visit], list(group.itertuples())
+        for place, row in enumerate(rows):
+            if young(own, min_age) or pd.isna(row.died) or row.died or own.death <= row.end or own.end <= row.end:
                 continue
-            yield visit, row.stay, row.end, "readmit" in kinds[place + 1 :]
+            back = [other.start for other in rows[place + 1 :] if other.kind == "readmit"]
+            if not back or back[0] > row.end:
+                yield visit, row.stay, row.end, bool(back)
+
+
+def mortality_after_discharge(raw: Raw, days=30, min_age=None):
+    for row in raw.visits.itertuples():
+        if not pd.isna(row.died) and not row.died and not row.death <= row.end and not young(row, min_age):
+            yield row.visit, None, row.end, bool(row.death <= row.end + days * DAY)
 
 
 def los(raw: Raw, target="bins", hours=24, unit="visit"):
     for row, visit, stay in rows_of(raw, unit):
         moment = row.start + pd.Timedelta(hours=hours)
-        if row.end < moment:
+        if row.end < moment or visit.end < moment or visit.death <= moment:
             continue
         days = (row.end - row.start) / DAY
         whole = int(days)
@@ -290,9 +307,8 @@ def phenotyping(raw: Raw, min_age=18):
     conditions = {f"CCS//{n}" for n in PHENOTYPES.split()}
     for row, visit, stay in rows_of(raw, "stay"):
         alone = (raw.stays.visit == row.visit).sum() == 1
-        young = min_age is not None and not visit.age >= min_age
         known = {ccs(system, code) for system, code in raw.codes.get(row.visit, ())} - {None}
-        if alone and not young and known and not row.moved and row.kind != "stepdown/other":
+        if alone and not young(visit, min_age) and known and not row.moved and row.kind != "stepdown/other":
             yield row.visit, stay, row.end, sorted(known & conditions)
 
 
@@ -343,6 +359,7 @@ AT_LEVEL = {"code": dotted, "icd3": category, "ccs": ccs}
 DEFINITIONS = {
     "mortality": mortality,
     "mortality_next_visit": mortality_next_visit,
+    "mortality_after_discharge": mortality_after_discharge,
     "readmission": readmission,
     "los": los,
     "diagnosis": diagnosis,
@@ -355,7 +372,10 @@ VARIANTS = [
     ("mortality", {"hours": 0}),
     ("mortality", {"unit": "stay"}),
     ("mortality", {"unit": "stay", "target": "stay", "hours": 24}),
+    ("mortality", {"min_age": 65}),
     ("mortality_next_visit", {}),
+    ("mortality_after_discharge", {}),
+    ("mortality_after_discharge", {"days": 365, "min_age": 50.5}),
     ("readmission", {}),
     ("readmission", {"days": 365, "min_age": None}),
     ("readmission", {"days": 90, "unplanned": True, "min_gap_hours": 24}),
@@ -426,7 +446,7 @@ def test_samples_of_mimic_are_those_that_pandas_finds(opened, name, task, parame
 
 @pytest.mark.parametrize(
     ("task", "parameters"),
-    [v for v in VARIANTS if v[0] != "readmission" or v[1].get("unit") == "stay"],
+    [v for v in VARIANTS if v[0] != "mortality_after_discharge" and (v[0] != "readmission" or v[1].get("unit"))],
     ids=str,
 )
 def test_samples_of_eicu_are_those_that_pandas_finds(opened, task, parameters):
@@ -451,6 +471,55 @@ def test_eicu_has_no_readmission_to_hospital(opened):
     dataset, _ = opened("eicu")
     with pytest.raises(zoo.UserError, match="unit='stay'"):
         zoo.load(dataset, "readmission")
+    with pytest.raises(zoo.UserError, match="does not tell deaths after discharge"):
+        zoo.load(dataset, "mortality_after_discharge")
+
+
+EVERY = {
+    **{f"{task} {unit}": (task, {"unit": unit}) for task in ("mortality", "readmission", "los") for unit in UNITS},
+    "death in the unit": ("mortality", {"unit": "stay", "target": "stay", "hours": 6}),
+    "los at once": ("los", {"unit": "stay", "hours": 0}),
+    **{task: (task, {}) for task in ("mortality_next_visit", "mortality_after_discharge", "diagnosis", "medication")},
+}
+NOT_THERE = {("eicu", "readmission visit"), ("eicu", "mortality_after_discharge")}
+RETROSPECTIVE = {"phenotyping", "icd_coding"}
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_no_task_predicts_for_the_dead_or_the_gone_or_what_has_come_about(opened, name):
+    """Against the raw tables: every task, unit and demo."""
+    dataset, raw = opened(name)
+    visits, stays = raw.visits.set_index("visit"), raw.stays.set_index("stay")
+    starts = [(s, v, t) for s, v, t in zip(raw.visits.subject, raw.visits.visit, raw.visits.start, strict=True)]
+    after = {visit: nxt[2] for (subject, visit, _), nxt in pairwise(starts) if nxt[0] == subject}
+    assert {task for task, _ in EVERY.values()} | RETROSPECTIVE == set(zoo.list_tasks())
+    for case in EVERY.keys() - {case for source, case in NOT_THERE if source == name}:
+        task, parameters = EVERY[case]
+        data = zoo.load(dataset, task, **parameters)
+        samples, moment = data.samples, data.samples.prediction_time
+        own = visits.reindex(samples.visit_id)
+        assert not (own.death.to_numpy() <= moment).any(), case
+        assert not (own.end.to_numpy() < moment).any(), case
+        if samples.stay_id.notna().any() and case != "mortality stay":
+            assert not (stays.reindex(samples.stay_id).end.to_numpy() < moment).any(), case
+        if case == "readmission visit":
+            back = samples.visit_id[samples.label.to_numpy()].map(after)
+            assert (back > moment[samples.label.to_numpy()]).all()
+        assert data.attrition.left_out.sum() + len(samples) == data.attrition.remaining.iloc[0], case
+
+
+def test_tasks_that_assign_what_the_record_holds_keep_the_dead(opened):
+    dataset, raw = opened("mimic3")
+    died = raw.stays.visit.isin(raw.visits.visit[raw.visits.died])
+    late = died & (raw.stays.end > raw.stays.visit.map(raw.visits.set_index("visit").death))
+    assert (died.sum(), late.sum()) == (46, 27)
+    samples = zoo.load(dataset, "phenotyping").samples
+    assert samples.stay_id.isin(raw.stays.stay[died]).sum() == 31
+    assert samples.stay_id.isin(raw.stays.stay[late]).sum() == 19
+    dataset, raw = opened("eicu")
+    samples = zoo.load(dataset, "icd_coding", notes=["comprehensive_progress", "brief_progress"]).samples
+    dead = raw.visits.visit[raw.visits.died == True]  # noqa: E712
+    assert samples.visit_id.isin(dead).sum() == 77
 
 
 # On small tables with the edges in them
@@ -546,7 +615,8 @@ def test_readmission_leaves_out_the_dead_the_young_and_the_unknown(tmp_path):
         "death in hospital unknown": 1,
         "died in hospital": 1,
     }
-    assert labels(dataset, "readmission", min_age=None) == {21: True, 22: False}
+    assert labels(dataset, "readmission", min_age=None) == {22: False}
+    assert left_out(dataset, "readmission", min_age=None)["outcome known before the prediction"] == 1
 
 
 def test_the_very_old_are_kept(tmp_path):
@@ -564,7 +634,8 @@ def test_readmission_where_visits_overlap(tmp_path):
         tmp_path,
         [(1, 11, "2150-01-01", "2150-01-20"), (1, 12, "2150-01-10", "2150-01-12"), (1, 13, "2150-06-01", "2150-06-02")],
     )
-    assert labels(dataset, "readmission") == {11: True, 12: False, 13: False}
+    assert labels(dataset, "readmission") == {12: False, 13: False}
+    assert left_out(dataset, "readmission") == {"outcome known before the prediction": 1}
     assert labels(dataset, "readmission", min_gap_hours=1) == {11: False, 12: False, 13: False}
 
 
@@ -581,6 +652,126 @@ def test_return_to_the_icu(tmp_path):
     dataset = source(tmp_path, [*admissions, (2, 21, "2150-01-01", "2150-01-06", dead)], stays=stays)
     assert labels(dataset, "readmission", unit="stay") == {111: True, 112: False, 121: False, 211: True}
     assert left_out(dataset, "readmission", unit="stay") == {"died in the unit": 1}
+
+
+def test_who_leaves_the_hospital_with_the_stay_cannot_return_to_it(tmp_path):
+    """The ICU's clock may be minutes ahead; a sample would see the codes that are billed at the visit's end."""
+    ends = {1: "2150-01-09 08:00:00", 2: "2150-01-09 08:03:00", 3: "2150-01-09 07:59:59"}
+    admissions = [(s, 10 * s, "2150-01-01", "2150-01-09 08:00:00") for s in ends]
+    stays = [(s, 10 * s, 100 * s, "2150-01-02", end) for s, end in ends.items()]
+    dataset = source(tmp_path, admissions, stays=stays, codes=[(s, 10 * s, "4019") for s in ends])
+    assert labels(dataset, "readmission", unit="stay") == {300: False}
+    assert left_out(dataset, "readmission", unit="stay") == {"left the hospital with the stay": 2}
+    data = zoo.load(dataset, "readmission", unit="stay", concepts=["diagnosis"], split=(1, 0, 0))
+    assert data.events_seen(data.feature("diagnosis")).tolist() == [0]
+
+
+def test_no_length_of_a_stay_is_predicted_for_who_is_dead_or_gone(tmp_path):
+    died = {**DIED, "deathtime": "2150-01-02 12:00:00"}
+    out = "2150-01-03 18:00:00"
+    dataset = source(
+        tmp_path,
+        [
+            (1, 11, "2150-01-01", "2150-01-02 21:00:00", died),
+            (2, 21, "2150-01-01", "2150-01-09"),
+            (3, 31, "2150-01-01", "2150-01-02 21:00:00"),
+            (4, 41, "2150-01-01", "2150-01-09"),
+            (5, 51, "2150-01-01", "2150-01-09"),
+        ],
+        stays=[(s, 10 * s + 1, 100 * s, "2150-01-01 22:00:00", out) for s in range(1, 6)],
+        dod={4: "2150-01-01", 5: "2150-01-02"},
+    )
+    assert labels(dataset, "los", unit="stay") == {200: 1, 500: 1}
+    assert left_out(dataset, "los", unit="stay") == {"visit ended before hour 24": 2, "died before hour 24": 1}
+    assert set(labels(dataset, "los", unit="stay", hours=0)) == {100, 200, 300, 400, 500}
+    assert left_out(dataset, "los", hours=36) == {"died before hour 36": 2}
+
+
+@pytest.mark.parametrize("deathtime", ["2150-10-30 04:40:00", ""])
+def test_nothing_is_predicted_at_the_end_of_a_visit_after_a_death_in_another(tmp_path, deathtime):
+    """A visit that lies within another ends in death; its time may be told or not."""
+    outer, inner = ("2150-10-20 05:17:00", "2150-10-30 08:00:00"), ("2150-10-29 00:01:00", "2150-10-30 04:40:00")
+    admissions = [(1, 11, *outer), (1, 12, *inner, {**DIED, "deathtime": deathtime})]
+    further = [(2, 21, *outer), (2, 22, *inner), (3, 31, *inner), (3, 32, "2151-01-01", "2151-01-02")]
+    dataset = source(tmp_path, [*admissions, *further], dod={1: "2150-10-30"})
+    assert labels(dataset, "readmission") == {22: False, 31: False, 32: False}
+    assert left_out(dataset, "readmission") == {
+        "died in hospital": 1,
+        "died before the prediction": 1,
+        "outcome known before the prediction": 1,
+    }
+    assert labels(dataset, "mortality_next_visit") == {31: False}
+    assert left_out(dataset, "mortality_next_visit") == {
+        "no next visit": 3,
+        "died before the prediction": 1,
+        "outcome known before the prediction": 1,
+    }
+
+
+def test_every_task_has_a_least_age(tmp_path):
+    born = "2130-01-01"  # the first of each three visits is before, the others are after the 18th birthday
+    admissions = [(s, 10 * s + n, f"21{47 + n}-06-01", f"21{47 + n}-06-09") for s in (1, 2, 3, 9) for n in range(3)]
+    stays = [(s, v, 10 * v, start, end) for s, v, start, end in admissions]
+    dataset = source(tmp_path, admissions, stays=stays, codes=[(s, v, "5849") for s, v, *_ in admissions], born=born)
+    patients = pd.read_csv(tmp_path / "PATIENTS.csv")
+    patients.assign(dob=patients.dob.mask(patients.subject_id == 9)).to_csv(tmp_path / "PATIENTS.csv", index=False)
+    orders = [{"subject_id": s, "hadm_id": v, "startdate": a, "drug": "furosemide"} for s, v, a, _ in admissions]
+    pd.DataFrame(orders).to_csv(tmp_path / "PRESCRIPTIONS.csv", index=False)
+    notes = {"chartdate": "2148-06-09", "charttime": "", "category": "Discharge summary", "text": "well"}
+    notes = [{"subject_id": s, "hadm_id": v, **notes} for s, v, *_ in admissions]
+    pd.DataFrame(notes).to_csv(tmp_path / "NOTEEVENTS.csv", index=False)
+    pd.DataFrame({"subject_id": [1], "hadm_id": [10], "icd9_code": ["9671"]}).to_csv(
+        tmp_path / "PROCEDURES_ICD.csv", index=False
+    )
+    dataset = zoo.load_dataset("mimic3", root=tmp_path)
+    for task in zoo.list_tasks():
+        everyone = zoo.load(dataset, task, min_age=None).samples
+        data = zoo.load(dataset, task, min_age=18)
+        steps = dict(zip(data.attrition.step, data.attrition.left_out, strict=True))
+        grown = everyone[everyone.subject_id.ne(9) & everyone.prediction_time.dt.year.ge(2148)]
+        assert data.samples.visit_id.tolist() == grown.visit_id.tolist() != [], task
+        assert steps["age unknown"] == everyone.subject_id.eq(9).sum() > 0, task
+        assert steps["younger than 18"] == len(everyone) - steps["age unknown"] - len(data.samples), task
+        with pytest.raises(zoo.UserError, match="min_age"):
+            zoo.load_task(task, min_age=-1)
+
+
+def test_death_after_discharge(tmp_path):
+    end = "2150-01-05 12:00:00"
+    dataset = source(
+        tmp_path,
+        [
+            *((s, 10 * s + 1, "2150-01-01", end) for s in range(1, 6)),
+            (6, 61, "2150-01-01", end, DIED),
+            (7, 71, "2150-01-01", end, {"hospital_expire_flag": ""}),
+            (8, 81, "2150-01-01", end),
+            (8, 82, "2150-01-20", "2150-01-21", DIED),
+            (9, 91, "2150-01-01", end),
+        ],
+        dod={1: "2150-01-05", 2: "2150-02-03", 3: "2150-02-04", 4: "2151-01-04", 9: "2150-01-04"},
+    )
+    assert labels(dataset, "mortality_after_discharge") == {
+        11: True, 21: True, 31: False, 41: False, 51: False, 81: True
+    }  # fmt: skip
+    assert left_out(dataset, "mortality_after_discharge") == {
+        "death in hospital unknown": 1,
+        "died in hospital": 2,
+        "died before the prediction": 1,
+    }
+    assert labels(dataset, "mortality_after_discharge", days=30.5)[31]
+    year = zoo.load(dataset, "mortality_after_discharge", days=365)
+    assert year.samples.label.tolist() == [True, True, True, True, False, True]
+    assert [n for n in year.notes if "later than 90 days" in n]
+    assert not zoo.load(dataset, "mortality_after_discharge", days=90).notes
+    with pytest.raises(zoo.UserError, match="set days to 1460 or less"):
+        zoo.load(dataset, "mortality_after_discharge", days=1500)
+
+
+def test_deaths_of_mimic4_are_known_for_a_year(opened):
+    dataset, _ = opened("mimic4")
+    assert not zoo.load(dataset, "mortality_after_discharge", days=365).notes
+    with pytest.raises(zoo.UserError, match=r"until 365 days after a patient's last .*set days to 365 or less"):
+        zoo.load(dataset, "mortality_after_discharge", days=366)
 
 
 def test_phenotypes_of_stays_without_another_and_without_a_move(tmp_path):
@@ -626,16 +817,19 @@ def test_mortality_at_the_edge_of_its_hours(tmp_path):
             (5, 51, "2150-01-01 10:00:00", "2150-01-09 10:00:00", {**DIED, "deathtime": "2150-01-03 10:00:00"}),
             (6, 61, "2150-01-01 10:00:00", "2150-01-09 10:00:00"),
             (7, 71, "2150-01-01 10:00:00", "2150-01-09 10:00:00"),
+            (8, 81, "2150-01-01 10:00:00", "2150-01-03 10:00:00"),
+            (9, 91, "2150-01-01 10:00:00", "2150-01-03 10:00:01", DIED),
         ],
         dod={6: "2150-01-02 00:00:00", 7: "2150-01-03 00:00:00"},
     )
-    assert labels(dataset, "mortality") == {11: True, 51: True, 71: False}
+    assert labels(dataset, "mortality") == {71: False, 91: True}
     assert left_out(dataset, "mortality") == {
-        "visit ended before hour 48": 1,
-        "died before hour 48": 2,
         "death in hospital unknown": 1,
+        "visit ended before hour 48": 1,
+        "died before hour 48": 4,
+        "outcome known before hour 48": 1,
     }
-    assert set(labels(dataset, "mortality", hours=0)) == {11, 21, 41, 51, 61, 71}
+    assert set(labels(dataset, "mortality", hours=0)) == {11, 21, 41, 51, 61, 71, 81, 91}
 
 
 def test_mortality_of_stays(tmp_path):
@@ -765,5 +959,37 @@ def test_a_wrong_parameter_is_named(task, wrong):
 
 def test_a_task_without_samples_says_what_was_left_out(tmp_path):
     dataset = source(tmp_path, [(1, 11, "2150-01-01", "2150-01-02")])
-    with pytest.raises(zoo.UserError, match="no next visit: 1 left out"):
+    with pytest.raises(zoo.UserError, match="no next visit: 1 left out") as error:
         zoo.load(dataset, "mortality_next_visit")
+    assert "0 left out" not in str(error.value)
+    assert "could not be read" not in str(error.value)
+
+
+def test_a_task_without_samples_says_what_reading_lost(tmp_path):
+    (tmp_path / "hosp").mkdir()
+    row = "06/01/2150 05:00,06/09/2150 08:00,,,0,HOME"
+    admissions = [f"{s},{10 * s},{row}" for s in (1, 2, 3)]
+    header = "subject_id,hadm_id,admittime,dischtime,deathtime,admission_type,hospital_expire_flag,discharge_location"
+    (tmp_path / "hosp" / "admissions.csv").write_text("\n".join([header, *admissions]) + "\n")
+    patients = "subject_id,gender,anchor_age,anchor_year\n1,F,60,2150\n2,F,60,2150\n3,F,60,2150\n"
+    (tmp_path / "hosp" / "patients.csv").write_text(patients)
+    with pytest.raises(zoo.UserError) as error:
+        zoo.load("mimic4", root=tmp_path, task="mortality")
+    assert "all visits: 0" in str(error.value)
+    assert "admittime: 3 of 3 values do not parse, shape 99/99/9999 99:99; mend the dates" in str(error.value)
+    assert "visits: 3 of 3 left out, no start or no end" in str(error.value)
+    fine, codes = ("2150-06-01", "2150-06-09"), [(1, 99, "4280"), (2, 98, "4280")]
+    dataset = source(tmp_path, [(1, 10, *fine), (1, 11, "2151-06-01", "2151-06-09")], codes=codes)
+    with pytest.raises(zoo.UserError, match="diagnosis: 2 of 2 left out, visit left out or unknown"):
+        zoo.load(dataset, "diagnosis")
+
+
+def test_what_most_visits_lack_is_said_beside_the_scores(tmp_path):
+    unknown = {"hospital_expire_flag": ""}
+    visits = [(s, 10 * s, "2150-01-01", "2150-01-09", unknown if s < 9 else {}) for s in range(10)]
+    dataset = source(tmp_path, visits)
+    told = "death in hospital unknown: 9 of 10 candidates were left out for it"
+    assert zoo.load(dataset, "mortality").notes == [told]
+    assert zoo.load(dataset, "los").notes == []
+    report = check_dataset(dataset)
+    assert "died is unknown for 9 of 10 visits" in report.details["coverage"]

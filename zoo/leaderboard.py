@@ -402,6 +402,7 @@ def _make(request: dict) -> None:
     result = train(model, data, seed=seed, out=folder, **groups["trainer"])
     found = predict(folder, data, split="test")
     found.attrs = {"threshold": result.threshold or 0.5, "ks": list(data.task.ks)}  # notes are in the result
+    found.attrs["strict"] = data.unseen_labels(data.places("test")) is not None
     if data.interactions is not None:
         found.attrs["interactions"] = np.argwhere(data.interactions).tolist()
         found["before"] = _codes(data)
@@ -412,7 +413,9 @@ def _make(request: dict) -> None:
 
 def _codes(data: TaskData) -> list[list[str] | None]:
     """The drugs of the visit before each test sample, None where there is none."""
-    before, names = data.metric_options(data.places("test"))["before"], np.array(data.labels, object)
+    places = data.places("test")
+    names = np.array([*data.labels, *(data.unseen_labels(places) or ())], object)
+    before = data.metric_options(places)["before"]
     return [None if np.isnan(row).any() else names[row > 0].tolist() for row in before]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
@@ -19,15 +20,22 @@ from zoo.data._splits import Given, checked_seed, checked_split, keep_share, pla
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import BY_NAME
-from zoo.datasets._canonical import CONCEPTS
+from zoo.datasets._canonical import CONCEPTS, SCHEMAS, deaths
 from zoo.datasets._source import identity
 from zoo.knowledge import atc, icd
 from zoo.knowledge.drugs import AtcMap
 from zoo.registry import UserError, check_parameters, nearest, parameters_of, shown, whole_number
-from zoo.tasks._task import CodeSets, Relations, Task
+from zoo.tasks._selection import select
+from zoo.tasks._task import CodeSets, Cohort, Relations, Task
 
 if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset
+
+UNPARSABLE = "unparsable "
+"""What the reasons for lost values begin with, the column after it; see `zoo.datasets._engine`."""
+DATES = "YYYY-MM-DD or YYYY-MM-DD HH:MM:SS"
+DATE = re.compile("9[/.-][9a]|[9a][/.-]9|9:9")
+"""What the shape of a date or a time has in it."""
 
 
 def load_dataset(name: str | type[Dataset], root: str | Path | None = None, **parameters) -> Dataset:
@@ -85,6 +93,7 @@ def load(
     train_share: float = 1.0,
     train_seed: int = 0,
     max_visits: int | None = None,
+    strict: bool = False,
     **parameters,
 ) -> TaskData:
     """Prepare a task on a dataset.
@@ -108,6 +117,9 @@ def load(
             and test are what they are with all. Smaller shares lie within larger ones.
         train_seed: seed of the hash that draws these subjects.
         max_visits: the newest so many visits are seen; all by default.
+        strict: of a multilabel task, labels that no training sample has are dropped, and counted; True lets them count
+            as misses in the metrics, as if each had been given the probability 0. A task that takes the ``top_k`` most
+            frequent labels has no others to miss.
         **parameters: the task's, and the dataset's.
 
     Raises:
@@ -118,6 +130,8 @@ def load(
     split_seed, train_seed = checked_seed(split_seed, "split_seed"), checked_seed(train_seed, "train_seed")
     split = checked_split(split)
     _check_choices(concepts, levels)
+    if not isinstance(strict, bool):
+        raise UserError(f"strict={shown(strict)} must be True or False.")
     train_share = _checked_share(train_share)
     _check_given(dataset, task)
     dataset_own, task_own = share_out(dataset, task, parameters)
@@ -130,7 +144,7 @@ def load(
     for concept in [*(concepts or ()), *task.needs]:
         dataset.require(concept)
     splitting = {"split": split, "split_seed": split_seed, "train_share": train_share, "train_seed": train_seed}
-    how = {"concepts": concepts, "levels": levels, "max_visits": max_visits, **splitting}
+    how = {"concepts": concepts, "levels": levels, "max_visits": max_visits, "strict": strict, **splitting}
     return prepare(dataset, task, key=key_of(dataset, task, **how), **how)
 
 
@@ -141,6 +155,7 @@ def key_of(
     concepts,
     levels,
     max_visits,
+    strict,
     split,
     split_seed: int = 0,
     train_share: float = 1.0,
@@ -162,6 +177,7 @@ def key_of(
         "train_share": train_share,
         "train_seed": train_seed,
         "max_visits": max_visits,
+        "strict": strict,
     }
 
 
@@ -180,15 +196,51 @@ def prepare(
     visits = VisitIndex.read(dataset.folder())
     store = Stores(dataset, visits)
     if cohort is None:
-        cohort = task.cohort(relations(dataset, store))
+        cohort = select(task, relations(dataset, store))
         if not len(cohort.samples):
-            steps = "; ".join(f"{s['step']}: {s['left_out']} left out" for s in cohort.attrition.steps)
-            raise UserError(f"task {task.name!r} has no sample on {dataset.name} ({steps}).")
+            raise UserError(_why_none(dataset, task, cohort))
     subjects = dataset.read("subjects")
     ids = subjects.subject_id.to_numpy()
     found = split_subjects(subjects, dataset.read("visits"), split, split_seed)
     found = replace(found, subject=keep_share(found.subject, ids, train_share, train_seed))
     return TaskData(dataset, task, cohort, visits, store, found, subject_ids=ids, **keywords)
+
+
+def _why_none(dataset: Dataset, task: Task, cohort: Cohort) -> str:
+    """What to say where a task has no sample: the steps that left candidates out, and what reading the tables did."""
+    first, *steps = cohort.attrition.steps
+    lost = [f"{first['step']}: {first['remaining']}"]
+    lost += [f"{s['step']}: {s['left_out']} left out" for s in steps if s["left_out"]]
+    read = read_with_loss(dataset, sorted(task.needs & set(dataset.concepts)))
+    told = f" Of the tables much could not be read: {'; '.join(read)}." if read else ""
+    return f"task {task.name!r} has no sample on {dataset.name} ({'; '.join(lost)}).{told}"
+
+
+def read_with_loss(dataset: Dataset, concepts: Collection[str] = ()) -> list[str]:
+    """A line for each reason for which half of a relation's rows, or more, were left out or lost a value.
+
+    Args:
+        dataset: whose relations were read.
+        concepts: those of which the events count too.
+    """
+    import pyarrow.parquet as pq
+
+    report, found = dataset.report(concepts), []
+    for relation, counts in report.counts.items():
+        if relation in SCHEMAS:
+            kept = pq.read_metadata(dataset.folder() / f"{relation}.parquet").num_rows
+            total = kept + sum(n for reason, n in counts.items() if not reason.startswith(UNPARSABLE))
+        else:
+            total = pq.read_metadata(dataset.events_folder(relation) / "events.parquet").num_rows
+        for reason, count in counts.items():
+            if 2 * count >= total and reason.startswith(UNPARSABLE):
+                column = reason.removeprefix(UNPARSABLE)
+                shape = report.examples[relation][reason][0].rpartition(f"{column}: ")[2]
+                mend = f"mend the dates (as {DATES})" if DATE.search(shape) else "mend the values"
+                found.append(f"{column}: {count} of {total} values do not parse, shape {shape}; {mend}")
+            elif 2 * count >= total and not reason.startswith("kept"):
+                found.append(f"{relation}: {count} of {total} left out, {reason}")
+    return found
 
 
 class Stores:
@@ -225,10 +277,13 @@ def relations(dataset: Dataset, store: Stores) -> Relations:
     return Relations(
         name=dataset.name,
         **tables,
+        deaths=deaths(tables["visits"], tables["subjects"]),
+        follow_up_days=dataset.follow_up_days,
         gaps_known=dataset.gaps_known,
         orders_by_day=dataset.orders_by_day,
         code_sets=lambda concept, level: code_sets(store(concept), level),
         drug_sets=lambda level, order_types: drug_sets(store, level, order_types),
+        elsewhere=tuple(dataset.misplaced()),
     )
 
 

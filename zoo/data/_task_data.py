@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -11,8 +11,10 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
+from zoo.data._drug_classes import DrugClasses
 from zoo.data._every_visit import PRETRAINING, EveryVisit, all_visits
 from zoo.data._feature import Feature, tensor
+from zoo.data._inputs import check_inputs, inputs_of
 from zoo.data._resources import cooccurrence
 from zoo.data._rows import Rows
 from zoo.data._splits import NAMES, Split
@@ -56,6 +58,7 @@ class TaskData:
         unknown_label_codes: how many codes of the samples' label concepts have no place at the label's level.
         levels: the level that each concept's codes are raised to, where it is not ``"code"``.
         max_visits: how many visits a sample sees at most (the newest), or None.
+        strict: whether labels that training never has count as misses in the metrics of samples that have them.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class TaskData:
         concepts: Collection[str] | None = None,
         levels: Mapping[str, str] | None = None,
         max_visits: int | None = None,
+        strict: bool = False,
         vocabularies: Mapping[str, Vocabulary] | None = None,
         label_names: tuple[str, ...] | None = None,
         key: dict | None = None,
@@ -78,6 +82,7 @@ class TaskData:
         self.dataset, self.task, self.visits = dataset, task, visits
         self.attrition, self.unknown_label_codes = cohort.attrition.table(), cohort.unknown_codes
         self.levels, self.max_visits, self.key = _levels(task, levels or {}), max_visits, key or {}
+        self.strict = strict
         self._cohort, self._subject_ids, self._splits = cohort, subject_ids, splits
         self._open_store, self._asked = open_store, None if concepts is None else set(concepts)
         self._vocabularies = dict(vocabularies or {})
@@ -124,7 +129,7 @@ class TaskData:
         A sample sees its visit and those before it. Vocabularies are those of these data; there is no label.
         """
         vocabularies = {c: f.vocabulary for c, f in self._features_for(model).items()}
-        cohort = replace(self._cohort, samples=all_visits(self.visits))
+        cohort = replace(self._cohort, samples=all_visits(self.visits), outcome_time=None)
         splits = replace(self._splits, listed=None)
         return self._like(EveryVisit(vocabularies, self.task), cohort, vocabularies, None, splits)
 
@@ -140,6 +145,7 @@ class TaskData:
             concepts=self._asked,
             levels=self.levels,
             max_visits=self.max_visits,
+            strict=self.strict,
             vocabularies=vocabularies,
             label_names=label_names,
             key=self.key,
@@ -175,8 +181,9 @@ class TaskData:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of scores must know of how samples were split."""
-        found, listed = list(self._splits.notes), self._splits.listed
+        """What a reader of scores must know of the tables, of who was left out, and of how samples were split."""
+        found = [*self.dataset.misplaced(), *self._cohort.notes, *_lost_to_ignorance(self.attrition)]
+        found, listed = found + list(self._splits.notes), self._splits.listed
         if listed is not None:
             none = int((~np.isin(listed, self.samples.visit_id)).sum())
             found += [f"{none} of the {len(listed)} visits of the split are no samples of the task"] if none else []
@@ -209,6 +216,30 @@ class TaskData:
             self.task.predicts,
             {name: self._resource(name, features) for name in sorted(_facts(model).get("resources", ()))},
         )
+
+    def inputs(self, model) -> dict[str, dict]:
+        """For each concept that a model gets what there is of it; see `zoo.data._inputs.inputs_of`."""
+        return inputs_of(self, self._features_for(model))
+
+    def checked_inputs(self, model) -> dict[str, dict]:
+        """What `inputs` gives; a `UserError` where a model has nothing to learn from."""
+        inputs = self.inputs(model)
+        check_inputs(self, _entry(model).name, _facts(model).get("needs", ()), inputs)
+        return inputs
+
+    def events_seen(self, feature: Feature) -> np.ndarray:
+        """(samples,) how many events of a concept each sample sees."""
+        offsets, cut = feature.store.offsets, feature.cut
+        first = self._first(np.arange(len(self._own)))
+        count = cut.own_end - offsets[first]
+        within = cut.pair_visit >= first[cut.pair_sample]
+        sample, visit = cut.pair_sample[within], cut.pair_visit[within]
+        np.subtract.at(count, sample, offsets[visit + 1] - cut.pair_end[within])
+        return count
+
+    def drug_classes(self, level: str) -> tuple[Store, DrugClasses]:
+        """All drug orders of the source, and the class of each kind of them at an ATC level."""
+        return self._open_store.of("drug"), self._open_store.drug_classes(level, self.task.order_types)
 
     @cached_property
     def interactions(self) -> np.ndarray | None:
@@ -406,16 +437,37 @@ class TaskData:
     def metric_options(self, places: np.ndarray) -> dict[str, object]:
         """What `zoo.metrics.evaluate` takes for these samples besides.
 
-        These are ``ks``, and ``interactions`` and ``before`` where labels are drugs. Where the order of a subject's
-        visits is not known, none is before another.
+        These are ``ks``; ``interactions`` and ``before`` where labels are drugs; and ``missed`` where data are strict.
+        Where the order of a subject's visits is not known, none is before another.
         """
+        if self.task.kind == PRETRAINING:
+            return {}
+        unseen = self.unseen_labels(places)
+        found = {"ks": self.task.ks} | ({} if unseen is None else {"missed": self._has(places, unseen)})
         if self.interactions is None:
-            return {} if self.task.kind == PRETRAINING else {"ks": self.task.ks}
+            return found
         earlier = np.maximum(places - 1, 0)
-        found = self._label(earlier).astype(np.float32)
+        before = np.hstack([self._label(earlier), self._has(earlier, unseen or [])]).astype(np.float32)
         none = (places == 0) | (self._subject[earlier] != self._subject[places])
-        found[none | (self.visits.first[self._own[places]] > self._own[earlier])] = np.nan
-        return {"ks": self.task.ks, "interactions": self.interactions, "before": found}
+        before[none | (self.visits.first[self._own[places]] > self._own[earlier])] = np.nan
+        return {**found, "interactions": self.interactions, "before": before}
+
+    def unseen_labels(self, places: np.ndarray) -> list[str] | None:
+        """The label codes of these samples that training never has, where they count as misses; None where they do not.
+
+        They do where data are strict and the task does not restrict its labels to the most frequent ones.
+        """
+        if not self.strict or self.task.kind != "multilabel" or self.task.top_k is not None:
+            return None
+        return sorted(set(chain.from_iterable(self.samples.label.iloc[places])) - set(self.labels))
+
+    def _has(self, places: np.ndarray, codes: Sequence[str]) -> np.ndarray:
+        """(places, codes) bool, which label codes each of these samples has."""
+        place = {code: i for i, code in enumerate(codes)}
+        found = np.zeros((len(places), len(place)), bool)
+        for row, own in enumerate(self.samples.label.iloc[places] if place else ()):
+            found[row, [place[code] for code in own if code in place]] = True
+        return found
 
     def subject(self, split: str) -> np.ndarray:
         """(samples,) the subject of each sample of a split."""
@@ -499,16 +551,26 @@ class TaskData:
         )
         if fixed is None and concept == self.task.predicts:
             fixed = Vocabulary(level, list(self.labels))
-        vocabulary = fixed or self._training.fit(store, window, level, self._source_codes(store, level))
-        place = vocabulary.table(self._source_codes(store, vocabulary.level))
+        vocabulary = fixed or self._training.fit(store, window, level, self.source_codes(store, level))
+        place = vocabulary.table(self.source_codes(store, vocabulary.level))
         return Feature(store, window, vocabulary, place)
 
-    def _source_codes(self, store: Store, level: str) -> list[str | None]:
+    def source_codes(self, store: Store, level: str) -> list[str | None]:
         """The store's codes, as a vocabulary of a level takes them."""
         if level != BY_NAME:
             return store.codes
         names = self.dataset.drug_names()
         return [names.get(c, c if c.startswith("DRUG//") else None) for c in store.codes]
+
+
+def _lost_to_ignorance(attrition: pd.DataFrame) -> list[str]:
+    """Steps that left out more than half of the candidates because a fact about them is not known."""
+    found = []
+    for step in attrition.itertuples():
+        candidates = step.left_out + step.remaining
+        if "unknown" in step.step and step.left_out > candidates / 2:
+            found.append(f"{step.step}: {step.left_out} of {candidates} candidates were left out for it")
+    return found
 
 
 def _levels(task, asked: Mapping[str, str]) -> dict[str, str]:

@@ -71,8 +71,8 @@ class Vocabulary:
     def table(self, source_codes: Sequence[str]) -> np.ndarray:
         """(source codes,) int32: the place of each source code in `codes` plus 2, or 1 where it is unknown."""
         place = {c: i + 2 for i, c in enumerate(self.codes)}
-        raised = _raised(source_codes, self.level)
-        return np.array([place.get(c, UNKNOWN) for c in raised], np.int32)
+        found = raised(source_codes, self.level)
+        return np.array([place.get(c, UNKNOWN) for c in found], np.int32)
 
     def wanted_units(self, place: np.ndarray) -> list[str | None]:
         """The unit that values of source codes are to have, from their places (`table`); None leaves them."""
@@ -123,13 +123,14 @@ def fit_codes(source_codes: Sequence[str], counts: np.ndarray, level: str) -> Vo
         level: a level that `zoo.knowledge.icd.to_level` knows; or `BY_NAME` or an ATC level, and the codes are names or
             classes of drugs then.
     """
-    raised = _raised(source_codes, level)
-    seen = [c for c, n in zip(raised, counts, strict=True) if n]
-    unmapped = int(sum(n for c, n in zip(raised, counts, strict=True) if c is None))
+    found = raised(source_codes, level)
+    seen = [c for c, n in zip(found, counts, strict=True) if n]
+    unmapped = int(sum(n for c, n in zip(found, counts, strict=True) if c is None))
     return Vocabulary(level, sorted({c for c in seen if c is not None}), unmapped=unmapped)
 
 
-def _raised(source_codes: Sequence[str | None], level: str) -> np.ndarray:
+def raised(source_codes: Sequence[str | None], level: str) -> np.ndarray:
+    """(source codes,) what each is at a level, None where the level does not know it."""
     return icd.to_level(list(source_codes), "code" if level in (BY_NAME, *atc.LEVELS) else level)
 
 

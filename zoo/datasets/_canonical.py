@@ -143,6 +143,16 @@ def known_true(flags: pd.Series) -> pd.Series:
     return flags.astype("boolean").fillna(False).astype(bool)
 
 
+def deaths(visits: pd.DataFrame, subjects: pd.DataFrame) -> pd.Series:
+    """When each subject died, by id: at the source's time of death, and no later than its last visit that ended so.
+
+    Null for the living, and where neither is known.
+    """
+    told = subjects.set_index("subject_id").death
+    left = visits[known_true(visits.died)].groupby("subject_id").end.max().reindex(told.index)
+    return told.where(~(left < told), left).fillna(left)
+
+
 def _death_in_hospital(visits: pd.DataFrame, subjects: pd.DataFrame) -> pd.Series:
     """When each subject that died in hospital did so: at the death time within that visit, else at its end."""
     fatal = visits[known_true(visits.died)].groupby("subject_id")[["start", "end"]].first()

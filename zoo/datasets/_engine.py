@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from zoo import cache
 from zoo.datasets import _canonical as canonical
 from zoo.datasets import _source as source
+from zoo.datasets._layout import beside, elsewhere
 from zoo.knowledge.drugs import AtcMap
 from zoo.registry import UserError, called, datasets, html_table, nearest
 
@@ -63,6 +64,9 @@ class Dataset:
     """For each concept the tables that it is read from; it is offered where any of them exists."""
     gaps_known: ClassVar[bool] = True
     """Whether the time between two visits is known."""
+    follow_up_days: ClassVar[tuple[float, float]] = (0, 0)
+    """For how many days after a subject's last discharge deaths are known: of all subjects, and of those of whom most
+    is known; 0 where only deaths in hospital are."""
     orders_by_day: ClassVar[bool] = False
     """Whether of a drug order only the day is known."""
     interactions: ClassVar[str] = "onc"
@@ -94,7 +98,8 @@ class Dataset:
             AtcMap.from_csv(self.drug_map)  # a mistake in it shows before anything is read
         for table in self.needs:
             if source.find(self.root, table) is None:
-                raise UserError(f"{self.name}: {source.missing_table(self.root, table)}")
+                told = source.missing_table(self.root, table)
+                raise UserError(f"{self.name}: {told}{elsewhere(self.root, table)}")
 
     # What an adapter gives
 
@@ -137,10 +142,20 @@ class Dataset:
             return
         if concept in self.concepts_from:
             tables = " or ".join(map(repr, self.concepts_from[concept]))
-            raise UserError(f"{self.name} at {self.root} offers no {concept!r}: that needs the table {tables}.")
+            told = "".join(f" The {note}." for note in self.misplaced())
+            raise UserError(f"{self.name} at {self.root} offers no {concept!r}: that needs the table {tables}.{told}")
         if concept in canonical.CONCEPTS:
             raise UserError(f"{self.name} has no {concept!r}; it has {', '.join(self.concepts)}.")
         raise UserError(f"unknown concept {concept!r}: {nearest(concept, canonical.CONCEPTS)}.")
+
+    def misplaced(self) -> list[str]:
+        """What to say of tables that were looked for in the root and lie beside it; nothing where there are none."""
+        known = {*self.optional, *(t for tables in self.concepts_from.values() for t in tables)}
+        missing = sorted(t for t in known if source.find(self.root, t) is None)
+        lost = ", ".join(beside(self.root, missing))
+        if not lost:
+            return []
+        return [f"root {self.root.name!r} lies too deep: {lost} beside it not read; set root to the folder above"]
 
     def folder(self) -> Path:
         """The folder with ``subjects.parquet``, ``visits.parquet`` and ``stays.parquet``, made if need be."""

@@ -23,13 +23,16 @@ class MIMIC3(Mimic):
     draw only: see ``lab_delay``. Prescriptions have a start date without a clock, and so are known at the end of
     that day. Notes that are marked as errors are left out, and so are chart events. An addendum to a discharge summary
     is ``NOTE//discharge_addendum``, known at the end of the day it was written and no sooner than the visit's end.
-    Dates are shifted by patient, so calendar time means nothing across patients.
+    Deaths out of hospital come from the social security register: those within 90 days of the last discharge for all
+    patients, within four years for those of the older system (CareVue); their dates have no clock. Dates are shifted by
+    patient, so calendar time means nothing across patients.
     """
 
     needs = ("patients", "admissions")
     optional = ("icustays",)
     admissions_table, stays_table = "admissions", "icustays"
     orders_by_day = True
+    follow_up_days = (90, 4 * 365)
     stay_key, background = "icustay_id", "ethnicity"
     places = (("first_careunit", "last_careunit"), ("first_wardid", "last_wardid"))
     concepts_from = {

@@ -28,7 +28,8 @@ class MIMIC4(Mimic):
     Prescriptions start at their ``starttime``. Laboratory results are known at the later of ``charttime`` (draw) and
     ``storetime``; where that is missing, ``lab_delay`` hours after the draw. Discharge summaries are known at the
     visit's end; an addendum to one is ``NOTE//discharge_addendum``, known when stored and no sooner than that end. A
-    ``dod`` without a death in hospital comes from state records and has no clock. Dates are shifted by patient, so
+    ``dod`` without a death in hospital comes from state records, which tell deaths of the year after a patient's last
+    discharge, and has no clock. Dates are shifted by patient, so
     calendar time means nothing across patients.
     """
 
@@ -36,6 +37,7 @@ class MIMIC4(Mimic):
     optional = ("icu/icustays",)
     admissions_table, stays_table = "hosp/admissions", "icu/icustays"
     stay_key, background = "stay_id", "race"
+    follow_up_days = (365, 365)
     places = (("first_careunit", "last_careunit"),)
     concepts_from = {
         "diagnosis": ("hosp/diagnoses_icd",),

@@ -60,7 +60,7 @@ class Synthetic(Dataset):
         written = cache.obtain("synthetic", self._generated, self._write)
         how = {"lab_delay": lab_delay, "memory_limit": memory_limit, "drug_map": drug_map}
         self._adapter = datasets.get(schema)(written / "tables", **how)
-        for name in ("needs", "optional", "concepts_from", "gaps_known", "orders_by_day", "version"):
+        for name in ("needs", "optional", "concepts_from", "gaps_known", "follow_up_days", "orders_by_day", "version"):
             setattr(self, name, getattr(self._adapter, name))
         super().__init__(written / "tables", **how)
         self.given_root = None

@@ -90,6 +90,7 @@ def prepared(run: Run, dataset: Dataset, splitting: Mapping) -> TaskData:
         raise UserError(f"{dataset.name} has none of the concepts that the run uses: {', '.join(spec.concepts)}.")
     how = {n: config["data"][n] for n in ("levels", "max_visits")} | dict(splitting)
     how["split"] = split_held(how["split"], run.folder)
+    how["strict"] = bool(config["data"].get("strict"))
     key = key_of(dataset, task, concepts=config["data"]["concepts"], **how)
     fixed = {"vocabularies": spec.vocabularies, "label_names": spec.labels, "concepts": concepts}
     return prepare(dataset, task, key=key, **how, **fixed)

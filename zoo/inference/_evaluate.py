@@ -61,6 +61,7 @@ def evaluate(
     thresholds: str | None = None,
     resamples: int = 200,
     average: str = "visit",
+    strict: bool | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     **parameters,
@@ -81,6 +82,8 @@ def evaluate(
         resamples: of the bootstrap over subjects behind the intervals.
         average: ``"patient"`` gives each subject the same weight in means over samples, as the code of the papers on
             medication does.
+        strict: whether labels that the run was not trained on count as misses (see `zoo.load`); as the data say by
+            default.
         batch_size, device: as of `zoo.Trainer`; the run's batches are as large as they were.
         **parameters: the dataset's own.
 
@@ -94,6 +97,8 @@ def evaluate(
     check_thresholds(run, thresholds)
     batch_size, device = checked_loop(run, batch_size, device)
     tested = Tested.of(run, dataset, root, split, parameters)
+    if strict is not None:
+        tested.data.strict = strict
     if tested.own and tested.split == "all":
         raise UserError("split='all' would test the run on subjects it was trained on: choose 'test' or 'validation'.")
     threshold = chosen_threshold(run, thresholds, tested, batch_size, device)
@@ -126,6 +131,7 @@ def evaluate(
         split=tested.split,
         threshold=threshold if run.spec.kind in ("binary", "multilabel") else None,
         labels={tested.split: tested.data.label_facts(tested.places)},
+        inputs=data.inputs(run.model),
         unknown=scored.unknown,
         subgroups=groups,
     )

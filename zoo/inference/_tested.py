@@ -12,6 +12,7 @@ import torch
 
 from zoo import cache
 from zoo.data import Batch, Ragged, Spec
+from zoo.data._inputs import notes_on
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import UNKNOWN, Vocabulary
 from zoo.inference._data import SPLITS, check_split, check_task, dataset_of, prepared, same_patients, same_seed
@@ -45,7 +46,7 @@ class Scored:
 
     def of(self, mask: np.ndarray) -> Scored:
         """Some of the samples."""
-        options = {n: a[mask] if n == "before" else a for n, a in self.options.items()}
+        options = {n: a[mask] if n in ("before", "missed") else a for n, a in self.options.items()}
         own = {n: getattr(self, n)[mask] for n in ("label", "score", "subject")}
         return replace(self, options=options, **own)
 
@@ -86,6 +87,8 @@ class Tested:
             # where all are tested nobody is kept apart: ways to split that need more than ids do not matter
             how = {"split": (0, 0, 1)} if split == "all" else {n: how[n] for n in SPLIT}
         tested = cls(run, prepared(run, dataset, how), split, own)
+        if isinstance(data, TaskData):
+            tested.data.strict = data.strict
         if not len(tested.places):
             raise UserError(f"no sample of task {run.result.task!r} on {dataset.name} falls into split {split!r}.")
         return tested
@@ -127,7 +130,8 @@ class Tested:
     def notes(self, unknown: Mapping[str, Mapping[str, int]]) -> list[str]:
         """What a reader of scores must know of the data."""
         data, spec = self.data, self.run.spec
-        found = data.dataset.report(data.concepts).lines(examples=False) + data.notes
+        found = notes_on({c: facts for c, facts in data.inputs(self.run.model).items() if c in spec.concepts})
+        found += data.dataset.report(data.concepts).lines(examples=False) + data.notes
         if self.own and cache.digest(data.key) != self.run.result.data_key:
             found.append("the tables, or how they are read, are not those that the run was trained on")
         if not self.own and same_seed(self.run, data.dataset):
@@ -140,7 +144,8 @@ class Tested:
         if data.dropped_labels:
             codes, times = len(data.dropped_labels), sum(data.dropped_labels.values())
             what, were = counted(codes, "label code"), "was" if codes == 1 else "were"
-            found.append(f"{what} that the run was not trained on {were} dropped ({counted(times, 'time')})")
+            became = "count as misses" if data.unseen_labels(self.places) is not None else f"{were} dropped"
+            found.append(f"{what} that the run was not trained on {became} ({counted(times, 'time')})")
         if data.unknown_label_codes:
             have = "has" if data.unknown_label_codes == 1 else "have"
             found.append(f"{counted(data.unknown_label_codes, 'label code')} {have} no place at the label's level")

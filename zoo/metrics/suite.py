@@ -108,6 +108,7 @@ def evaluate(
     ks: Iterable[int] = (5, 10),
     interactions=None,
     before=None,
+    missed=None,
     average: str = "visit",
 ) -> dict[str, Metric]:
     """Metrics of a kind with 95 % percentile intervals from a bootstrap over subjects.
@@ -136,6 +137,8 @@ def evaluate(
         interactions: (L, L) bool, which of the labels are drugs that interact; adds the metrics of drug sets.
         before: (n, L), 1 where a drug was in the set of the patient's visit before, NaN where there was none; without
             it errors of addition and removal are undefined.
+        missed: (n, M), true labels that there are no scores for: each counts as one whose probability is 0. ``before``
+            may have columns for them too, after those of the scores.
         average: "visit", or "patient": in means over samples each subject weighs the same, as in the code of the
             papers on medication (mean over the visits of a patient, then over patients).
 
@@ -147,6 +150,7 @@ def evaluate(
     if np.shape(label)[:1] == (0,):
         return dict.fromkeys(wanted, Metric(None, reason="undefined: no samples"))
     label, score = _checked(kind, label, score)
+    label, score, interactions, before = _with_missed(kind, label, score, interactions, before, missed)
     subject = _subject(subject, len(label))
     found: dict[str, Metric] = {}
     groups = [g for g in _groups(kind, threshold, ks, interactions, before) if not g.names.keys().isdisjoint(wanted)]
@@ -172,6 +176,7 @@ def resampled(
     ks: Iterable[int] = (5, 10),
     interactions=None,
     before=None,
+    missed=None,
     average: str = "visit",
 ) -> dict[str, np.ndarray]:
     """Metrics under each resample of a bootstrap over subjects: (resamples,) each, NaN where undefined.
@@ -186,6 +191,7 @@ def resampled(
     ks = tuple(ks)
     wanted = _wanted(kind, metrics, ks, interactions)
     label, score = _checked(kind, label, score)
+    label, score, interactions, before = _with_missed(kind, label, score, interactions, before, missed)
     subject = _subject(subject, len(label))
     found: dict[str, np.ndarray] = {}
     for group in _groups(kind, threshold, ks, interactions, before):
@@ -240,6 +246,24 @@ def _checked(kind: str, label, score) -> tuple[np.ndarray, np.ndarray]:
     if label.shape[1] != 1:
         raise ValueError(f"{kind} takes labels of shape (n,), not {label.shape}")
     return label[:, 0], score[:, 0]
+
+
+def _with_missed(kind: str, label, score, interactions, before, missed) -> tuple:
+    """Label, score, interactions and before, widened by the labels without scores."""
+    if missed is None:
+        return label, score, interactions, before
+    if kind != "multilabel":
+        raise ValueError(f"missed are labels of a multilabel task, not of a {kind} one")
+    missed = as_binary(missed)
+    if len(missed) != len(label):
+        raise ValueError(f"{len(label)} labels but {len(missed)} rows of missed ones")
+    more = missed.shape[1]
+    if interactions is not None:
+        interactions = np.pad(checked_interactions(interactions, label.shape[1]), (0, more))
+    if before is not None and np.shape(before)[1] == label.shape[1]:
+        before = np.pad(np.asarray(before, np.float32), ((0, 0), (0, more)))
+        before[np.isnan(before[:, :1]).any(axis=1)] = np.nan
+    return np.hstack([label, missed]), np.hstack([score, np.zeros(missed.shape)]), interactions, before
 
 
 def _subject(subject, samples: int) -> np.ndarray:

@@ -28,6 +28,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -137,13 +138,17 @@ class Predictions:
         table = pd.read_parquet(path)
         names = [n for n in table.columns if n.startswith("score_")]
         score = table[names or "score"].to_numpy(np.float64)
-        label = table.label
+        label, unseen = table.label, []
         if kind == "multilabel":
-            label = _hot(label, names)
+            labels = [n.removeprefix("score_") for n in names]
+            if table.attrs.get("strict"):
+                unseen = sorted(set(chain.from_iterable(label)) - set(labels))
+            missed, label = _hot(label, unseen), _hot(label, labels)
         times = table.prediction_time.to_numpy("datetime64[us]").astype(np.int64)
         key = (table.visit_id.to_numpy(), times)
         options = {"threshold": table.attrs.get("threshold", 0.5), "ks": tuple(table.attrs.get("ks", (5, 10)))}
-        options |= _of_drugs(table, names) if "before" in table else {}
+        options |= _of_drugs(table, labels, unseen) if "before" in table else {}
+        options |= {"missed": missed} if unseen else {}
         return cls(kind, key, np.asarray(label), score, table.subject_id.to_numpy(), options)
 
     def evaluate(self, resamples: int) -> dict[str, Metric]:
@@ -161,8 +166,8 @@ class Predictions:
 
 
 def _hot(lists: Sequence[Sequence[str]], names: list[str]) -> np.ndarray:
-    """(samples, outputs) bool, from lists of codes and the columns of scores."""
-    place = {n.removeprefix("score_"): i for i, n in enumerate(names)}
+    """(samples, names) bool, from lists of codes and the names of those that count."""
+    place = {n: i for i, n in enumerate(names)}
     sets = [[place[c] for c in codes if c in place] for codes in lists]
     found = np.zeros((len(sets), len(names)), bool)
     rows = np.repeat(np.arange(len(sets)), [len(s) for s in sets])
@@ -170,12 +175,13 @@ def _hot(lists: Sequence[Sequence[str]], names: list[str]) -> np.ndarray:
     return found
 
 
-def _of_drugs(table: pd.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
+def _of_drugs(table: pd.DataFrame, labels: list[str], unseen: list[str]) -> dict[str, np.ndarray]:
     """Interactions, and the drugs of the visits before, as `zoo.metrics.evaluate` takes them."""
-    interactions = np.zeros((len(names), len(names)), bool)
+    interactions = np.zeros((len(labels), len(labels)), bool)
     interactions[tuple(np.array(table.attrs["interactions"], np.int64).reshape(-1, 2).T)] = True
     first = table.before.isna().to_numpy()
-    before = np.where(first[:, None], np.nan, _hot([() if codes is None else codes for codes in table.before], names))
+    codes = [() if own is None else own for own in table.before]
+    before = np.where(first[:, None], np.nan, _hot(codes, [*labels, *unseen]))
     return {"interactions": interactions, "before": before}
 
 

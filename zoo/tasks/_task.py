@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -60,39 +60,47 @@ class Relations:
     Attributes:
         name: the dataset's.
         subjects, visits, stays: the canonical relations; visits and stays are ordered by subject and start.
+        deaths: by ``subject_id`` when each died: in the visit that ended so, else as the source tells; null for the
+            living, and where it is not known.
+        follow_up_days: for how many days after a subject's last discharge deaths are known: of all subjects, and of
+            those of whom most is known; 0 where only deaths in hospital are.
         gaps_known: whether the time between two visits is known.
         orders_by_day: whether of a drug order only the day is known.
         code_sets: from a concept and a level to the code sets of all visits.
         drug_sets: from an ATC level and the types of order that count (None: all) to the drug classes of all visits,
             with their hours.
+        elsewhere: what to say of tables that were looked for and lie beside the root.
     """
 
     name: str
     subjects: pd.DataFrame
     visits: pd.DataFrame
     stays: pd.DataFrame
+    deaths: pd.Series
+    follow_up_days: tuple[float, float]
     gaps_known: bool
     orders_by_day: bool
     code_sets: Callable[[str, str], CodeSets] = field(repr=False)
     drug_sets: Callable[[str, tuple[str, ...] | None], CodeSets] = field(repr=False)
+    elsewhere: tuple[str, ...] = ()
 
     def candidates(self, unit: str = "visit") -> Candidates:
         """All visits, or all ICU stays, as candidates for samples.
 
-        The frame has the relation's columns, the subject's ``death``, and ``visit``, the number of the visit; that of
-        stays also has its visit's ``age``, ``visit_died`` and ``visit_end``.
+        The frame has the relation's columns, the subject's ``death`` (of `deaths`), and ``visit``, the number of the
+        visit; that of stays also has its visit's ``age``, ``visit_died`` and ``visit_end``.
         """
-        death = self.subjects.set_index("subject_id").death
         visits = self.visits.assign(visit=np.arange(len(self.visits)))
         if unit == "visit":
             frame = visits.assign(stay_id=pd.array([pd.NA] * len(visits), dtype="Int64"))
-            return Candidates("visits", frame.assign(death=frame.subject_id.map(death)))
+            return Candidates.all("visits", frame.assign(death=frame.subject_id.map(self.deaths)))
         known = visits[["visit_id", "visit", "age", "died", "end"]]
         known = known.rename(columns={"died": "visit_died", "end": "visit_end"})
         frame = self.stays.merge(known, on="visit_id", how="left", validate="many_to_one")
         if not len(frame):
-            raise UserError(f"{self.name} has no stays (its table of ICU stays is absent or empty): use unit='visit'.")
-        return Candidates("stays", frame.assign(death=frame.subject_id.map(death)))
+            why = "; ".join(["its table of ICU stays is absent or empty", *self.elsewhere])
+            raise UserError(f"{self.name} has no stays ({why}): use unit='visit'.")
+        return Candidates.all("stays", frame.assign(death=frame.subject_id.map(self.deaths)))
 
 
 @dataclass
@@ -117,9 +125,15 @@ class Candidates:
         attrition: what was left out so far.
     """
 
-    def __init__(self, what: str, frame: pd.DataFrame):
-        self.frame, self.attrition = frame, Attrition()
-        self.attrition.add(f"all {what}", 0, len(frame))
+    def __init__(self, frame: pd.DataFrame, attrition: Attrition):
+        self.frame, self.attrition = frame, attrition
+
+    @classmethod
+    def all(cls, what: str, frame: pd.DataFrame) -> Candidates:
+        """Those that nothing was left out of yet."""
+        found = cls(frame, Attrition())
+        found.attrition.add(f"all {what}", 0, len(frame))
+        return found
 
     def __repr__(self) -> str:
         return f"Candidates({len(self.frame)} left of {self.attrition.steps[0]['remaining']})"
@@ -136,21 +150,32 @@ class Candidates:
             unordered = self.frame.subject_id[~self.frame.order_known]
             self.leave_out(self.frame.subject_id.isin(unordered), "order of the subject's visits unknown")
 
-    def leave_out_young(self, min_age: float | None) -> None:
-        """Leave out those whose age at admission is not known, or less than ``min_age``; nobody where it is None."""
-        if min_age is not None:
-            self.leave_out(self.frame.age.isna(), "age unknown")
-            self.leave_out(self.frame.age < min_age, f"younger than {min_age:g}")
-
     def cohort(
-        self, prediction_time: pd.Series, label: pd.Series | np.ndarray | list, unknown_codes: int = 0
+        self,
+        prediction_time: pd.Series,
+        label: pd.Series | np.ndarray | list,
+        unknown_codes: int = 0,
+        *,
+        outcome_time: pd.Series | np.ndarray | None = None,
+        when: str = "the prediction",
+        notes: Sequence[str] = (),
     ) -> Cohort:
-        """The samples, when all that had to be left out is."""
+        """The samples, when all that the task leaves out is; the framework leaves out more (`zoo.tasks._selection`).
+
+        Args:
+            prediction_time: of each candidate.
+            label: of each.
+            unknown_codes, when, notes: as of `Cohort`.
+            outcome_time: when the outcome of each comes about, whatever it is; null for one that never does. None where
+                no label of the task is an event in time (sets of codes or drugs).
+        """
         samples = self.frame[["subject_id", "visit_id", "stay_id"]].reset_index(drop=True)
         samples = samples.astype({"subject_id": "int64", "visit_id": "int64", "stay_id": "Int64"})
         samples["prediction_time"] = np.asarray(prediction_time).astype("datetime64[us]")
         samples["label"] = pd.Series(label, dtype=object) if isinstance(label, list) else np.asarray(label)
-        return Cohort(samples, self.attrition, unknown_codes)
+        if outcome_time is not None:
+            outcome_time = np.asarray(outcome_time).astype("datetime64[us]")
+        return Cohort(samples, self.attrition, unknown_codes, outcome_time, when, tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -161,15 +186,25 @@ class Cohort:
         samples: columns ``subject_id``, ``visit_id``, ``stay_id`` (or null), ``prediction_time``, ``label``.
         attrition: what was left out.
         unknown_codes: how many codes of the label concepts have no place at the label's level.
+        outcome_time: (samples,) datetime64[us], when the outcome of each comes about; null where it never does. None
+            where no label is an event in time.
+        when: how the attrition table calls the prediction time.
+        notes: what a reader of scores must know of the labels.
     """
 
     samples: pd.DataFrame
     attrition: Attrition
     unknown_codes: int = 0
+    outcome_time: np.ndarray | None = None
+    when: str = "the prediction"
+    notes: tuple[str, ...] = ()
 
 
 class Task:
-    """A prediction task. A subclass states its kind and returns a cohort; the framework cuts the features.
+    """A prediction task. A subclass states its kind and returns a cohort; the framework does the rest.
+
+    It cuts the features, and leaves out samples that are too young, or that are predicted when nothing is left to be
+    predicted (`zoo.tasks._selection`).
 
     Attributes:
         kind: ``binary``, ``multiclass``, ``multilabel`` or ``regression``.
@@ -185,6 +220,12 @@ class Task:
         note_kinds: the kinds of notes that are read, such as ``discharge_summary``; None for all.
         top_k: of a multilabel task, how many labels there are: those of most training samples; None for all.
         ks: of a multilabel task, of ``precision_at_k`` and ``recall_at_k``.
+        min_age: the least age at the start of the visit, in years; visits of unknown age are left out with those below
+            it. None for all.
+        about: what samples that have a stay are about, so that none is predicted after its end: the ``stay``, or the
+            whole ``visit``.
+        retrospective: whether the labels are assigned from what the record holds already, and are no forecast: then
+            nobody is left out for being dead, or gone.
         tuned: whether probabilities count as positive from the threshold on that has the best (micro) F1 on the
             validation split, instead of 0.5.
     """
@@ -202,8 +243,12 @@ class Task:
     top_k: int | None = None
     ks: tuple[int, ...] = (5, 10)
     tuned: bool = False
+    min_age: float | None = None
+    about: str = "stay"
+    retrospective: bool = False
 
     def cohort(self, relations: Relations) -> Cohort:
+        """Who is predicted, when, and with what label."""
         raise NotImplementedError
 
     @property
@@ -235,6 +280,13 @@ def number(name: str, value: object, low: float = 0) -> None:
     """Raise a `UserError` where a task's parameter is no number, under its least value, or too large to be a time."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= LONGEST:
         raise UserError(f"{name}={shown(value)} must be a number of at least {low} and at most {LONGEST}.")
+
+
+def least_age(min_age: object) -> float | None:
+    """A task's parameter ``min_age``; raises a `UserError` where it is neither None nor a number of years."""
+    if min_age is not None:
+        number("min_age", min_age)
+    return min_age
 
 
 def hours_after(start: pd.Series, hours: float) -> pd.Series:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoo.knowledge import icd
 from zoo.registry import register_task
-from zoo.tasks._task import Cohort, Relations, Task, one_of
+from zoo.tasks._task import Cohort, Relations, Task, least_age, one_of
 
 
 @register_task("diagnosis")
@@ -20,15 +20,16 @@ class Diagnosis(Task):
             category of each code in its own version) or ``"code"`` (the code as it stands).
         keep_unordered: keep subjects whose visits the source does not put in order (two visits in one year of eICU):
             which is the earlier one is a guess there, and their samples see no earlier visits.
+        min_age: the least age at the visit, in years; None takes all.
     """
 
     kind = "multilabel"
     needs = frozenset({"diagnosis"})
     label_concepts = frozenset({"diagnosis"})
 
-    def __init__(self, level: str = "ccs", keep_unordered: bool = False):
+    def __init__(self, level: str = "ccs", keep_unordered: bool = False, min_age: float | None = None):
         one_of("level", level, tuple(icd.LEVELS))
-        self.level, self.keep_unordered = level, bool(keep_unordered)
+        self.level, self.keep_unordered, self.min_age = level, bool(keep_unordered), least_age(min_age)
 
     def cohort(self, relations: Relations) -> Cohort:
         candidates = relations.candidates()

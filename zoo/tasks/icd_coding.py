@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 
 from zoo.registry import UserError, register_task
-from zoo.tasks._task import CodeSets, Cohort, Relations, Task, one_of
+from zoo.tasks._task import CodeSets, Cohort, Relations, Task, least_age, one_of
 
 SYSTEMS = {"icd9": ("ICD9CM", "ICD9PROC"), "icd10": ("ICD10CM", "ICD10PCS")}
 
@@ -20,8 +20,9 @@ class ICDCoding(Task):
     The task of Mullenbach et al. (NAACL 2018). One sample for each visit that has a note of the ``notes`` and a code of
     the ``system``; of notes, only those of these kinds are read. Addenda count as known, even those that were written
     after the visit's end. The diagnosis and procedure codes of the visit itself are withheld; those of earlier visits
-    are not. A visit none of whose codes is among the ``top_k`` is kept, and has no label. As in the literature, codes
-    count as predicted from the probability on that has the best micro F1 on the validation split.
+    are not. Codes are assigned, not forecast: who died stays in. A visit none of whose codes is among the ``top_k`` is
+    kept, and has no label. As in the literature, codes count as predicted from the probability on that has the best
+    micro F1 on the validation split.
 
     Args:
         top_k: the labels are so many codes, those of most training samples (of equals the first by name); None for all
@@ -30,6 +31,7 @@ class ICDCoding(Task):
             have codes of the other one only are left out.
         codes: ``"both"``, or ``"diagnosis"`` alone.
         notes: the kinds of notes to assign codes from: by default discharge summaries and their addenda.
+        min_age: the least age at the visit, in years; None takes all.
     """
 
     kind = "multilabel"
@@ -37,6 +39,7 @@ class ICDCoding(Task):
     label_concepts = frozenset({"diagnosis", "procedure"})
     ks = (5, 8, 15)
     tuned = True
+    retrospective = True
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class ICDCoding(Task):
         system: str | None = None,
         codes: str = "both",
         notes: Sequence[str] = ("discharge_summary", "discharge_addendum"),
+        min_age: float | None = None,
     ):
         one_of("system", system, (None, *SYSTEMS))
         one_of("codes", codes, ("both", "diagnosis"))
@@ -51,7 +55,7 @@ class ICDCoding(Task):
             raise UserError(f"top_k={top_k!r} must be a whole number of at least 1, or None for all codes.")
         if isinstance(notes, str) or not notes or not all(isinstance(n, str) for n in notes):
             raise UserError(f"notes={notes!r} must be a list of kinds of notes, such as ['discharge_summary'].")
-        self.top_k, self.system, self.codes = top_k, system, codes
+        self.top_k, self.system, self.codes, self.min_age = top_k, system, codes, least_age(min_age)
         self.notes = self.note_kinds = tuple(sorted(set(notes)))
         self.needs = frozenset(self._concepts)
 

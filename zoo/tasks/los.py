@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.registry import register_task
-from zoo.tasks._task import Cohort, Relations, Task, hours_after, number, one_of
+from zoo.tasks._task import Cohort, Relations, Task, hours_after, least_age, number, one_of
 
 EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 14)
 """Days at which the classes of Harutyunyan et al. (Scientific Data 2019, doi:10.1038/s41597-019-0103-9) begin."""
@@ -21,30 +21,28 @@ class LengthOfStay(Task):
     """How long the visit lasts, from its start to its end, predicted 24 hours after its start.
 
     One sample for each visit that is not over ``hours`` after its start (one that ends at that very moment stays in;
-    ``hours=0`` keeps all). The label is a class: less than a day, each of the days from [1, 2) to [7, 8), [8, 14), and
-    14 days or more; a day has 24 hours.
+    ``hours=0`` keeps all), of patients who are alive by then. The label is a class: less than a day, each of the days
+    from [1, 2) to [7, 8), [8, 14), and 14 days or more; a day has 24 hours.
 
     Args:
         target: ``"days"`` makes it regression: the length in days.
         hours: from the start to the prediction.
         unit: ``"stay"``: the length of each ICU stay, predicted ``hours`` after admission to the ICU.
+        min_age: the least age at the visit, in years; None takes all.
     """
 
-    def __init__(self, target: str = "bins", hours: float = 24, unit: str = "visit"):
+    def __init__(self, target: str = "bins", hours: float = 24, unit: str = "visit", min_age: float | None = None):
         one_of("target", target, ("bins", "days"))
         number("hours", hours)
         one_of("unit", unit, ("visit", "stay"))
-        self.target, self.hours, self.unit = target, hours, unit
+        self.target, self.hours, self.unit, self.min_age = target, hours, unit, least_age(min_age)
         self.kind = "multiclass" if target == "bins" else "regression"
         self.labels = CLASSES if target == "bins" else ("days",)
 
     def cohort(self, relations: Relations) -> Cohort:
         candidates = relations.candidates(self.unit)
         moment = hours_after(candidates.frame.start, self.hours)
-        candidates.frame = candidates.frame.assign(prediction_time=moment)
-        candidates.leave_out(candidates.frame.end < moment, f"{self.unit} ended before hour {self.hours:g}")
-        frame = candidates.frame
-        return candidates.cohort(frame.prediction_time, self._label(frame))
+        return candidates.cohort(moment, self._label(candidates.frame), when=f"hour {self.hours:g}")
 
     def _label(self, frame: pd.DataFrame) -> np.ndarray:
         """(samples,) class numbers or days."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from zoo.registry import UserError, register_task
-from zoo.tasks._task import CodeSets, Cohort, Relations, Task, number, one_of
+from zoo.tasks._task import CodeSets, Cohort, Relations, Task, least_age, number, one_of
 
 
 @register_task("medication")
@@ -33,6 +33,7 @@ class Medication(Task):
         interactions: the table of interacting drugs behind ``ddi_rate`` and the models that avoid them; see
             `zoo.knowledge.interactions`. The dataset's own by default: the public high-priority list, or the planted
             ones of ``synthetic``.
+        min_age: the least age at the visit, in years; None takes all.
     """
 
     kind = "multilabel"
@@ -49,6 +50,7 @@ class Medication(Task):
         drug_types: Sequence[str] = ("base", "main"),
         keep_unordered: bool = False,
         interactions: str | None = None,
+        min_age: float | None = None,
     ):
         one_of("level", level, ("atc3", "atc4", "atc5"))
         if hours is not None:
@@ -58,7 +60,7 @@ class Medication(Task):
             raise UserError(f"drug_types={drug_types!r} must be a list of types, such as ['base', 'main'].")
         for name in drug_types:
             one_of("drug_types", name, ("main", "base", "additive"))
-        self.level, self.hours, self.min_visits = level, hours, min_visits
+        self.level, self.hours, self.min_visits, self.min_age = level, hours, min_visits, least_age(min_age)
         self.drug_types = self.order_types = tuple(sorted(set(drug_types)))
         self.keep_unordered, self.interactions = bool(keep_unordered), interactions
         self.levels = {"drug": level}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from zoo.registry import register_task
-from zoo.tasks._task import Cohort, Relations, Task, number
+from zoo.tasks._task import Cohort, Relations, Task, least_age
 from zoo.tasks.readmission import STEP_DOWN
 
 CONDITIONS = (2, 49, 50, 53, 55, 98, 99, 100, 101, 105, 106, 108, 109, 122, 127, 130, 131, 133, 134, 151, 153, 157, 158)
@@ -25,20 +25,20 @@ class Phenotyping(Task):
     Left out, and counted: patients who are younger than ``min_age``; visits with more than one ICU stay, and stays in
     which the patient was moved between units or wards, as in the paper; visits without a diagnosis that CCS knows. The
     published code counts the stays of a visit after those with a transfer are gone; here, as the paper has it, before.
+    Conditions are assigned, not forecast: who died stays in.
 
     Args:
-        min_age: in years at admission; None for all.
+        min_age: the least age at the visit, in years; None takes all.
     """
 
     kind = "multilabel"
     labels = tuple(f"CCS//{n}" for n in CONDITIONS)
     needs = frozenset({"diagnosis"})
     label_concepts = frozenset({"diagnosis"})
+    retrospective = True
 
     def __init__(self, min_age: float | None = 18):
-        if min_age is not None:
-            number("min_age", min_age)
-        self.min_age = min_age
+        self.min_age = least_age(min_age)
 
     def cohort(self, relations: Relations) -> Cohort:
         candidates = relations.candidates("stay")
@@ -46,7 +46,6 @@ class Phenotyping(Task):
         candidates.leave_out(several, "more than one ICU stay in the visit")
         candidates.leave_out(candidates.frame.type == STEP_DOWN, "no intensive care (step-down unit)")
         candidates.leave_out(candidates.frame.transferred, "moved between units within the stay")
-        candidates.leave_out_young(self.min_age)
         sets = relations.code_sets("diagnosis", "ccs")
         visit = candidates.frame.visit
         unknown = sets.unknown[visit].sum()

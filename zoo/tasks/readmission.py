@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.registry import UserError, register_task
-from zoo.tasks._task import Cohort, Relations, Task, number, one_of
+from zoo.tasks._task import Cohort, Relations, Task, least_age, number, one_of
 
 PLANNED = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
 """Admission types of MIMIC-III and MIMIC-IV that are planned."""
@@ -19,8 +19,9 @@ class Readmission(Task):
     """Whether the patient is back within 30 days of discharge, predicted at discharge.
 
     One sample for each visit that the patient left alive. The label is true if the next admission comes at most
-    ``days`` × 24 hours after discharge; a subject's last visit stays in, as negative. An admission that begins before
-    the discharge (visits that overlap) counts, unless ``min_gap_hours`` is set.
+    ``days`` × 24 hours after discharge; a subject's last visit stays in, as negative. Left out, and counted: visits at
+    whose end the patient is dead, or is back already (visits that overlap, or meet), unless ``min_gap_hours`` makes
+    that a transfer.
 
     Args:
         days: the longest time between discharge and a readmission.
@@ -28,7 +29,8 @@ class Readmission(Task):
         unplanned: count only admissions that were not planned (elective, or surgery on the same day).
         min_gap_hours: an admission that comes sooner than this after discharge is a transfer and does not count.
         unit: ``"stay"``: return to the ICU within the same hospital visit, predicted at discharge from the ICU (the
-            other parameters but ``min_age`` do not apply). Moves to a step-down unit are left out.
+            other parameters but ``min_age`` do not apply). Moves to a step-down unit are left out, and so is who leaves
+            the hospital with the stay, and cannot come back to it.
     """
 
     kind = "binary"
@@ -45,9 +47,7 @@ class Readmission(Task):
         one_of("unit", unit, ("visit", "stay"))
         number("days", days)
         number("min_gap_hours", min_gap_hours)
-        if min_age is not None:
-            number("min_age", min_age)
-        self.days, self.min_age, self.unplanned = days, min_age, bool(unplanned)
+        self.days, self.min_age, self.unplanned = days, least_age(min_age), bool(unplanned)
         self.min_gap_hours, self.unit = min_gap_hours, unit
 
     def cohort(self, relations: Relations) -> Cohort:
@@ -60,20 +60,20 @@ class Readmission(Task):
                 "the ICU within one visit."
             )
         candidates = relations.candidates()
-        candidates.frame["label"] = self._readmitted(candidates.frame)
-        candidates.leave_out_young(self.min_age)
+        candidates.frame["back"] = self._readmitted(candidates.frame)
         candidates.leave_out(candidates.frame.died.isna(), "death in hospital unknown")
         candidates.leave_out(candidates.frame.died, "died in hospital")
-        return candidates.cohort(candidates.frame.end, candidates.frame.label)
+        back = candidates.frame.back
+        return candidates.cohort(candidates.frame.end, back.notna(), outcome_time=back)
 
     def _readmitted(self, visits: pd.DataFrame) -> np.ndarray:
-        """(visits,) whether the first later admission that counts comes in time, for visits in order."""
+        """(visits,) when the first later admission that counts is, null where it comes late; for visits in order."""
         counts = np.ones(len(visits), bool)
         if self.unplanned:
             counts = ~visits.admission_type.fillna("").str.upper().isin(PLANNED).to_numpy()
         subject = visits.subject_id.to_numpy()
         start, end = visits.start.to_numpy("datetime64[us]"), visits.end.to_numpy("datetime64[us]")
-        label = np.zeros(len(visits), bool)
+        back = np.full(len(visits), np.datetime64("NaT"), "datetime64[us]")
         pending = np.arange(len(visits))
         step = 1
         while len(pending):  # as many rounds as some subject has visits in a row that do not count
@@ -85,19 +85,20 @@ class Readmission(Task):
             valid = counts[later]
             if self.min_gap_hours:
                 valid = valid & (gap >= np.timedelta64(round(self.min_gap_hours * 3600), "s"))
-            label[pending[valid]] = gap[valid] <= np.timedelta64(round(self.days * 86400), "s")
+            soon = valid & (gap <= np.timedelta64(round(self.days * 86400), "s"))
+            back[pending[soon]] = start[later[soon]]
             pending = pending[~valid]
             step += 1
-        return label
+        return back
 
     def _of_stays(self, relations: Relations) -> Cohort:
         candidates = relations.candidates("stay")
         candidates.leave_out(candidates.frame.type == STEP_DOWN, "no intensive care (step-down unit)")
         frame = candidates.frame
-        back = (frame.type == "readmit").astype(int)
-        later = back[::-1].groupby(frame.visit_id[::-1]).cumsum()[::-1] - back
-        candidates.frame = frame.assign(label=later > 0)
-        candidates.leave_out_young(self.min_age)
+        returns = frame.start.where(frame.type == "readmit").groupby(frame.visit_id).bfill()
+        candidates.frame = frame.assign(back=returns.groupby(frame.visit_id).shift(-1))
         candidates.leave_out(candidates.frame.died.isna(), "death in the unit unknown")
         candidates.leave_out(candidates.frame.died, "died in the unit")
-        return candidates.cohort(candidates.frame.end, candidates.frame.label)
+        candidates.leave_out(candidates.frame.end >= candidates.frame.visit_end, "left the hospital with the stay")
+        back = candidates.frame.back
+        return candidates.cohort(candidates.frame.end, back.notna(), outcome_time=back)

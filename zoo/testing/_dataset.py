@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zoo.data._inputs import FEW_CODES, FEW_SAMPLES
 from zoo.data._store import VisitIndex
 from zoo.datasets import _canonical as canonical
+from zoo.knowledge import icd
 from zoo.prepare import load_dataset
 from zoo.testing._report import Findings, Report
 from zoo.testing._snapshot import private_cache
@@ -24,6 +27,11 @@ CODE = re.compile(r"[A-Z][A-Z0-9_]*//\S(.*\S)?", re.DOTALL)
 OLDEST, CAPPED = 89, 90.0
 """The age over which sources hide it, and what it is given as there."""
 CHUNK = 262_144
+FACTS = {
+    "died": "tasks that ask who died, or left alive, have none of these",
+    "age": "tasks with a min_age have none of these",
+}
+"""What is lost where a fact about visits is not known."""
 KEPT = ("subject_id", "visit_id", "time", "code", "value", "rejected")
 """The columns of events whose order is fixed; what no feature is made of may differ between equal events."""
 
@@ -34,7 +42,9 @@ def check_dataset(dataset, root: str | Path | None = None, **parameters) -> Repo
     The checks: ``schema`` (columns and types), ``keys`` (ids are there, distinct, and lead to the right subject and
     visit), ``order`` (relations by subject and start, events by subject and time), ``times`` (nothing ends before it
     starts), ``ages`` (0 to 90; over 89 is 90 and flagged), ``codes`` (``SYSTEM//CODE``), ``concepts`` (known, and each
-    that is offered can be read) and ``repeat`` (reading once more from the source gives the same).
+    that is offered can be read), ``coverage`` (there are visits and events; what little there is of is noted: facts
+    that most visits lack, concepts of which few visits have events, codes that no level above them knows) and
+    ``repeat`` (reading once more from the source gives the same).
 
     Args:
         dataset: a registered name, or what `zoo.load_dataset` made.
@@ -61,10 +71,13 @@ def check_dataset(dataset, root: str | Path | None = None, **parameters) -> Repo
     for name, run in {"keys": _keys, "order": _order, "times": _times, "ages": _ages}.items():
         with findings.check(name):
             run(findings, relations)
+    found: dict[str, Found] = {}
     with findings.check("codes"), findings.check("concepts"):
         findings.expect("concepts", bool(dataset.concepts), "no concept is offered")
         for concept in dataset.concepts:
-            _concept(findings, dataset, concept, VisitIndex.read(folder))
+            found[concept] = _concept(findings, dataset, concept, VisitIndex.read(folder))
+    with findings.check("coverage"):
+        _coverage(findings, dataset, relations, found)
     if not findings.failed("concepts"):
         with findings.check("repeat"):
             _repeat(findings, dataset)
@@ -78,6 +91,15 @@ class Relations:
     subjects: pd.DataFrame
     visits: pd.DataFrame
     stays: pd.DataFrame
+
+
+@dataclass
+class Found:
+    """What there is of a concept: how many events, in which visits, and how many of each code."""
+
+    events: int
+    visits: np.ndarray
+    codes: Counter
 
 
 def _schema(findings: Findings, folder: Path) -> None:
@@ -139,22 +161,46 @@ def _ages(findings: Findings, relations: Relations) -> None:
         findings.note("ages", f"{age.isna().sum()} of {len(age)} ages are unknown")
 
 
-def _concept(findings: Findings, dataset, concept: str, visits: VisitIndex) -> None:
+def _coverage(findings: Findings, dataset, relations: Relations, found: dict[str, Found]) -> None:
+    """Fail where there is nothing, and note where there is little."""
+    visits = relations.visits
+    findings.expect("coverage", len(visits) > 0, "there is no visit")
+    nothing = bool(found) and not any(f.events for f in found.values())
+    findings.expect("coverage", not nothing, "no concept has an event")
+    for line in dataset.misplaced():
+        findings.note("coverage", line)
+    for column, tasks in FACTS.items():
+        unknown = int(visits[column].isna().sum())
+        if 2 * unknown > len(visits):
+            findings.note("coverage", f"{column} is unknown for {unknown} of {len(visits)} visits: {tasks}")
+    for concept, of in found.items():
+        share = of.visits.sum() / max(len(visits), 1)
+        if of.events and share < FEW_SAMPLES:
+            findings.note("coverage", f"{share:.1%} of the visits have any {concept}")
+        known = icd.ccs([*of.codes]) if concept in ("diagnosis", "procedure") else []
+        some = sum(n for n, c in zip(of.codes.values(), known, strict=False) if c is not None)
+        if len(known) and some / of.events < FEW_CODES:
+            findings.note("coverage", f"level 'ccs' knows {some} of {of.events} {concept} codes")
+
+
+def _concept(findings: Findings, dataset, concept: str, visits: VisitIndex) -> Found:
+    found = Found(0, np.zeros(len(visits), bool), Counter())
     if concept not in canonical.CONCEPTS:
         findings.fail("concepts", f"{concept!r} is none of {', '.join(canonical.CONCEPTS)}")
-        return
+        return found
     path = dataset.events_folder(concept) / "events.parquet"
     before = len(findings.report().failures)
     _same_schema(findings, concept, pq.read_schema(path), canonical.EVENTS)
     if len(findings.report().failures) > before:
-        return
-    count, last = 0, None
+        return found
+    last = None
     for batch in _event_batches(path):
-        count += len(batch)
-        _events(findings, concept, batch, visits, last)
+        found.events += len(batch)
+        _events(findings, concept, batch, visits, last, found)
         last = batch.slice(len(batch) - 1)
-    if not count:
+    if not found.events:
         findings.note("concepts", f"{concept} has no events")
+    return found
 
 
 def _event_batches(path: Path) -> Iterator[pa.RecordBatch]:
@@ -165,7 +211,7 @@ def _event_batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield kept
 
 
-def _events(findings: Findings, concept: str, batch: pa.RecordBatch, visits: VisitIndex, last) -> None:
+def _events(findings: Findings, concept: str, batch: pa.RecordBatch, visits: VisitIndex, last, found: Found) -> None:
     for column in ("subject_id", "time", "code"):
         if batch[column].null_count:
             findings.fail("keys", f"{concept}: {column} is null")
@@ -179,7 +225,11 @@ def _events(findings: Findings, concept: str, batch: pa.RecordBatch, visits: Vis
     findings.expect("keys", number >= 0, f"{concept}: an event's visit does not exist")
     own = visits.subject_id[number] == inside["subject_id"].to_numpy() if len(visits) else number >= 0
     findings.expect("keys", own | (number < 0), f"{concept}: an event's visit is another subject's")
-    for code in batch["code"].dictionary.to_pylist():
+    found.visits[number[number >= 0]] = True
+    names = batch["code"].dictionary.to_pylist()
+    counts = np.bincount(batch["code"].indices.to_numpy(), minlength=len(names))
+    found.codes.update(dict(zip(names, counts.tolist(), strict=True)))
+    for code in names:
         if not CODE.fullmatch(code):
             findings.fail("codes", f"{concept}: {code!r} is not SYSTEM//CODE")
 

@@ -49,7 +49,7 @@ class Snapshot:
 
     def __init__(self, tables: Tables, folder: Path, like):
         self.gaps_known, self.orders_by_day, self.drug_map = like.gaps_known, like.orders_by_day, like.drug_map
-        self.interactions, self._folder = like.interactions, folder
+        self.interactions, self.follow_up_days, self._folder = like.interactions, like.follow_up_days, folder
         self.concepts = list(tables.events)
         visits = tables.visits.sort_values(["subject_id", "start", "visit_id"], kind="stable")
         relations = {"subjects": tables.subjects, "visits": visits, "stays": tables.stays}
@@ -74,6 +74,9 @@ class Snapshot:
 
     def parameters(self) -> dict:
         return {}
+
+    def misplaced(self) -> list[str]:
+        return []
 
     def require(self, concept: str) -> None:
         if concept not in self.concepts:

@@ -12,11 +12,13 @@ from zoo.data._store import VisitIndex
 from zoo.data.spec import KINDS
 from zoo.datasets import _canonical as canonical
 from zoo.prepare import Stores, load_dataset, load_task, relations, share_out
+from zoo.tasks._selection import with_something_to_predict
 from zoo.tasks._task import Attrition, Cohort, Relations, Task
 from zoo.testing._report import Findings, Report
 from zoo.testing._snapshot import read_tables
 from zoo.testing._window import check_window
 
+ABOUT = ("stay", "visit")
 COLUMNS = {
     "subject_id": "int64",
     "visit_id": "int64",
@@ -38,10 +40,11 @@ def check_task(
 
     The checks: ``declaration`` (kind, and no concept that the label is made from is given), ``cohort`` (columns, types,
     nulls), ``label`` (its type by kind), ``keys`` (visits and stays exist and are the subject's own, samples are
-    distinct), ``attrition`` (it adds up), ``prediction_time`` (not before the arrival), ``repeat`` (the same cohort
-    twice, and the relations unchanged), ``window`` (with the cohort and the vocabularies held fixed, everything later
-    than the prediction time except what is given is scrambled, and no feature changes) and ``past`` (each sample sees
-    all events up to then, and its features change when one is gone).
+    distinct), ``attrition`` (it adds up), ``prediction_time`` (not before the arrival), ``forecast`` (unless it is
+    retrospective, it predicts nobody who is gone or dead, and nothing that has come about), ``repeat`` (the same
+    cohort twice, and the relations unchanged), ``window`` (with the cohort and the vocabularies held fixed, everything
+    later than the prediction time except what is given is scrambled, and no feature changes) and ``past`` (each sample
+    sees all events up to then, and its features change when one is gone).
 
     Args:
         task: a registered name, or what `zoo.load_task` made.
@@ -69,21 +72,25 @@ def check_task(
         _declaration(findings, task)
     cohort = None
     with findings.check("cohort"):
-        cohort = task.cohort(seen)
-        _cohort(findings, cohort)
+        found = task.cohort(seen)
+        _cohort(findings, found)
+        if not findings.failed("cohort"):
+            cohort = with_something_to_predict(task, found, seen)
     if cohort is None or findings.failed("cohort"):
         findings.note("cohort", "the other checks were not run")
         return findings.report()
     with findings.check("label"):
-        _label(findings, task, cohort.samples.label)
+        _label(findings, task, found.samples.label)
     with findings.check("keys"):
-        _keys(findings, cohort.samples, seen)
+        _keys(findings, found.samples, seen)
     with findings.check("attrition"):
         _attrition(findings, cohort)
     with findings.check("prediction_time"):
-        _prediction_time(findings, cohort.samples, seen)
+        _prediction_time(findings, found.samples, seen)
+    with findings.check("forecast"):
+        _forecast(findings, task, found, cohort, seen)
     with findings.check("repeat"):
-        _repeat(findings, task, dataset, cohort, seen)
+        _repeat(findings, task, dataset, found, seen)
     if not findings.failed("keys"):
         _windows(findings, task, dataset, cohort.samples, concepts, subjects, rounds)
     return findings.report()
@@ -96,6 +103,9 @@ def _declaration(findings: Findings, task: Task) -> None:
         findings.fail("declaration", f"unknown concept {concept!r}")
     for concept in sorted(set(task.given) & {*task.label_concepts, *task.needs}):
         findings.fail("declaration", f"{concept!r} is given, but the label is made from it")
+    findings.expect("declaration", task.about in ABOUT, f"about {task.about!r} is none of {', '.join(ABOUT)}")
+    if task.retrospective and not {*task.label_concepts, *task.needs}:
+        findings.fail("declaration", "retrospective, but its labels are made from no concept of the record")
     if task.kind == "multiclass" and not task.labels:
         findings.fail("declaration", "a multiclass task names its classes in labels")
 
@@ -177,6 +187,37 @@ def _prediction_time(findings: Findings, samples: pd.DataFrame, seen: Relations)
     since = np.fmin(since, admitted.to_numpy("datetime64[us]"))
     good = samples.prediction_time.to_numpy("datetime64[us]") >= since
     findings.expect("prediction_time", good, "prediction_time is before the arrival")
+
+
+def _forecast(findings: Findings, task: Task, given: Cohort, cohort: Cohort, seen: Relations) -> None:
+    """That the framework left out all that is no forecast, told from the relations alone."""
+    if task.retrospective:
+        findings.expect("forecast", given.outcome_time is None, "retrospective, but it has outcome times")
+        return
+    count = len(given.samples) - len(cohort.samples)
+    if len(given.samples) and not len(cohort.samples):
+        findings.fail(
+            "forecast", f"none of its {count} samples was left: all are too young, gone, dead or known by then"
+        )
+    elif count:
+        findings.note("forecast", f"{count} of its {len(given.samples)} samples were left out by the framework")
+    if given.outcome_time is None and task.kind != "multilabel":
+        findings.note("forecast", "the task says no outcome_time: that nothing has come about by then is not checked")
+    samples = cohort.samples
+    moment = samples.prediction_time
+    visits = samples[["visit_id"]].merge(seen.visits, on="visit_id", how="left")
+    findings.expect("forecast", ~(visits.end < moment), "samples are predicted after the end of their visit")
+    if task.about == "stay":
+        stays = samples[["stay_id"]].merge(seen.stays, on="stay_id", how="left")
+        findings.expect("forecast", ~(stays.end < moment), "samples are predicted after the end of their stay")
+    subjects = samples[["subject_id"]].merge(seen.subjects, on="subject_id", how="left")
+    findings.expect("forecast", ~(subjects.death <= moment), "samples are predicted at or after the death")
+    fatal = seen.visits[seen.visits.died.astype("boolean").fillna(False).astype(bool)]
+    left = fatal.groupby("subject_id").end.max().reindex(samples.subject_id).to_numpy("datetime64[us]")
+    findings.expect("forecast", ~(left <= moment), "samples are predicted after a visit that ended in death")
+    if cohort.outcome_time is not None:
+        known = pd.Series(cohort.outcome_time) <= moment
+        findings.expect("forecast", ~known, "samples are predicted at or after their outcome")
 
 
 def _repeat(findings: Findings, task: Task, dataset, cohort: Cohort, seen: Relations) -> None:

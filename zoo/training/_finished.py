@@ -25,7 +25,7 @@ SPLIT = ("split", "split_seed")
 """What tells how subjects are split."""
 TRAINED_ON = ("train_share", "train_seed")
 """And which of the training subjects are left."""
-PREPARED = ("concepts", "levels", *SPLIT, *TRAINED_ON, "max_visits")
+PREPARED = ("concepts", "levels", *SPLIT, *TRAINED_ON, "max_visits", "strict")
 """What the configuration of a run holds of how its data were prepared."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from zoo import cache
 from zoo.data import Batch
+from zoo.data._inputs import notes_on
 from zoo.data._splits import NAMES, checked_seed
 from zoo.data._task_data import TaskData
 from zoo.data.spec import KINDS
@@ -140,6 +141,7 @@ class Job:
     def run(self, out: str | Path | None) -> Result:
         """Train, test, and write; a finished run of the same identity is read instead."""
         model, data, identity = self.model, self.data, self.identity
+        inputs = data.checked_inputs(model)
         processes = Processes(self.loop.resolved_device())
         if processes.count > 1 and out is None:
             raise UserError("several processes train into one folder: give it as out.")
@@ -174,9 +176,10 @@ class Job:
             versions={"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
             sizes={**{s: data.size(s) for s in NAMES}, "parameters": _parameters(model), **training},
             times={n: round(t, 3) for n, t in times.items()},
-            notes=list(dict.fromkeys(notes(data, model) + self.notes)),
+            notes=list(dict.fromkeys(notes_on(inputs) + notes(data, model) + self.notes)),
             threshold=threshold,
             labels=_labels(data),
+            inputs=inputs,
         )
         if processes.main:
             result.write(folder)
@@ -261,7 +264,9 @@ def notes(data: TaskData, model: Model) -> list[str]:
         codes = len(data.dropped_labels)
         why = f"are not among the {data.task.top_k} of most training samples" if data.task.top_k else "training lacks"
         what, times = counted(codes, "label code"), counted(occurrences, "time")
-        found.append(f"{what} that {why} {'was' if codes == 1 else 'were'} dropped ({times})")
+        dropped = data.unseen_labels(data.places("test")) is None
+        became = f"{'was' if codes == 1 else 'were'} dropped" if dropped else "count as misses"
+        found.append(f"{what} that {why} {became} ({times})")
     return found
 
 
