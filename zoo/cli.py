@@ -479,13 +479,11 @@ def _print_cleaning(cleaning) -> None:
 
 
 def _write(out: Path, write) -> None:
-    """Write a file under a temporary name and rename it."""
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    try:
+    """Write a file, which its owner alone may read."""
+    from zoo.writing import whole
+
+    with whole(out) as unfinished:
         write(unfinished)
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _clean(documentation: str | None) -> str:

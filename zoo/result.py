@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from zoo.registry import UserError
+from zoo.writing import whole
 
 FILE = "result.json"
 
@@ -102,16 +102,8 @@ def value_with_interval(metric: Mapping) -> str:
     return f"{metric['value']:.4f}{span}"
 
 
-def is_unfinished(path: Path) -> bool:
-    """Whether a file is what `write_json` leaves behind when it is killed."""
-    return path.name.startswith(".") and ".json." in path.name
-
-
 def write_json(path: Path, facts: object) -> None:
-    """Write JSON under a temporary name and rename it, so that no reader sees half a file."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(json.dumps(facts, indent=1, allow_nan=False, default=str) + "\n")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write JSON, so that no reader sees half a file (`zoo.writing.whole`)."""
+    text = json.dumps(facts, indent=1, allow_nan=False, default=str) + "\n"
+    with whole(path) as unfinished:
+        unfinished.write_text(text)

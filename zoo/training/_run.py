@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,7 @@ from zoo.training._create import check_seed, create_model
 from zoo.training._finished import PREPARED
 from zoo.training._initial import Initial
 from zoo.training._processes import Processes
-from zoo.training._run_folder import made, run_folder
+from zoo.training._run_folder import locked, made, run_folder
 from zoo.training._trainer import Trainer
 
 TOLD = 5
@@ -133,8 +133,12 @@ class Job:
         return json.loads(json.dumps(facts, default=str))
 
     def run(self, out: str | Path | None) -> Result:
-        """Train, test, and write; a finished run of the same identity is read instead."""
-        model, data, identity = self.model, self.data, self.identity
+        """Train, test, and write; a finished run of the same identity is read instead.
+
+        Raises:
+            UserError: the folder holds another run, cannot be written, or another process trains into it.
+        """
+        identity = self.identity
         processes = Processes(self.loop.resolved_device())
         if processes.count > 1 and out is None:
             raise UserError("several processes train into one folder: give it as out.")
@@ -142,8 +146,22 @@ class Job:
         processes.wait()
         if finished:
             return finished
+        with ExitStack() as until_the_end:
+            failure = None
+            if processes.main:
+                try:
+                    folder = made(folder, new=out is None)
+                    until_the_end.enter_context(locked(folder))
+                except UserError as error:
+                    failure = error
+            processes.agree(failure)
+            finished = None if out is None else run_folder(out, identity)[1]  # by a process that had the lock just now
+            processes.wait()
+            return finished or self._run(folder, identity, processes)
+
+    def _run(self, folder: Path, identity: dict, processes: Processes) -> Result:
+        model, data = self.model, self.data
         if processes.main:
-            folder = made(folder, new=out is None)
             write_json(folder / "config.json", identity)
             write_json(folder / SOURCE, {"root": data.dataset.given_root})
         processes.wait()
