@@ -7,10 +7,25 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from zoo.forms import check_form
 from zoo.registry import UserError
 from zoo.writing import whole
 
 FILE = "result.json"
+METRIC = {"value": float | None, "low": float | None, "high": float | None, "reason": str | None}
+FORM = {
+    **dict.fromkeys(("dataset", "task", "model", "data_key"), str),
+    "seed": int,
+    "metrics": dict[str, dict[str, object]],
+    "attrition": list[dict[str, object]],
+    "config": dict[str, object],
+    "versions": dict[str, str],
+    "sizes": dict[str, int],
+    "times": dict[str, float],
+    "notes": list[str],
+    "threshold": float | None,
+}
+"""What a result is as JSON."""
 
 
 @dataclass
@@ -79,6 +94,12 @@ class Result:
         known = {f.name for f in fields(cls)} - {"folder"}
         if not isinstance(facts, dict) or not known - {"notes", "threshold"} <= set(facts):
             raise UserError(f"{path} is no result of this version of zoo.")
+        try:
+            check_form({**facts, "notes": facts.get("notes", []), "threshold": facts.get("threshold")}, FORM, "result")
+            for name, found in facts["metrics"].items():
+                check_form(found, METRIC, f"result.metrics.{name}")
+        except ValueError as error:
+            raise UserError(f"{path} is no result of this version of zoo: {error}.") from None
         return cls(**{n: v for n, v in facts.items() if n in known}, folder=Path(folder))
 
     def __str__(self) -> str:

@@ -12,12 +12,22 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from zoo.data.text import Tokenizer
+from zoo.forms import check_form
 from zoo.knowledge import atc, icd
 
 PADDING, UNKNOWN = 0, 1
 BY_NAME = "name"
 """The level on which drugs of several sources meet: ``DRUG//name``, whatever the code."""
 BINS = 10
+FORM = {
+    "level": str,
+    "codes": list[str],
+    "units": list[str | None] | None,
+    "edges": list[list[float]] | None,
+    "mean": list[float] | None,
+    "scale": list[float] | None,
+}
+"""What a vocabulary is as JSON."""
 SAMPLE = 1_000_000
 """How many training events bins and scalers are fitted on at most, evenly spaced over the training split."""
 
@@ -100,6 +110,9 @@ class Vocabulary:
 
     @classmethod
     def from_dict(cls, facts: dict) -> Vocabulary:
+        """Raises a `ValueError` for what `to_dict` cannot have given."""
+        check_form(facts, FORM, "vocabulary")
+        _check_lengths(facts)
         arrays = {n: None if facts[n] is None else np.array(facts[n], np.float32) for n in ("edges", "mean", "scale")}
         if arrays["edges"] is not None:
             arrays["edges"] = arrays["edges"].reshape(len(facts["codes"]), -1 if facts["codes"] else BINS - 1)
@@ -107,7 +120,27 @@ class Vocabulary:
         return cls(facts["level"], facts["codes"], **arrays, units=facts["units"], tokenizer=tokenizer)
 
     def _arrays(self) -> dict:
+        """What stands as lists of numbers in JSON."""
         return {"edges": self.edges, "mean": self.mean, "scale": self.scale}
+
+
+def _check_lengths(facts: dict) -> None:
+    """Raise a `ValueError` where what a vocabulary has of each code is not of as many codes, or not to be used."""
+    codes = len(facts["codes"])
+    given = {n: facts[n] for n in ("edges", "mean", "scale", "units") if facts[n] is not None}
+    for name, held in given.items():
+        if len(held) != codes:
+            raise ValueError(f"vocabulary.{name} is of {len(held)} codes, not of {codes}")
+    if {"edges", "mean", "scale"} & set(given) not in (set(), {"edges", "mean", "scale"}):
+        raise ValueError("vocabulary has only some of edges, mean and scale")
+    if len({len(row) for row in given.get("edges", ())}) > 1:
+        raise ValueError("vocabulary.edges has rows of several lengths")
+    if any(not scale > 0 for scale in given.get("scale", ())):
+        raise ValueError("vocabulary.scale is not above 0")
+    if facts["level"] not in (*icd.LEVELS, BY_NAME, *atc.LEVELS):
+        raise ValueError("vocabulary.level is not known")
+    if not isinstance(facts.get("tokenizer", ""), str):
+        raise ValueError("vocabulary.tokenizer is no text")
 
 
 def fit_codes(source_codes: Sequence[str], counts: np.ndarray, level: str) -> Vocabulary:

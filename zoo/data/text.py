@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from zoo.data._encoder_config import check_encoder, known_part
 from zoo.registry import UserError
 
 PADDING, UNKNOWN, BEGIN, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -210,17 +211,19 @@ class Published:
         return Tokenizer(found.backend_tokenizer.to_str())
 
     def facts(self) -> dict:
-        """Its ``name``, and its ``config`` without what is not needed to make it.
+        """Its ``name``, and of its ``config`` what is needed to make it.
 
         Raises:
-            UserError: it cannot be had.
+            UserError: it cannot be had, or is not built as BERT is.
         """
         from transformers import AutoConfig
 
-        config = self._had(AutoConfig).to_dict()
-        left_out = ("architectures", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id")
-        plain = {n: v for n, v in config.items() if n not in left_out and not n.startswith("_")}
-        return {"name": self.name, "config": plain}
+        config = known_part(self._had(AutoConfig).to_dict())
+        try:
+            check_encoder(config)
+        except ValueError as error:
+            raise UserError(f"encoder={self.name!r} cannot be used: {error}.") from None
+        return {"name": self.name, "config": config}
 
     def weights(self) -> dict:
         """Its weights by name, from safetensors.
