@@ -63,6 +63,7 @@ def from_plain(facts: object) -> object:
     if not isinstance(facts, dict):
         return facts
     if "array" in facts:
+        check_form(facts, {"array": str, "shape": list[int], "values": list[float | bool]}, "array")
         dtype = np.dtype(facts["array"])
         if dtype.kind not in "biuf":
             raise ValueError(f"{facts['array']!r} is no type of numbers")
@@ -116,6 +117,8 @@ def _check_molecules(found: Molecules) -> None:
     if len(found.graphs.offsets) != len(found.names) + 1 or len(found.fragments.offsets) != len(found.substructures) + 1:
         raise ValueError("molecules are not as many as their graphs")
     _check_array(found.average, "average", "f", (len(found.classes), len(found.names)))
+    if found.average.dtype != np.float32:
+        raise ValueError("average is of another precision")
     _check_array(found.mask, "mask", "b", (len(found.classes), len(found.substructures)))
     atoms = np.concatenate([found.graphs.atoms, found.fragments.atoms])
     if type(found.fingerprints) is not int or not len(atoms) or found.fingerprints > len(atoms):

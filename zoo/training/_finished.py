@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from zoo.forms import check_form
 from zoo.models._model import Estimator
 from zoo.registry import UserError, models
 from zoo.result import FILE, Result
+from zoo.training._bounds import BoundedBy
 from zoo.training._checkpoint import read_tensors
 
 SPLIT = ("split", "split_seed")
@@ -101,6 +103,10 @@ class Finished:
         """
         return read_tensors(self.model_file, any_release=True)[0]  # `read` has looked at the version
 
+    def bounded(self) -> AbstractContextManager:
+        """Within the block a model is made as the run says, which may be a stranger's."""
+        return nullcontext() if self.fitted else BoundedBy(self.weights)
+
     @property
     def digest(self) -> str:
         """Of the file that holds what its model learned."""
@@ -151,5 +157,5 @@ def _spec(path: Path) -> Spec:
     facts = read_json(path)
     try:
         return Spec.from_dict(facts)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UserError(f"{path} is no specification of this version of zoo: {error!r}.") from error

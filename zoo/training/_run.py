@@ -72,7 +72,8 @@ def train(
     if initial:
         data = initial.laid_over(data, model)
     if isinstance(model, str):
-        model = create_model(model, data, seed=seed, **(initial.hyperparameters(model) if initial else {}))
+        with initial.bounded() if initial else nullcontext():
+            model = create_model(model, data, seed=seed, **(initial.hyperparameters(model) if initial else {}))
     loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
     loop.check(data.task.kind, data.interactions is not None, data.task.ks)
     if not data.size("train"):
