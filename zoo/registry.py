@@ -60,7 +60,9 @@ def check_parameters(what: str, thing: type, parameters: Mapping[str, object]) -
         if name not in known:
             raise UserError(f"{what} has no parameter {name!r}: {nearest(name, known)}.")
         if isinstance(value, numbers.Real) and not abs(value) <= LARGEST:
-            raise UserError(f"{what}: {name} must be a number from -2^53 to 2^53; its default is {known[name].default!r}.")
+            raise UserError(
+                f"{what}: {name} must be a number from -2^53 to 2^53; its default is {known[name].default!r}."
+            )
         annotation = known[name].annotation
         if not _fits(value, annotation):
             expected = getattr(annotation, "__name__", None) or annotation

@@ -38,7 +38,8 @@ class Result:
             undefined, and then ``reason`` says why. The interval is a 95 % bootstrap over subjects.
         attrition: steps with how many candidates were left out and how many remained.
         config: parameters of dataset, task, data, model and trainer.
-        versions: of this package, Python and the libraries that numbers depend on.
+        versions: of this package, Python and the libraries that numbers depend on, and ``threads``, on how many torch
+            computed: sums over many numbers, and so the last digits of weights, depend on it.
         data_key: stands for the data and how they were prepared.
         sizes: samples by split, parameters of the model, and so on.
         times: seconds by part of the run.

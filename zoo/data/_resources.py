@@ -114,7 +114,10 @@ def _check_molecules(found: Molecules) -> None:
         raise ValueError("molecules have names that are none")
     if not isinstance(found.graphs, Graphs) or not isinstance(found.fragments, Graphs):
         raise ValueError("molecules have no graphs")
-    if len(found.graphs.offsets) != len(found.names) + 1 or len(found.fragments.offsets) != len(found.substructures) + 1:
+    if (
+        len(found.graphs.offsets) != len(found.names) + 1
+        or len(found.fragments.offsets) != len(found.substructures) + 1
+    ):
         raise ValueError("molecules are not as many as their graphs")
     _check_array(found.average, "average", "f", (len(found.classes), len(found.names)))
     if found.average.dtype != np.float32:

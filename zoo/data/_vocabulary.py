@@ -113,7 +113,12 @@ class Vocabulary:
         """Raises a `ValueError` for what `to_dict` cannot have given."""
         check_form(facts, FORM, "vocabulary")
         _check_lengths(facts)
-        arrays = {n: None if facts[n] is None else np.array(facts[n], np.float32) for n in ("edges", "mean", "scale")}
+        with np.errstate(over="ignore"):
+            arrays = {
+                n: None if facts[n] is None else np.array(facts[n], np.float32) for n in ("edges", "mean", "scale")
+            }
+        if not all(np.isfinite(a).all() for a in arrays.values() if a is not None):
+            raise ValueError("vocabulary has values beyond what float32 can hold")
         if arrays["edges"] is not None:
             arrays["edges"] = arrays["edges"].reshape(len(facts["codes"]), -1 if facts["codes"] else BINS - 1)
         tokenizer = Tokenizer(facts["tokenizer"]) if "tokenizer" in facts else None

@@ -75,7 +75,16 @@ def _model(found: Finished) -> Model:
         check_parameters(f"model {name!r}", thing, hyperparameters)
         with torch.random.fork_rng(devices=[]), found.bounded():
             model = thing(found.spec, **hyperparameters)
-    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError, IndexError, MemoryError) as error:
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        ArithmeticError,
+        IndexError,
+        MemoryError,
+    ) as error:
         raise UserError(f"{found.folder}: model {name!r} cannot be made as the run has it: {error}") from error
     model.configuration = dict(hyperparameters)
     if found.fitted:

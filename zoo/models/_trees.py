@@ -57,8 +57,8 @@ def check_trees(trees: object, features: int, outputs: int) -> None:
         raise ValueError("a node leads to none behind it")
     if not len(root) or (root < 0).any() or (root >= nodes).any() or (feature < 0).any() or (feature >= features).any():
         raise ValueError("a root or a feature is out of range")
-    if (np.bincount(np.concatenate([beneath, root]), minlength=nodes) > 1).any():
-        raise ValueError("a node hangs on several")
+    if (np.bincount(np.concatenate([beneath, root]), minlength=nodes) != 1).any():
+        raise ValueError("a node hangs on several, or on none")
     trees["depth"] = depth_of(left, right, root)
 
 

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from zoo import cache
 from zoo.data._splits import NAMES
@@ -181,7 +182,11 @@ class Job:
             **identity,
             metrics=metrics,
             attrition=data.attrition.to_dict("records"),
-            versions={"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
+            versions={
+                "python": platform.python_version(),
+                **{n: version(n) for n in LIBRARIES},
+                "threads": str(torch.get_num_threads()),
+            },
             sizes={**{s: data.size(s) for s in NAMES}, "parameters": _parameters(model), **training},
             times={n: round(t, 3) for n, t in times.items()},
             notes=notes(data, model) + self.notes,

@@ -62,7 +62,9 @@ def made(folder: Path, new: bool) -> Path:
         except FileExistsError:
             if new and free.is_dir():
                 continue
-            raise UserError(f"the run folder {free} cannot be made: a file is in the way; choose another one.") from None
+            raise UserError(
+                f"the run folder {free} cannot be made: a file is in the way; choose another one."
+            ) from None
         except OSError as error:
             raise UserError(f"the run folder {free} cannot be made ({error.strerror}): choose another one.") from error
         return free
