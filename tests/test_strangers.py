@@ -104,7 +104,7 @@ def changed(facts, trail, value):
 def test_whatever_stands_in_the_files_of_a_run(name, spoilt):
     """Each value of each file becomes some of `VALUES`: one clear error, or where it only informs, a prediction."""
     folder, data = spoilt(name)
-    wanted, count, refused = zoo.predict(folder, data).columns.tolist(), 0, 0
+    wanted, count, refused, longest = zoo.predict(folder, data).columns.tolist(), 0, 0, 0
     for file in ("result.json", "spec.json", "source.json"):
         facts = json.loads((folder / file).read_text())
         for turn, trail in enumerate(t for t in trails(facts) if t[-1:] != ("heads",)):  # which a constructor looks at
@@ -117,12 +117,13 @@ def test_whatever_stands_in_the_files_of_a_run(name, spoilt):
                         assert zoo.predict(found, data).columns.tolist()[:5] == wanted[:5]
                     except UserError as error:
                         refused += 1
-                        assert len(str(error)) < 1000, (file, trail, value)
+                        longest = max(longest, len(str(error)))
                     except Exception as error:
                         raise AssertionError(f"{file} {trail} {value!r}: {error!r}") from error
         (folder / file).write_text(json.dumps(facts))
     assert count > 100
     assert refused > count / 2
+    assert longest < 1000
 
 
 @pytest.mark.parametrize(("name", "value"), [("patients", 0), ("patients", 10**9), ("seed", -1), ("lab_delay", 1e308)])
@@ -141,7 +142,7 @@ def test_a_model_far_larger_than_its_weights(name, value, spoilt):
     (folder / "result.json").write_text(json.dumps(changed(facts, ("config", "model", name), value)))
     with soon(), pytest.raises(UserError, match="far larger than the weights in its file"):
         zoo.load_run(folder)
-    with soon(), pytest.raises(UserError, match="far larger than the weights in its file|cannot be made with"):
+    with soon(), pytest.raises(UserError, match=r"far larger than the weights in its file|cannot be made with"):
         zoo.train("gru", data, init=folder, out=folder.parent / "next", **SMALL)
 
 

@@ -1,4 +1,4 @@
-"""What an estimator was fitted to, as a file: equal things give equal bytes, and a file of a stranger is looked into."""
+"""What an estimator was fitted to, as a file: equal things give equal bytes, and a stranger's file is looked into."""
 
 from __future__ import annotations
 
