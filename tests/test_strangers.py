@@ -191,6 +191,20 @@ def _counts_as_such(trail, value) -> bool:
     return "values" in trail and bool({"interactions", "cooccurrence", "mask"} & set(trail))
 
 
+def test_a_regular_expression_that_is_not_ours(spoilt):
+    folder, data = spoilt("caml")
+    facts = json.loads((folder / "spec.json").read_text())
+    trail = ("vocabularies", "note", "tokenizer")
+    tokenizer = json.loads(facts["vocabularies"]["note"]["tokenizer"])
+    assert "Regex" in json.dumps(tokenizer)
+    for normalizer in tokenizer["normalizer"]["normalizers"]:
+        if "Regex" in normalizer.get("pattern", {}):
+            normalizer["pattern"]["Regex"] = "harmless"
+    (folder / "spec.json").write_text(json.dumps(changed(facts, trail, json.dumps(tokenizer))))
+    with pytest.raises(UserError, match="has a regular expression that is not known here"):
+        zoo.predict(folder, data)
+
+
 # What estimators were fitted to
 
 

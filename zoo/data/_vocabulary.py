@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from zoo.data.text import Tokenizer
+from zoo.data.text import Tokenizer, check_patterns
 from zoo.forms import check_form
 from zoo.knowledge import atc, icd
 
@@ -146,6 +146,8 @@ def _check_lengths(facts: dict) -> None:
         raise ValueError("vocabulary.level is not known")
     if not isinstance(facts.get("tokenizer", ""), str):
         raise ValueError("vocabulary.tokenizer is no text")
+    if "tokenizer" in facts:
+        check_patterns(facts["tokenizer"])
 
 
 def fit_codes(source_codes: Sequence[str], counts: np.ndarray, level: str) -> Vocabulary:
