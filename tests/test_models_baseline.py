@@ -211,6 +211,23 @@ def test_majority_is_the_training_frequency(kind, learnt):
     np.testing.assert_allclose(found, np.broadcast_to(wanted[kind], found.shape), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_logistic_regression_is_scikit_learns_on_shares_of_the_largest_count(kind, learnt):
+    from sklearn.linear_model import LogisticRegression
+
+    counts = [counted_by_hand(patients(n, seed)[0]) for n, seed in ((90, 0), (40, 4))]
+    largest = np.maximum(counts[0].max(axis=0), 1)
+    assert len(np.unique(largest)) > 1
+    inputs = [np.log1p(c) / np.log1p(largest) for c in counts]
+    label = label_of(patients(90)[1], kind).numpy()
+    model, batch = learnt("logistic_regression", kind), easy(kind, 40, seed=4)
+    parts = label.T if kind == "multilabel" else [label]
+    wanted = [LogisticRegression(max_iter=1000).fit(inputs[0], y).predict_proba(inputs[1]) for y in parts]
+    wanted = wanted[0] if kind == "multiclass" else np.stack([p[:, 1] for p in wanted], axis=1)
+    found = model.predict(model(batch)).numpy().reshape(wanted.shape)
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
 def test_random_forest_is_scikit_learns(kind, learnt):
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor

@@ -35,6 +35,7 @@ def test_the_result_reads_back(finished):
     read = Result.read(finished.folder)
     assert read == finished
     assert {"ehr-zoo", "python", "torch", "duckdb"} <= set(read.versions)
+    assert read.versions["threads"] == str(torch.get_num_threads())
     assert read.config["task"]["days"] == 90
     assert read.sizes["train"] > read.sizes["test"] > 0
     assert f"{read.metrics['auroc']['value']:.4f}" in str(read)
@@ -130,6 +131,7 @@ def test_a_full_disk_is_one_clear_error(zoo_command, small_disk, intact_mimic3, 
     assert done.returncode == 2
     assert done.stderr.startswith("zoo: ")
     assert "No space left" in done.stderr
+    assert str(small_disk / "run") in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (small_disk / "run" / "result.json").exists()
 

@@ -221,7 +221,8 @@ def explain(
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """Tell what a finished run looked at in one sample."""
-    from zoo.experiment import writable, write_table, write_whole
+    from zoo.experiment import writable, write_table
+    from zoo.writing import whole
 
     if out is not None:
         out = writable(out, ".html", ".csv", ".parquet")
@@ -235,7 +236,8 @@ def explain(
         from zoo.reporting._explained import explained
 
         page = explained(found, f"What {run.name} looked at in sample {sample}")
-        write_whole(out, lambda path: path.write_text(page, encoding="utf-8"))
+        with whole(out) as unfinished:
+            unfinished.write_text(page, encoding="utf-8")
     else:
         write_table(found, out)
     tell("{output}: score {score:.4f}, logit {logit:.4f}, label {label}".format(**found.attrs))

@@ -16,6 +16,7 @@ import pandas as pd
 
 from zoo.registry import UserError, path_of, shown
 from zoo.result import Result
+from zoo.writing import whole
 
 if TYPE_CHECKING:
     from zoo.reporting._board import TaskBoard
@@ -83,7 +84,8 @@ def curve(
     columns = ["share", "train_samples", "model", "metric", "seeds", "value", "sd", "low", "high"]
     found = pd.DataFrame(rows, columns=columns)
     found.attrs["metric"] = ranked_by
-    found.to_csv(out / "curve.csv", index=False)
+    with whole(out / "curve.csv") as unfinished:
+        found.to_csv(unfinished, index=False)
     if ranked_by is not None:
         _draw(found, f"{task} on {dataset}", out)
     return found
@@ -140,5 +142,6 @@ def _draw(found: pd.DataFrame, title: str, out: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     with matplotlib.rc_context({"svg.hashsalt": "zoo", "svg.fonttype": "none"}):
-        figure.savefig(out / "curve.png", dpi=150)
-        figure.savefig(out / "curve.svg", metadata={"Date": None})
+        for form, how in {"png": {"dpi": 150}, "svg": {"metadata": {"Date": None}}}.items():
+            with whole(out / f"curve.{form}") as unfinished:
+                figure.savefig(unfinished, format=form, **how)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import registry
 from zoo.registry import UserError, check_parameters, explained, nearest, parameters_of, printable, shown
+from zoo.writing import whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -398,23 +399,14 @@ def writable(out: str | Path, *endings: str) -> Path:
     return out
 
 
-def write_whole(out: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name and rename it."""
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    try:
-        write(unfinished)
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def write_table(table: pd.DataFrame, out: Path) -> None:
     """Write a table as Parquet, or as CSV, where a list of codes is written as JSON."""
-    if out.suffix == ".parquet":
-        write_whole(out, lambda path: table.to_parquet(path, index=False))
-        return
-    listed = {n: table[n].map(list).map(json.dumps) for n in table if len(table) and isinstance(table[n].iloc[0], list)}
-    write_whole(out, lambda path: table.assign(**listed).to_csv(path, index=False))
+    with whole(out) as unfinished:
+        if out.suffix == ".parquet":
+            table.to_parquet(unfinished, index=False)
+            return
+        listed = [n for n in table if len(table) and isinstance(table[n].iloc[0], list)]
+        table.assign(**{n: table[n].map(list).map(json.dumps) for n in listed}).to_csv(unfinished, index=False)
 
 
 def cleaning_lines(lines: list[str]) -> list[str]:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo import registry
+from zoo import registry, writing
 from zoo.progress import progress
 from zoo.registry import UserError, check_parameters, nearest, parameters_of
 from zoo.result import FILE, write_json
@@ -123,7 +123,7 @@ def leaderboard(
     _board.check_metric(metric, list(kinds.values()))
     root = None if root is None else str(Path(root).expanduser().resolve())
     _hold_to_plan(out, {"dataset": dataset, "root": root, "settings": settings})
-    lock = FileLock(out / ".lock")
+    lock = FileLock(out / ".lock", mode=writing.FILE)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -220,7 +220,7 @@ def _hold_to_plan(out: Path, plan: dict) -> None:
     if not (out / PLAN).exists():
         if out.is_dir() and any(p.name != ".lock" for p in out.iterdir()):
             raise UserError(f"{out} exists and is no folder of a leaderboard: choose another one.")
-        out.mkdir(parents=True, exist_ok=True)
+        writing.make_folder(out)
         write_json(out / PLAN, plan)
         return
     try:
@@ -269,7 +269,7 @@ def _run_all(pairs: list[Pair], dataset: str, root: str | None, jobs: int, repor
 
 def _run_one(pair: Pair, dataset: str, root: str | None, worker: Worker) -> str | None:
     """Run one; gives the reason where it failed, and leaves it beside the run folder."""
-    pair.folder.parent.mkdir(parents=True, exist_ok=True)
+    writing.make_folder(pair.folder.parent)
     pair.failure.unlink(missing_ok=True)
     request = {
         "dataset": dataset,
@@ -303,7 +303,8 @@ class Worker:
 
     def run(self, request: dict, log: Path) -> int:
         """Make a run whose output goes to a file; gives 0, or the status of the process where it ended."""
-        with log.open("wb") as file, self._guard:
+        log.unlink(missing_ok=True)
+        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, writing.FILE), "wb") as file, self._guard:
             if self.ended:
                 return -signal.SIGTERM
             if self._process is None or self._process.poll() is not None:
@@ -406,9 +407,8 @@ def _make(request: dict) -> None:
     if data.interactions is not None:
         found.attrs["interactions"] = np.argwhere(data.interactions).tolist()
         found["before"] = _codes(data)
-    unfinished = folder / f".{PREDICTIONS}"
-    found.to_parquet(unfinished, index=False)
-    unfinished.replace(folder / PREDICTIONS)
+    with writing.whole(folder / PREDICTIONS) as unfinished:
+        found.to_parquet(unfinished, index=False)
 
 
 def _codes(data: TaskData) -> list[list[str] | None]:

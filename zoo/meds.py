@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from zoo.data._splits import NAMES, split_subjects
 from zoo.datasets._source import reading
 from zoo.registry import UserError
+from zoo.writing import make_folder, make_private
 
 if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset
@@ -54,12 +55,13 @@ def write_meds(dataset: Dataset, out: str | Path, concepts: Collection[str] | No
     relations = dataset.folder()
     unfinished = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
     try:
-        (unfinished / "data").mkdir(parents=True)
-        (unfinished / "metadata").mkdir()
+        make_folder(unfinished / "data", new=True)
+        make_folder(unfinished / "metadata", new=True)
         with dataset.connected(unfinished) as connection, reading(()):
             tables = [connection.read_parquet(str(relations / f"{n}.parquet"), table_name=n) for n in RELATIONS]
             codes = _write_events(connection, tables, files, unfinished / "data" / "0.parquet")
         _write_metadata(dataset, unfinished, codes)
+        make_private(unfinished)
         unfinished.rename(out)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)

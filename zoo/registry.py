@@ -173,6 +173,10 @@ def check_parameters(what: str, thing: type, parameters: Mapping[str, object]) -
     for name, value in parameters.items():
         if name not in known:
             raise UserError(f"{what} has no parameter {name!r}: {nearest(name, known)}.")
+        if isinstance(value, numbers.Real) and not abs(value) <= LARGEST:
+            raise UserError(
+                f"{what}: {name} must be a number from -2^53 to 2^53; its default is {known[name].default!r}."
+            )
         annotation = known[name].annotation
         found[name] = value = _plain(value, annotation)
         if not _fits(value, annotation):
@@ -231,6 +235,8 @@ def names_of(what: str, value: object) -> list[str]:
     return names
 
 
+LARGEST = 2**53
+"""The largest number that a parameter may be: beyond it they are no longer exact."""
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
 
 

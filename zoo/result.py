@@ -8,10 +8,35 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from zoo.forms import check_form
 from zoo.progress import duration
 from zoo.registry import UserError, counted, html_table, printable, shown
+from zoo.writing import whole
 
 FILE = "result.json"
+METRIC = {"value": float | None, "low": float | None, "high": float | None, "reason": str | None}
+FORM = {
+    **dict.fromkeys(("dataset", "task", "model", "data_key"), str),
+    "seed": int,
+    "metrics": dict[str, dict[str, object]],
+    "attrition": list[dict[str, object]],
+    "config": dict[str, object],
+    "versions": dict[str, str],
+    "sizes": dict[str, int],
+    "times": dict[str, float],
+    "notes": list[str],
+    "threshold": float | None,
+    "labels": dict[str, dict[str, object]],
+    "inputs": dict[str, dict[str, object]],
+}
+"""What a result is as JSON."""
+LABELS = {"samples": int, "subjects": int}
+LABELS_BY_KIND = {"positives": int, "classes": dict[str, int], "labels": float, "mean": float}
+"""What is said of the labels of a split, and what besides where it has samples."""
+INPUT = {"samples": float | None, "codes_known": float | None}
+"""What is told to people of a concept that a model had."""
+LATER = {"notes": [], "threshold": None, "labels": {}, "inputs": {}}
+"""What a file may lack, and what it has then."""
 
 
 @dataclass(repr=False)
@@ -24,7 +49,8 @@ class Result:
             undefined, and then ``reason`` says why. The interval is a 95 % bootstrap over subjects.
         attrition: steps with how many candidates were left out and how many remained.
         config: parameters of dataset, task, data, model and trainer.
-        versions: of this package, Python and the libraries that numbers depend on.
+        versions: of this package, Python and the libraries that numbers depend on, and ``threads``, on how many torch
+            computed: sums over many numbers, and so the last digits of weights, depend on it.
         data_key: stands for the data and how they were prepared.
         sizes: samples by split, parameters of the model, and so on.
         times: seconds by part of the run.
@@ -85,8 +111,17 @@ class Result:
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}): run it again into another folder.") from None
         known = {f.name for f in fields(cls)} - {"folder"}
-        if not isinstance(facts, dict) or not known - _LATER <= set(facts):
-            raise UserError(f"{path} is no result of this version of zoo.")
+        try:
+            check_form({**LATER, **facts} if isinstance(facts, dict) else facts, FORM, "result")
+            for name, found in facts["metrics"].items():
+                check_form(found, METRIC, f"result.metrics.{name}")
+            for split, found in facts.get("labels", {}).items():
+                of_kind = {n: form for n, form in LABELS_BY_KIND.items() if n in found}
+                check_form(found, LABELS | of_kind, f"result.labels.{split}")
+            for concept, found in facts.get("inputs", {}).items():
+                check_form(found, {n: form for n, form in INPUT.items() if n in found}, f"result.inputs.{concept}")
+        except ValueError as error:
+            raise UserError(f"{path} is no result of this version of zoo: {error}.") from None
         return cls(**{n: v for n, v in facts.items() if n in known}, folder=Path(folder))
 
     def __str__(self) -> str:
@@ -148,10 +183,6 @@ class Result:
         )
 
 
-_LATER = frozenset({"notes", "threshold", "labels", "inputs"})
-"""What a file may lack."""
-
-
 def run_path(run: str | Path | Result) -> Path:
     """The folder of a run that is given as a folder, as a `Result`, or as another object that has its ``folder``.
 
@@ -202,16 +233,8 @@ def value_with_interval(metric: Mapping) -> str:
     return f"{metric['value']:.4f}{span}"
 
 
-def is_unfinished(path: Path) -> bool:
-    """Whether a file is what `write_json` leaves behind when it is killed."""
-    return path.name.startswith(".") and ".json." in path.name
-
-
 def write_json(path: Path, facts: object) -> None:
-    """Write JSON under a temporary name and rename it, so that no reader sees half a file."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(json.dumps(facts, indent=1, allow_nan=False, default=str) + "\n")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write JSON, so that no reader sees half a file (`zoo.writing.whole`)."""
+    text = json.dumps(facts, indent=1, allow_nan=False, default=str) + "\n"
+    with whole(path) as unfinished:
+        unfinished.write_text(text)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from zoo.data.text import Tokenizer
+from zoo.data.text import Tokenizer, check_patterns
+from zoo.forms import check_form
 from zoo.knowledge import atc, icd
 from zoo.registry import called
 
@@ -19,6 +20,15 @@ PADDING, UNKNOWN = 0, 1
 BY_NAME = "name"
 """The level on which drugs of several sources meet: ``DRUG//name``, whatever the code."""
 BINS = 10
+FORM = {
+    "level": str,
+    "codes": list[str],
+    "units": list[str | None] | None,
+    "edges": list[list[float]] | None,
+    "mean": list[float] | None,
+    "scale": list[float] | None,
+}
+"""What a vocabulary is as JSON."""
 SAMPLE = 1_000_000
 """How many training events bins and scalers are fitted on at most, evenly spaced over the training split."""
 
@@ -104,14 +114,44 @@ class Vocabulary:
 
     @classmethod
     def from_dict(cls, facts: dict) -> Vocabulary:
-        arrays = {n: None if facts[n] is None else np.array(facts[n], np.float32) for n in ("edges", "mean", "scale")}
+        """Raises a `ValueError` for what `to_dict` cannot have given."""
+        check_form(facts, FORM, "vocabulary")
+        _check_lengths(facts)
+        with np.errstate(over="ignore"):
+            arrays = {
+                n: None if facts[n] is None else np.array(facts[n], np.float32) for n in ("edges", "mean", "scale")
+            }
+        if not all(np.isfinite(a).all() for a in arrays.values() if a is not None):
+            raise ValueError("vocabulary has values beyond what float32 can hold")
         if arrays["edges"] is not None:
             arrays["edges"] = arrays["edges"].reshape(len(facts["codes"]), -1 if facts["codes"] else BINS - 1)
         tokenizer = Tokenizer(facts["tokenizer"]) if "tokenizer" in facts else None
         return cls(facts["level"], facts["codes"], **arrays, units=facts["units"], tokenizer=tokenizer)
 
     def _arrays(self) -> dict:
+        """What stands as lists of numbers in JSON."""
         return {"edges": self.edges, "mean": self.mean, "scale": self.scale}
+
+
+def _check_lengths(facts: dict) -> None:
+    """Raise a `ValueError` where what a vocabulary has of each code is not of as many codes, or not to be used."""
+    codes = len(facts["codes"])
+    given = {n: facts[n] for n in ("edges", "mean", "scale", "units") if facts[n] is not None}
+    for name, held in given.items():
+        if len(held) != codes:
+            raise ValueError(f"vocabulary.{name} is of {len(held)} codes, not of {codes}")
+    if {"edges", "mean", "scale"} & set(given) not in (set(), {"edges", "mean", "scale"}):
+        raise ValueError("vocabulary has only some of edges, mean and scale")
+    if len({len(row) for row in given.get("edges", ())}) > 1:
+        raise ValueError("vocabulary.edges has rows of several lengths")
+    if any(not scale > 0 for scale in given.get("scale", ())):
+        raise ValueError("vocabulary.scale is not above 0")
+    if facts["level"] not in (*icd.LEVELS, BY_NAME, *atc.LEVELS):
+        raise ValueError("vocabulary.level is not known")
+    if not isinstance(facts.get("tokenizer", ""), str):
+        raise ValueError("vocabulary.tokenizer is no text")
+    if "tokenizer" in facts:
+        check_patterns(facts["tokenizer"])
 
 
 def fit_codes(source_codes: Sequence[str], counts: np.ndarray, level: str) -> Vocabulary:

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from zoo.data._resources import from_plain, to_plain
+from zoo.data._resources import check_resources, from_plain, to_plain
 from zoo.data._vocabulary import Vocabulary
+from zoo.forms import check_form
 from zoo.registry import called
 
+FORM = {
+    "kind": str,
+    "labels": list[str],
+    "vocabularies": dict[str, object],
+    "given": list[str],
+    "label_concepts": list[str],
+    "predicts": str | None,
+    "resources": dict[str, object],
+}
+"""What a specification is as JSON."""
 KINDS = ("binary", "multiclass", "multilabel", "regression")
 
 
@@ -71,7 +82,9 @@ class Spec:
 
     @classmethod
     def from_dict(cls, facts: dict) -> Spec:
-        return cls(
+        """Raises a `ValueError` for what `to_dict` cannot have given."""
+        check_form(facts, FORM, "spec")
+        found = cls(
             facts["kind"],
             tuple(facts["labels"]),
             {c: Vocabulary.from_dict(v) for c, v in facts["vocabularies"].items()},
@@ -80,3 +93,10 @@ class Spec:
             facts["predicts"],
             {n: from_plain(r) for n, r in facts["resources"].items()},
         )
+        if found.kind not in KINDS or not found.labels:
+            raise ValueError("spec has no labels, or is of no kind that there is")
+        predicted = found.vocabularies.get(found.predicts)
+        if predicted is not None and found.labels != tuple(predicted.codes):
+            raise ValueError("spec.labels are not the codes that are predicted")
+        check_resources(found.resources, found.labels, {c: v.codes for c, v in found.vocabularies.items()})
+        return found

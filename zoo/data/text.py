@@ -8,6 +8,7 @@ vocabulary of ``note``, so that a run reads other texts as it read those it was 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
+from zoo.data._encoder_config import check_encoder, known_part
 from zoo.registry import UserError
 
 PADDING, UNKNOWN, BEGIN, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -30,6 +32,27 @@ SPECIAL = {
 ENCODED_AT_ONCE = 512
 CHARACTERS = 500
 """How many different characters a vocabulary of word pieces has at most, those that training notes have most."""
+
+
+BRACKETS = r"\[[^\[\]]{0,200}\]|[_=-]{2,}"
+"""A bracket is closed soon or stands for itself: what is not bounded takes quadratic time on a row of brackets."""
+APART, NUMBERS = r"[\W_]+", r"(?<!\w)\d+(?!\w)"
+PATTERNS = {BRACKETS, APART, NUMBERS, " {2,}"}
+"""Regular expressions of tokenizers that are read from files: ours, and one of published XLM-RoBERTas. Others may run
+on and on over a text. A form of one's own that has further ones adds them."""
+
+
+def check_patterns(plain: str) -> None:
+    """Raise a `ValueError` where a tokenizer, as JSON, has a regular expression that is not in `PATTERNS`."""
+    pending = [json.loads(plain)]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            if isinstance(part.get("Regex"), str) and part["Regex"] not in PATTERNS:
+                raise ValueError("the tokenizer has a regular expression that is not known here")
+            pending += part.values()
+        elif isinstance(part, list):
+            pending += part
 
 
 class Tokenizer:
@@ -130,8 +153,7 @@ class Words:
         from tokenizers.models import WordLevel
 
         made = Rust(WordLevel(vocabulary, unk_token=UNKNOWN))
-        apart, numbers = Regex(r"[\W_]+"), Regex(r"(?<!\w)\d+(?!\w)")
-        replaced = [normalizers.Replace(apart, " "), normalizers.Replace(numbers, " ")]
+        replaced = [normalizers.Replace(Regex(pattern), " ") for pattern in (APART, NUMBERS)]
         made.normalizer = normalizers.Sequence([*_cleaned(), *replaced])
         made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         return made
@@ -200,27 +222,34 @@ class Published:
         """Its tokenizer; the notes are not looked at.
 
         Raises:
-            UserError: it cannot be had.
+            UserError: it cannot be had, or has a regular expression that is not in `PATTERNS`.
         """
         from transformers import AutoTokenizer
 
         found = self._had(AutoTokenizer)
         if not getattr(found, "is_fast", False):
             raise UserError(f"encoder={self.name!r} has no tokenizer of the package tokenizers: take another one.")
-        return Tokenizer(found.backend_tokenizer.to_str())
+        plain = found.backend_tokenizer.to_str()
+        try:
+            check_patterns(plain)
+        except ValueError as error:
+            raise UserError(f"encoder={self.name!r} cannot be used: {error}.") from None
+        return Tokenizer(plain)
 
     def facts(self) -> dict:
-        """Its ``name``, and its ``config`` without what is not needed to make it.
+        """Its ``name``, and of its ``config`` what is needed to make it.
 
         Raises:
-            UserError: it cannot be had.
+            UserError: it cannot be had, or is not built as BERT is.
         """
         from transformers import AutoConfig
 
-        config = self._had(AutoConfig).to_dict()
-        left_out = ("architectures", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id")
-        plain = {n: v for n, v in config.items() if n not in left_out and not n.startswith("_")}
-        return {"name": self.name, "config": plain}
+        config = known_part(self._had(AutoConfig).to_dict())
+        try:
+            check_encoder(config)
+        except ValueError as error:
+            raise UserError(f"encoder={self.name!r} cannot be used: {error}.") from None
+        return {"name": self.name, "config": config}
 
     def weights(self) -> dict:
         """Its weights by name, from safetensors.
@@ -246,9 +275,7 @@ class Published:
 def _cleaned() -> list:
     from tokenizers import Regex, normalizers
 
-    # a bracket is closed soon or stands for itself: what is not bounded takes quadratic time on a row of brackets
-    left_out = Regex(r"\[[^\[\]]{0,200}\]|[_=-]{2,}")
-    return [normalizers.BertNormalizer(), normalizers.Replace(left_out, " ")]
+    return [normalizers.BertNormalizer(), normalizers.Replace(Regex(BRACKETS), " ")]
 
 
 def batched(things: Iterable, size: int) -> Iterable[list]:

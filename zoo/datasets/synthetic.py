@@ -53,8 +53,10 @@ class Synthetic(Dataset):
             raise UserError("dataset 'synthetic' takes no root: it writes its own tables; read others by their schema.")
         if schema not in _writers.SCHEMAS:
             raise UserError(f"schema={schema!r} is unknown: {nearest(schema, _writers.SCHEMAS)}.")
-        if not isinstance(patients, int) or isinstance(patients, bool) or patients < 1:
-            raise UserError(f"patients={patients!r} must be a whole number of at least 1.")
+        if not isinstance(patients, int) or isinstance(patients, bool) or not 1 <= patients <= _generator.MAX_PATIENTS:
+            raise UserError(f"patients={patients!r} must be a whole number from 1 to {_generator.MAX_PATIENTS}.")
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise UserError(f"seed={seed!r} must be a whole number of at least 0.")
         self.schema, self.patients, self.seed = schema, patients, seed
         self._generated = {"generator": _generator.VERSION, "schema": schema, "patients": patients, "seed": seed}
         written = cache.obtain("synthetic", self._generated, self._write)

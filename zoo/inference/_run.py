@@ -76,9 +76,18 @@ def _model(found: Finished) -> Model:
     thing = models.get(name)
     try:
         check_parameters(f"model {name!r}", thing, hyperparameters)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), found.bounded():
             model = thing(found.spec, **hyperparameters)
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        ArithmeticError,
+        IndexError,
+        MemoryError,
+    ) as error:
         raise UserError(f"{found.folder}: model {name!r} cannot be made as the run has it: {error}") from error
     model.configuration = dict(hyperparameters)
     if found.fitted:

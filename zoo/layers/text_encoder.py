@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo.data._encoder_config import check_encoder
 from zoo.layers.sample_text import newest_text
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class TextEncoder(nn.Module):
         cache_frozen: whether what frozen layers say of a chunk is kept, on the CPU, up to `CACHE_BYTES`.
 
     Raises:
-        ValueError: the published one is not built as BERT is.
+        ValueError: the published one is not built as BERT is, or its configuration has what is not known here.
     """
 
     def __init__(
@@ -63,10 +64,10 @@ class TextEncoder(nn.Module):
             "attention_probs_dropout_prob": dropout,
             "max_position_embeddings": POSITIONS,
         }
+        if published is not None:
+            check_encoder(published)
         config = dict(published or small)
         self.bert = AutoModel.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
-        if not hasattr(self.bert, "embeddings") or not hasattr(getattr(self.bert, "encoder", None), "layer"):
-            raise ValueError(f"a {type(self.bert).__name__} is not built as BERT is")
         self.bert.pooler = None
         self.width = self.bert.config.hidden_size
         self.frozen = 0 if trained is None else max(len(self.bert.encoder.layer) - trained, 0)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
+from zoo.models._fitted import read_fitted, write_fitted
 from zoo.registry import UserError
 
 
@@ -149,21 +150,27 @@ class Estimator(Model):
     def fit(self, batches: Iterable[Batch]) -> None:
         raise NotImplementedError
 
+    def check_fitted(self) -> None:
+        """Called when `fitted` was read from a file, which may be a stranger's: raise where it is not what `fit` sets.
+
+        What `forward` relies on is to be looked at: types, shapes, and whatever a loop goes by.
+        """
+
     def save(self, path: Path) -> None:
         """Write what was fitted; nothing that is read back can run code."""
-        import skops.io
-
-        skops.io.dump(self.fitted, path)
+        write_fitted(path, self.fitted)
 
     def load(self, path: Path) -> None:
         """Read what `save` wrote.
 
         Raises:
-            UserError: the file is damaged, or holds types that are not known to be harmless.
+            UserError: the file is damaged, is of another model, or holds types that are not known to be harmless.
         """
-        import skops.io
-
         try:
-            self.fitted = skops.io.load(path, trusted=[])
+            self.fitted = read_fitted(path)
+            self.check_fitted()
         except Exception as error:  # whatever a file that is not ours makes of the reader
-            raise UserError(f"{path} cannot be read as what a model was fitted to: {error}") from error
+            raise UserError(
+                f"{path} cannot be read as what a model was fitted to ({error}): it is damaged or not of this model; "
+                "train the run again."
+            ) from error

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from zoo.models._fitted import array_in
 from zoo.registry import UserError
 
 Trees = dict[str, object]
@@ -30,6 +31,43 @@ def leaf_sums(trees: Trees, inputs: np.ndarray) -> np.ndarray:
         leftwards = inputs[sample, trees["feature"][node]] <= trees["threshold"][node]
         node = np.where(leftwards, trees["left"][node], trees["right"][node])
     return trees["value"][node].sum(axis=1)
+
+
+def check_trees(trees: object, features: int, outputs: int) -> None:
+    """Raise a `ValueError` where what was read from a file is no forest of trees; find their depth.
+
+    Every node must lie behind the one that it hangs on, and hang on one: a way through them ends, and no more steps
+    are taken than there are nodes.
+
+    Args:
+        trees: what was read.
+        features: how many a sample has.
+        outputs: of a leaf.
+    """
+    left = array_in(trees, "left", "iu", (None,))
+    nodes = len(left)
+    right, feature = (array_in(trees, name, "iu", (nodes,)) for name in ("right", "feature"))
+    array_in(trees, "threshold", "f", (nodes,))
+    array_in(trees, "value", "f", (nodes, outputs))
+    root = array_in(trees, "root", "iu", (None,))
+    node = np.arange(nodes)
+    leaf = (left == node) & (right == node)
+    beneath = np.concatenate([left[~leaf], right[~leaf]])
+    if not (leaf | ((left > node) & (right > node) & (left < nodes) & (right < nodes))).all():
+        raise ValueError("a node leads to none behind it")
+    if not len(root) or (root < 0).any() or (root >= nodes).any() or (feature < 0).any() or (feature >= features).any():
+        raise ValueError("a root or a feature is out of range")
+    if (np.bincount(np.concatenate([beneath, root]), minlength=nodes) != 1).any():
+        raise ValueError("a node hangs on several, or on none")
+    trees["depth"] = depth_of(left, right, root)
+
+
+def depth_of(left: np.ndarray, right: np.ndarray, root: np.ndarray) -> int:
+    """The longest way from a root to a leaf."""
+    depth, level = 0, root
+    while len(level := level[left[level] != level]):
+        depth, level = depth + 1, np.concatenate([left[level], right[level]])
+    return depth
 
 
 def check_at_least(model: str, least: float, **settings: float) -> None:

@@ -9,7 +9,7 @@ import torch
 from zoo.data import Batch, Spec
 from zoo.models import Estimator, Output
 from zoo.models._counts import code_counts, fitting_data
-from zoo.models._trees import arrays_of_booster, check_at_least, check_share, leaf_sums
+from zoo.models._trees import arrays_of_booster, check_at_least, check_share, check_trees, leaf_sums
 from zoo.registry import register_model
 
 OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
@@ -61,6 +61,9 @@ class GradientBoosting(Estimator):
         data = lightgbm.Dataset(counts, label.astype("float32"), params=settings)
         booster = lightgbm.train(settings, data, self.rounds)
         self.fitted = arrays_of_booster(booster, self.spec.outputs)
+
+    def check_fitted(self) -> None:
+        check_trees(self.fitted, sum(map(self.spec.size, self.spec.concepts)), self.spec.outputs)
 
     def forward(self, batch: Batch) -> Output:
         return Output(torch.from_numpy(leaf_sums(self.fitted, code_counts(batch, self.spec).toarray())))

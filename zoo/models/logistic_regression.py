@@ -10,12 +10,16 @@ import torch
 from zoo.data import Batch, Spec
 from zoo.models import Estimator, Output
 from zoo.models._counts import code_counts, fitting_data
+from zoo.models._fitted import array_in
 from zoo.registry import register_model
 
 PENALTIES = [10.0**power for power in range(-1, 7)]
 """From next to none to one that leaves the mean; inputs are between 0 and 1."""
 
 FOLDS = 5
+
+SURE = 30.0
+"""The logit of what training always has; the negative of what it never has."""
 
 
 @register_model(
@@ -48,19 +52,30 @@ class LogisticRegression(Estimator):
 
     def fit(self, batches: Iterable[Batch]) -> None:
         counts, label, subject = fitting_data(batches, self.spec)
-        scale = np.maximum(counts.max(axis=0).toarray()[0], 1).astype(np.float64)
+        scale = np.maximum(counts.max(axis=0).toarray().ravel(), 1).astype(np.float64)
         inputs = _scaled(counts, scale)
         if self.spec.kind == "regression":
-            estimators = [self._ridge(inputs, label, subject)]
+            found = self._ridge(inputs, label, subject)
+            parts = [(found.coef_[None], [found.intercept_])]
+        elif self.spec.kind == "multiclass":
+            parts = [self._classes(inputs, label)]
         else:
-            estimators = [self._logistic(inputs, y) for y in (label.T if self.spec.kind == "multilabel" else [label])]
-        self.fitted = {"scale": scale, "estimators": estimators}
+            parts = [self._logistic(inputs, y) for y in (label.T if self.spec.kind == "multilabel" else [label])]
+        weights, intercept = zip(*parts, strict=True)
+        self.fitted = {"scale": scale, "weights": np.concatenate(weights), "intercept": np.concatenate(intercept)}
+
+    def check_fitted(self) -> None:
+        ids = sum(map(self.spec.size, self.spec.concepts))
+        if (array_in(self.fitted, "scale", "f", (ids,)) < 1).any():
+            raise ValueError("a largest count is below 1")
+        array_in(self.fitted, "weights", "f", (self.spec.outputs, ids))
+        array_in(self.fitted, "intercept", "f", (self.spec.outputs,))
 
     def forward(self, batch: Batch) -> Output:
+        """Logits, values, or for several classes the logarithms of their probabilities, (samples, outputs)."""
         inputs = _scaled(code_counts(batch, self.spec), self.fitted["scale"])
-        scores = [self._score(e, inputs) for e in self.fitted["estimators"]]
-        logits = scores[0] if self.spec.kind == "multiclass" else np.stack(scores, axis=1)
-        return Output(torch.from_numpy(logits))
+        scores = torch.from_numpy(inputs @ self.fitted["weights"].T + self.fitted["intercept"])
+        return Output(scores.log_softmax(1) if self.spec.kind == "multiclass" else scores)
 
     def _ridge(self, inputs, label: np.ndarray, subject: np.ndarray):
         from sklearn.linear_model import Ridge
@@ -74,28 +89,24 @@ class LogisticRegression(Estimator):
         )
         return search.fit(inputs, label, groups=subject).best_estimator_
 
-    def _logistic(self, inputs, label: np.ndarray):
+    def _logistic(self, inputs, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The weights (rows, ids) and intercepts (rows,): one row for two classes, else one each."""
         from sklearn.linear_model import LogisticRegression as Logistic
 
         if len(np.unique(label)) < 2:
-            return float(label[0])
-        return Logistic(C=1.0 if self.c is None else self.c, max_iter=self.max_iter).fit(inputs, label)
+            return np.zeros((1, inputs.shape[1])), np.array([SURE if label[0] else -SURE])
+        found = Logistic(C=1.0 if self.c is None else self.c, max_iter=self.max_iter).fit(inputs, label)
+        return found.coef_, found.intercept_
 
-    def _score(self, estimator, inputs) -> np.ndarray:
-        """(samples,) logits or values, or (samples, classes) log-probabilities."""
-        samples = inputs.shape[0]
-        if self.spec.kind == "regression":
-            return estimator.predict(inputs)
-        if self.spec.kind == "multiclass":
-            logits = np.full((samples, self.spec.outputs), -30.0)
-            if isinstance(estimator, float):
-                logits[:, int(estimator)] = 0
-            else:
-                logits[:, estimator.classes_] = estimator.predict_log_proba(inputs)
-            return logits
-        if isinstance(estimator, float):
-            return np.full(samples, 30.0 if estimator else -30.0)
-        return estimator.decision_function(inputs)
+    def _classes(self, inputs, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The weights (classes, ids) and intercepts (classes,) of all classes; those that training lacks get none."""
+        seen, place = np.unique(label, return_inverse=True)
+        weights, intercept = np.zeros((self.spec.outputs, inputs.shape[1])), np.full(self.spec.outputs, -SURE)
+        own, shift = self._logistic(inputs, place) if len(seen) > 1 else (weights[:1], np.zeros(1))
+        if len(seen) == 2:  # one row tells the second from the first
+            own, shift = np.concatenate([0 * own, own]), np.concatenate([0 * shift, shift])
+        weights[seen], intercept[seen] = own, shift
+        return weights, intercept
 
 
 def _scaled(counts, scale: np.ndarray):

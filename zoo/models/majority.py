@@ -9,6 +9,7 @@ import torch
 
 from zoo.data import Batch
 from zoo.models import Estimator, Output
+from zoo.models._fitted import array_in
 from zoo.models._probabilities import logits_of
 from zoo.registry import register_model
 
@@ -33,6 +34,9 @@ class Majority(Estimator):
         else:
             prior = label.reshape(len(label), -1).mean(axis=0, dtype=np.float64)
         self.fitted = {"prior": prior}
+
+    def check_fitted(self) -> None:
+        array_in(self.fitted, "prior", "f", (self.spec.outputs,))
 
     def forward(self, batch: Batch) -> Output:
         prior = self.fitted["prior"]

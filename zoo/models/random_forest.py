@@ -10,7 +10,7 @@ from zoo.data import Batch, Spec
 from zoo.models import Estimator, Output
 from zoo.models._counts import code_counts, fitting_data
 from zoo.models._probabilities import logits_of
-from zoo.models._trees import arrays_of_forest, check_at_least, check_share, leaf_sums
+from zoo.models._trees import arrays_of_forest, check_at_least, check_share, check_trees, leaf_sums
 from zoo.registry import register_model
 
 
@@ -58,6 +58,9 @@ class RandomForest(Estimator):
         ).fit(counts, label)
         classes = [0] if self.spec.kind == "regression" else forest.classes_.astype(int)
         self.fitted = arrays_of_forest(forest.estimators_, classes, max(self.spec.outputs, 2))
+
+    def check_fitted(self) -> None:
+        check_trees(self.fitted, sum(map(self.spec.size, self.spec.concepts)), max(self.spec.outputs, 2))
 
     def forward(self, batch: Batch) -> Output:
         found = leaf_sums(self.fitted, code_counts(batch, self.spec).toarray())

@@ -38,6 +38,7 @@ from zoo.metrics import Metric, evaluate, higher_is_better, metric_names, resamp
 from zoo.metrics.bootstrap import interval
 from zoo.registry import UserError, nearest
 from zoo.result import Result, write_json
+from zoo.writing import whole
 
 RANKED_BY = {"binary": "auroc", "multiclass": "auroc_macro", "multilabel": "auprc_samples", "regression": "mae"}
 RANKED_BY["drugs"] = "jaccard_samples"  # as in the papers: not every model of drug sets ranks drugs
@@ -419,6 +420,5 @@ def to_dict(found: Board, out: Path) -> dict:
 
 
 def _write_text(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    with whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class Medication(Task):
         if hours is not None:
             number("hours", hours)
         number("min_visits", min_visits, 1)
-        if isinstance(drug_types, str) or not drug_types:
+        if isinstance(drug_types, str) or not isinstance(drug_types, Collection) or not drug_types:
             raise UserError(f"drug_types={drug_types!r} must be a list of types, such as ['base', 'main'].")
         for name in drug_types:
             one_of("drug_types", name, ("main", "base", "additive"))

@@ -10,12 +10,14 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import BinaryIO
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.registry import UserError
+from zoo.writing import whole
 
 LAST = "last.safetensors"
 BEST = "best-{}.safetensors"
@@ -30,19 +32,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: object = Non
         UserError: the disk does not take the file; what was there before is still there.
     """
     header = {"format": FORMAT, "zoo": version("ehr-zoo"), "facts": json.dumps(facts)}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path, (SafetensorError,)) as unfinished:
         save_file(_apart(tensors), unfinished, header)
-        with open(unfinished, "rb") as file:
+        with open(unfinished, "r+b") as file:
+            _order_header(file)
+            file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
-        _flush(path.parent)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path} cannot be written ({error}): make room, or choose a folder on another disk."
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    _flush(path.parent)
 
 
 def read_tensors(path: Path, any_release: bool = False) -> tuple[dict[str, Tensor], dict]:
@@ -94,12 +90,6 @@ def remove_all(folder: Path, pattern: str, but: str = "") -> None:
             path.unlink(missing_ok=True)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what a process left behind that was killed while it wrote tensors."""
-    for pattern in (".*.safetensors.*", ".tmp??????"):  # the second is how safetensors calls a file that it writes
-        remove_all(folder, pattern)
-
-
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "no place" if shape is None else f"the shape {shape}"
 
@@ -114,6 +104,20 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found[name] = tensor.clone() if memory in seen else tensor
         seen.add(memory)
     return found
+
+
+def _order_header(file: BinaryIO) -> None:
+    """Put the header of a safetensors file in order, in place: the package shuffles its metadata.
+
+    A file begins with the length of its header, 8 bytes, and the header in JSON, which blanks may follow.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(length))
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    if len(ordered) == length:  # else the package writes JSON in another way by now, and the order stays as it is
+        file.seek(8)
+        file.write(ordered)
 
 
 def _flush(folder: Path) -> None:

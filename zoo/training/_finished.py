@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -14,19 +15,35 @@ from torch import Tensor
 from zoo.data import Spec
 from zoo.data._split_files import read_split
 from zoo.data._splits import NAMES, TABLE
+from zoo.forms import check_form
 from zoo.models._model import Estimator
 from zoo.registry import UserError, models
 from zoo.result import FILE, Result, run_path
+from zoo.training._bounds import BoundedBy
 from zoo.training._checkpoint import read_tensors
 
-PARTS = {"dataset": dict, "task": dict, "data": dict, "model": dict, "inputs": list}
-"""What the configuration of a run must hold for it to be used."""
 SPLIT = ("split", "split_seed")
 """What tells how subjects are split."""
 TRAINED_ON = ("train_share", "train_seed")
 """And which of the training subjects are left."""
 PREPARED = ("concepts", "levels", *SPLIT, *TRAINED_ON, "max_visits", "strict")
 """What the configuration of a run holds of how its data were prepared."""
+CONFIG = {
+    "dataset": dict[str, object],
+    "task": dict[str, object],
+    "data": {
+        "concepts": list[str] | None,
+        "levels": dict[str, str] | None,
+        "split": list[float] | dict[str, str] | str | None,
+        "split_seed": int,
+        "train_share": float,
+        "train_seed": int,
+        "max_visits": int | None,
+    },
+    "model": dict[str, object],
+    "inputs": list[str],
+}
+"""What the configuration of a run must hold for it to be used; what is set is looked at by what it is set of."""
 
 
 SPLIT_TABLE = "split.csv"
@@ -109,6 +126,10 @@ class Finished:
         """
         return read_tensors(self.model_file, any_release=True)[0]  # `read` has looked at the version
 
+    def bounded(self) -> AbstractContextManager:
+        """Within the block a model is made as the run says, which may be a stranger's."""
+        return nullcontext() if self.fitted else BoundedBy(self.weights)
+
     @property
     def digest(self) -> str:
         """Of the file that holds what its model learned."""
@@ -132,12 +153,18 @@ def read_json(path: Path) -> dict:
 
 def _check_version(result: Result, folder: Path) -> None:
     """Raise a `UserError` where a run was written by another series of versions than the one installed."""
-    config = result.config
-    whole = isinstance(config, dict) and isinstance(result.versions, dict)
-    whole = whole and all(isinstance(config.get(part), form) for part, form in PARTS.items())
-    whole = whole and isinstance(config.get("trainer", {}), dict) and set(PREPARED) <= set(config["data"])
-    if not whole or not all(isinstance(name, str) for name in (result.dataset, result.task, result.model)):
-        raise UserError(f"{folder / FILE} is no result of this version of zoo: train the run again.")
+    try:
+        check_form(result.config, CONFIG, "config")
+        check_form(result.config.get("trainer", {}), dict[str, object], "config.trainer")
+        seeds = [result.config["data"][n] for n in ("split_seed", "train_seed")]
+        if min(seeds) < 0 or not 0 < result.config["data"]["train_share"] <= 1:
+            raise ValueError("config.data splits subjects in no way that there is")
+        if (result.config["data"]["max_visits"] or 1) < 1:
+            raise ValueError("config.data.max_visits is below 1")
+    except ValueError as error:
+        raise UserError(
+            f"{folder / FILE} is no result of this version of zoo ({error}): train the run again."
+        ) from None
     wrote, here = str(result.versions.get("ehr-zoo", "an unknown version")), version("ehr-zoo")
     if _series(wrote) != _series(here):
         raise UserError(f"{folder} was written by ehr-zoo {wrote}, this is {here}: install that, or train it again.")
@@ -153,5 +180,5 @@ def _spec(path: Path) -> Spec:
     facts = read_json(path)
     try:
         return Spec.from_dict(facts)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UserError(f"{path} is no specification of this version of zoo: {error!r}.") from error

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import os
 from pathlib import Path
 
 from zoo.registry import UserError
+from zoo.writing import make_folder, make_private, whole
 
 LOGS = ("csv", "tensorboard")
 FILE = "log.csv"
@@ -25,17 +25,10 @@ def check_log(log: str) -> None:
 
 def write_table(folder: Path, epochs: list[dict]) -> None:
     """Write ``log.csv``, a row an epoch, whole or not at all; what is undefined is an empty field."""
-    unfinished = folder / f".{FILE}.{os.getpid()}"
-    try:
-        with open(unfinished, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(dict.fromkeys(n for row in epochs for n in row)))
-            writer.writeheader()
-            writer.writerows(epochs)
-        unfinished.replace(folder / FILE)
-    except OSError as error:
-        raise UserError(f"{folder / FILE} cannot be written ({error}): choose a folder on another disk.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole(folder / FILE) as unfinished, open(unfinished, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(n for row in epochs for n in row)))
+        writer.writeheader()
+        writer.writerows(epochs)
 
 
 class Events:
@@ -44,7 +37,10 @@ class Events:
     def __init__(self, folder: Path, epoch: int):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch)
+        self._folder = folder / "tensorboard"
+        make_folder(self._folder)
+        self._writer = SummaryWriter(str(self._folder), purge_step=epoch)
+        make_private(self._folder)
 
     def add(self, row: dict) -> None:
         """Add an epoch."""

@@ -30,7 +30,7 @@ from zoo.models._model import Model
 from zoo.registry import UserError
 from zoo.result import write_json
 from zoo.training._balance import training_places
-from zoo.training._checkpoint import BEST, LAST, check_fit, read_tensors, remove_all, remove_unfinished, write_tensors
+from zoo.training._checkpoint import BEST, LAST, check_fit, read_tensors, remove_all, write_tensors
 from zoo.training._log import Events, write_table
 from zoo.training._optimizer import load_optimizer, make_optimizer, optimizer_tensors
 from zoo.training._precision import bfloat16
@@ -117,8 +117,6 @@ class Loop:
         """Train until the last epoch, or until the monitored metric has not become better for long enough."""
         torch.manual_seed(self.seed + self.processes.rank)
         self._resume()
-        if self._writes:
-            remove_unfinished(self.folder)
         self.net = self.processes.share(self.model)
         self.began = self.written = time.perf_counter()
         while self.place.epoch < self.trainer.max_epochs and not self.place.stopped:

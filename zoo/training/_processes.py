@@ -61,6 +61,7 @@ class Processes:
             if together:
                 raise UserError(f"the processes cannot train on device {device.type!r} together: {error}") from error
             self._accelerator = Accelerator(**how)
+        self._device = device
         self.count = self._accelerator.num_processes
         self.rank = self._accelerator.process_index
         self.main = self._accelerator.is_main_process
@@ -84,6 +85,14 @@ class Processes:
     def stacked(self, tensor: Tensor) -> Tensor:
         """(processes, ...) the tensors of all processes, which all must ask for."""
         return tensor[None] if self.count == 1 else self._accelerator.gather(tensor[None])
+
+    def agree(self, failure: UserError | None) -> None:
+        """Raise an error in all processes, which all must ask for, where one of them has it."""
+        failed = self.total(torch.tensor(float(failure is not None), device=self._device))
+        if failure is not None:
+            raise failure
+        if failed:
+            raise UserError("another of the processes that train together cannot go on.")
 
     def wait(self) -> None:
         """Wait until all have come here."""

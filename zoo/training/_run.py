@@ -7,12 +7,13 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from zoo import cache
 from zoo.data import Batch
@@ -31,8 +32,9 @@ from zoo.training._create import check_given, create_model
 from zoo.training._finished import PREPARED, SPLIT_TABLE
 from zoo.training._initial import Initial
 from zoo.training._processes import Processes
-from zoo.training._run_folder import made, run_folder
+from zoo.training._run_folder import locked, made, run_folder
 from zoo.training._trainer import Trainer
+from zoo.writing import whole
 
 TOLD = 5
 """How many lines of what became of a concept's values are spelled out."""
@@ -77,7 +79,8 @@ def train(
         data = initial.laid_over(data, model)
     if isinstance(model, (str, type)):
         name = models.entry(model).name
-        model = create_model(model, data, seed=seed, **(initial.hyperparameters(name) if initial else {}))
+        with initial.bounded() if initial else nullcontext():
+            model = create_model(model, data, seed=seed, **(initial.hyperparameters(name) if initial else {}))
     loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
     loop.check(data.task.kind, data.interactions is not None, data.task.ks)
     if not data.size("train"):
@@ -139,9 +142,14 @@ class Job:
         return json.loads(json.dumps(facts, default=str))
 
     def run(self, out: str | Path | None) -> Result:
-        """Train, test, and write; a finished run of the same identity is read instead."""
-        model, data, identity = self.model, self.data, self.identity
-        inputs = data.checked_inputs(model)
+        """Train, test, and write; a finished run of the same identity is read instead.
+
+        Raises:
+            UserError: the folder holds another run, cannot be written, or another process trains into it; or the data
+                have nothing of what the model reads.
+        """
+        identity = self.identity
+        inputs = self.data.checked_inputs(self.model)
         processes = Processes(self.loop.resolved_device())
         if processes.count > 1 and out is None:
             raise UserError("several processes train into one folder: give it as out.")
@@ -149,12 +157,27 @@ class Job:
         processes.wait()
         if finished:
             return finished
+        with ExitStack() as until_the_end:
+            failure = None
+            if processes.main:
+                try:
+                    folder = made(folder, new=out is None)
+                    until_the_end.enter_context(locked(folder))
+                except UserError as error:
+                    failure = error
+            processes.agree(failure)
+            finished = None if out is None else run_folder(out, identity)[1]  # by a process that had the lock just now
+            processes.wait()
+            return finished or self._run(folder, identity, inputs, processes)
+
+    def _run(self, folder: Path, identity: dict, inputs: dict, processes: Processes) -> Result:
+        model, data = self.model, self.data
         if processes.main:
-            folder = made(folder, new=out is None)
             write_json(folder / "config.json", identity)
             write_json(folder / SOURCE, {"root": data.dataset.given_root})
             if data.split_table is not None:
-                data.split_table.to_csv(folder / SPLIT_TABLE, index=False)
+                with whole(folder / SPLIT_TABLE) as unfinished:
+                    data.split_table.to_csv(unfinished, index=False)
         processes.wait()
 
         times: dict[str, float] = {}
@@ -173,7 +196,11 @@ class Job:
             **identity,
             metrics=metrics,
             attrition=data.attrition.to_dict("records"),
-            versions={"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
+            versions={
+                "python": platform.python_version(),
+                **{n: version(n) for n in LIBRARIES},
+                "threads": str(torch.get_num_threads()),
+            },
             sizes={**{s: data.size(s) for s in NAMES}, "parameters": _parameters(model), **training},
             times={n: round(t, 3) for n, t in times.items()},
             notes=list(dict.fromkeys(notes_on(inputs) + notes(data, model) + self.notes)),

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from zoo import writing
 from zoo.registry import UserError, path_of
-from zoo.result import FILE, Result, is_unfinished
+from zoo.result import FILE, Result
+from zoo.writing import is_unfinished, make_folder, remove_unfinished
+
+LOCK = ".lock"
 
 
 def run_folder(out: str | Path | None, identity: dict) -> tuple[Path, Result | None]:
@@ -19,7 +24,7 @@ def run_folder(out: str | Path | None, identity: dict) -> tuple[Path, Result | N
         return Path("runs") / name.format(kind=kind, **identity), None
     folder = path_of("out", out)
     if not (folder / "config.json").exists():
-        if folder.exists() and (not folder.is_dir() or any(not is_unfinished(p) for p in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(not _is_ours(p) for p in folder.iterdir())):
             raise UserError(f"{folder} exists and is no run folder: choose another one.")
         return folder, None
     try:
@@ -39,13 +44,50 @@ def _differences(held: dict, wanted: dict) -> str:
     return ", ".join(sorted(n for n in {*held, *wanted} if held.get(n) != wanted.get(n)))
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether a file is one that a run has before it has its ``config.json``."""
+    return path.name == LOCK or is_unfinished(path)
+
+
 def made(folder: Path, new: bool) -> Path:
-    """The folder, made; where it must be new and is not, the first free one with a number behind its name."""
-    if not new:
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    """The folder, made; where it must be new and is not, the first free one with a number behind its name.
+
+    Raises:
+        UserError: it cannot be made.
+    """
     for place in itertools.count(1):
         free = folder if place == 1 else folder.with_name(f"{folder.name}-{place}")
-        with suppress(FileExistsError):
-            free.mkdir(parents=True)
-            return free
+        try:
+            make_folder(free, new=new)
+        except FileExistsError:
+            if new and free.is_dir():
+                continue
+            raise UserError(
+                f"the run folder {free} cannot be made: a file is in the way; choose another one."
+            ) from None
+        except OSError as error:
+            raise UserError(f"the run folder {free} cannot be made ({error.strerror}): choose another one.") from error
+        return free
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a run folder to this process while the block runs; the system lifts the lock of a process that ends.
+
+    Raises:
+        UserError: another process has it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK, timeout=0, mode=writing.FILE)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"another process trains into {folder}: wait for it, or choose another folder.") from None
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror or error}): choose another folder.") from error
+    try:
+        remove_unfinished(folder)
+        yield
+    finally:
+        lock.release()
