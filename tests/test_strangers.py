@@ -8,6 +8,8 @@ import signal
 import stat
 import zipfile
 from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ import torch
 
 import zoo
 from zoo.data import Spec
+from zoo.data._vocabulary import Vocabulary
 from zoo.layers import TextEncoder
+from zoo.models._texts import made_encoder
 from zoo.registry import UserError
 from zoo.training import _bounds, _run_folder
 
@@ -324,12 +328,25 @@ ENCODER = {
     ids=lambda other: next(iter(other)) if isinstance(other, dict) else None,
 )
 def test_only_what_is_known_of_an_encoder_reaches_the_package_that_makes_it(other, complaint, monkeypatch):
-    assert TextEncoder(20, 4, 1, 2, published=ENCODER).width == 4
+    def spec(config):
+        encoder = {"name": "theirs", "config": config}
+        return Spec("binary", ("died",), {"note": Vocabulary("code", [])}, resources={"encoder": encoder})
+
+    def made(config):
+        return made_encoder(
+            replace(spec(config), vocabularies={"note": SimpleNamespace(tokenizer=fixed)}), 4, 1, 2, 0.1
+        )
+
+    fixed = SimpleNamespace(size=20)
+    assert made(ENCODER).width == 4
+    assert Spec.from_dict(spec(ENCODER).to_dict()).resources["encoder"]["config"] == ENCODER
     import transformers
 
     monkeypatch.setattr(transformers.AutoConfig, "for_model", lambda *_, **__: pytest.fail("it was reached"))
-    with pytest.raises(ValueError, match=complaint):
-        TextEncoder(20, 4, 1, 2, published={**ENCODER, **other})
+    with pytest.raises(UserError, match=f"encoder='theirs' cannot be used.*{complaint}"):
+        made({**ENCODER, **other})
+    with pytest.raises(ValueError, match="|".join((complaint, "is no mapping"))):
+        Spec.from_dict(json.loads(json.dumps(spec({**ENCODER, **other}).to_dict())))
 
 
 def test_an_encoder_with_layers_without_end():

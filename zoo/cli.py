@@ -480,7 +480,7 @@ def _print_cleaning(cleaning) -> None:
 
 def _write(out: Path, write) -> None:
     """Write a file, which its owner alone may read."""
-    from zoo.writing import whole
+    from zoo.cache.writing import whole
 
     with whole(out) as unfinished:
         write(unfinished)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from zoo.cache.writing import whole
 from zoo.registry import UserError
 from zoo.result import Result
-from zoo.writing import whole
 
 if TYPE_CHECKING:
     from zoo.reporting._board import TaskBoard

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from zoo.forms import check_form
+from zoo.cache.forms import check_form
+from zoo.cache.writing import whole
 from zoo.registry import UserError
-from zoo.writing import whole
 
 FILE = "result.json"
 METRIC = {"value": float | None, "low": float | None, "high": float | None, "reason": str | None}
@@ -125,7 +125,7 @@ def value_with_interval(metric: Mapping) -> str:
 
 
 def write_json(path: Path, facts: object) -> None:
-    """Write JSON, so that no reader sees half a file (`zoo.writing.whole`)."""
+    """Write JSON, so that no reader sees half a file (`zoo.cache.writing.whole`)."""
     text = json.dumps(facts, indent=1, allow_nan=False, default=str) + "\n"
     with whole(path) as unfinished:
         unfinished.write_text(text)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from zoo.cache.forms import check_form
 from zoo.data import Spec
-from zoo.forms import check_form
 from zoo.models._model import Estimator
 from zoo.registry import UserError, models
 from zoo.result import FILE, Result
