@@ -97,8 +97,8 @@ class Result:
             raise UserError(f"{path} is no result of this version of zoo.")
         try:
             check_form({**facts, "notes": facts.get("notes", []), "threshold": facts.get("threshold")}, FORM, "result")
-            for name, found in facts["metrics"].items():
-                check_form(found, METRIC, f"result.metrics.{name}")
+            facts["metrics"] = {n: {**dict.fromkeys(METRIC), **found} for n, found in facts["metrics"].items()}
+            check_form(facts["metrics"], dict.fromkeys(facts["metrics"], METRIC), "result.metrics")
         except ValueError as error:
             raise UserError(f"{path} is no result of this version of zoo: {error}.") from None
         return cls(**{n: v for n, v in facts.items() if n in known}, folder=Path(folder))
