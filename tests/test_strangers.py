@@ -108,11 +108,12 @@ def changed(facts, trail, value):
 def test_whatever_stands_in_the_files_of_a_run(name, spoilt):
     """Each value of each file becomes some of `VALUES`: one clear error, or where it only informs, a prediction."""
     folder, data = spoilt(name)
+    each = 6 if name == "gru" else 12
     wanted, count, refused, longest = zoo.predict(folder, data).columns.tolist(), 0, 0, 0
     for file in ("result.json", "spec.json", "source.json"):
         facts = json.loads((folder / file).read_text())
         for turn, trail in enumerate(t for t in trails(facts) if t[-1:] != ("heads",)):  # which a constructor looks at
-            for value in (VALUES[(turn + step) % len(VALUES)] for step in range(0, len(VALUES), 6)):
+            for value in (VALUES[(turn + step) % len(VALUES)] for step in range(0, len(VALUES), each)):
                 (folder / file).write_text(json.dumps(changed(facts, trail, value)))
                 count += 1
                 with soon():
@@ -125,7 +126,7 @@ def test_whatever_stands_in_the_files_of_a_run(name, spoilt):
                     except Exception as error:
                         raise AssertionError(f"{file} {trail} {value!r}: {error!r}") from error
         (folder / file).write_text(json.dumps(facts))
-    assert count > 80
+    assert count > 50
     assert refused > count / 2
     assert longest < 1000
 
