@@ -221,8 +221,8 @@ def explain(
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """Tell what a finished run looked at in one sample."""
+    from zoo.cache.writing import whole
     from zoo.experiment import writable, write_table
-    from zoo.writing import whole
 
     if out is not None:
         out = writable(out, ".html", ".csv", ".parquet")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from zoo.cache.writing import whole
 from zoo.registry import UserError, path_of, shown
 from zoo.result import Result
-from zoo.writing import whole
 
 if TYPE_CHECKING:
     from zoo.reporting._board import TaskBoard

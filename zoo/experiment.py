@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import registry
+from zoo.cache.writing import whole
 from zoo.registry import UserError, check_parameters, explained, nearest, parameters_of, printable, shown
-from zoo.writing import whole
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo import registry, writing
+from zoo import registry
+from zoo.cache import writing
 from zoo.progress import progress
 from zoo.registry import UserError, check_parameters, nearest, parameters_of
 from zoo.result import FILE, write_json

@@ -13,10 +13,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.cache.writing import make_folder, make_private
 from zoo.data._splits import NAMES, split_subjects
 from zoo.datasets._source import reading
 from zoo.registry import UserError
-from zoo.writing import make_folder, make_private
 
 if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from zoo.forms import check_form
+from zoo.cache.forms import check_form
+from zoo.cache.writing import whole
 from zoo.progress import duration
 from zoo.registry import UserError, counted, html_table, printable, shown
-from zoo.writing import whole
 
 FILE = "result.json"
 METRIC = {"value": float | None, "low": float | None, "high": float | None, "reason": str | None}
@@ -113,8 +113,8 @@ class Result:
         known = {f.name for f in fields(cls)} - {"folder"}
         try:
             check_form({**LATER, **facts} if isinstance(facts, dict) else facts, FORM, "result")
-            for name, found in facts["metrics"].items():
-                check_form(found, METRIC, f"result.metrics.{name}")
+            facts["metrics"] = {n: {**dict.fromkeys(METRIC), **found} for n, found in facts["metrics"].items()}
+            check_form(facts["metrics"], dict.fromkeys(facts["metrics"], METRIC), "result.metrics")
             for split, found in facts.get("labels", {}).items():
                 of_kind = {n: form for n, form in LABELS_BY_KIND.items() if n in found}
                 check_form(found, LABELS | of_kind, f"result.labels.{split}")
@@ -234,7 +234,7 @@ def value_with_interval(metric: Mapping) -> str:
 
 
 def write_json(path: Path, facts: object) -> None:
-    """Write JSON, so that no reader sees half a file (`zoo.writing.whole`)."""
+    """Write JSON, so that no reader sees half a file (`zoo.cache.writing.whole`)."""
     text = json.dumps(facts, indent=1, allow_nan=False, default=str) + "\n"
     with whole(path) as unfinished:
         unfinished.write_text(text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from zoo.forms import check_form
+from zoo.cache.forms import check_form
 
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "camembert")
 """Those that are built as BERT is."""

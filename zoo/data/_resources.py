@@ -19,8 +19,8 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 
+from zoo.cache.forms import check_form
 from zoo.data._encoder_config import check_encoder
-from zoo.forms import check_form
 from zoo.knowledge.molecules import BONDS, CHIRALITIES, SIDES, Graphs, Molecules
 from zoo.knowledge.ontology import Ontology
 
@@ -63,10 +63,11 @@ def from_plain(facts: object) -> object:
     if not isinstance(facts, dict):
         return facts
     if "array" in facts:
-        check_form(facts, {"array": str, "shape": list[int], "values": list[float | bool]}, "array")
+        check_form(facts["array"], str, "array")
         dtype = np.dtype(facts["array"])
         if dtype.kind not in "biuf":
             raise ValueError(f"{facts['array']!r} is no type of numbers")
+        check_form(facts, {"shape": list[int], "values": list[float | bool]}, "array")
         return np.array(facts["values"], dtype).reshape(facts["shape"])
     if "record" in facts:
         record = RECORDS[facts["record"]]

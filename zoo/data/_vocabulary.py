@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from zoo.cache.forms import check_form
 from zoo.data.text import Tokenizer, check_patterns
-from zoo.forms import check_form
 from zoo.knowledge import atc, icd
 from zoo.registry import called
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from zoo.cache.forms import check_form
 from zoo.data._resources import check_resources, from_plain, to_plain
 from zoo.data._vocabulary import Vocabulary
-from zoo.forms import check_form
 from zoo.registry import called
 
 FORM = {

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.data._encoder_config import check_encoder
 from zoo.layers.sample_text import newest_text
 
 if TYPE_CHECKING:
@@ -30,13 +29,13 @@ class TextEncoder(nn.Module):
     Args:
         tokens: how many there are.
         dim, layers, heads, dropout: of a small one.
-        published: the configuration of a published one, which is made as that says.
+        published: the configuration of a published one, which is made as that says; the caller has looked at it.
         trained: how many of its last layers are trained; the others are not, nor are the embeddings, and they have no
             dropout. None for all, and so it is where there are no more layers.
         cache_frozen: whether what frozen layers say of a chunk is kept, on the CPU, up to `CACHE_BYTES`.
 
     Raises:
-        ValueError: the published one is not built as BERT is, or its configuration has what is not known here.
+        ValueError: the published one cannot be made so.
     """
 
     def __init__(
@@ -64,8 +63,6 @@ class TextEncoder(nn.Module):
             "attention_probs_dropout_prob": dropout,
             "max_position_embeddings": POSITIONS,
         }
-        if published is not None:
-            check_encoder(published)
         config = dict(published or small)
         self.bert = AutoModel.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
         self.bert.pooler = None

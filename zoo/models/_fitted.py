@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.writing import whole
+from zoo.cache.writing import whole
 
 SCHEMA = "schema.json"
 NEVER = (1980, 1, 1, 0, 0, 0)

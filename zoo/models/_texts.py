@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
+from zoo.data._encoder_config import check_encoder
 from zoo.data.text import MASK, Published, Reading, Tokenizer, WordPieces, Words
 from zoo.layers import TextChunks, TextEncoder, hide
 from zoo.models._model import Model
@@ -76,6 +77,8 @@ def made_encoder(
     published = spec.resources.get("encoder")
     config = published and published["config"]
     try:
+        if config is not None:
+            check_encoder(config)
         return TextEncoder(spec.tokens, dim, layers, heads, dropout, config, trained, cache_frozen)
     except ValueError as error:
         if config is None:

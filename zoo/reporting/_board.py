@@ -34,11 +34,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from zoo.cache.writing import whole
 from zoo.metrics import Metric, evaluate, higher_is_better, metric_names, resampled
 from zoo.metrics.bootstrap import interval
 from zoo.registry import UserError, nearest
 from zoo.result import Result, write_json
-from zoo.writing import whole
 
 RANKED_BY = {"binary": "auroc", "multiclass": "auroc_macro", "multilabel": "auprc_samples", "regression": "mae"}
 RANKED_BY["drugs"] = "jaccard_samples"  # as in the papers: not every model of drug sets ranks drugs

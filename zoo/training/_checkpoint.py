@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from zoo.cache.writing import whole
 from zoo.registry import UserError
-from zoo.writing import whole
 
 LAST = "last.safetensors"
 BEST = "best-{}.safetensors"

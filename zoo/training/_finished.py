@@ -12,10 +12,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from zoo.cache.forms import check_form
 from zoo.data import Spec
 from zoo.data._split_files import read_split
 from zoo.data._splits import NAMES, TABLE
-from zoo.forms import check_form
 from zoo.models._model import Estimator
 from zoo.registry import UserError, models
 from zoo.result import FILE, Result, run_path

@@ -6,8 +6,8 @@ import csv
 import importlib.util
 from pathlib import Path
 
+from zoo.cache.writing import make_folder, make_private, whole
 from zoo.registry import UserError
-from zoo.writing import make_folder, make_private, whole
 
 LOGS = ("csv", "tensorboard")
 FILE = "log.csv"

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from zoo import cache
+from zoo.cache.writing import whole
 from zoo.data import Batch
 from zoo.data._inputs import notes_on
 from zoo.data._splits import NAMES, checked_seed
@@ -34,7 +35,6 @@ from zoo.training._initial import Initial
 from zoo.training._processes import Processes
 from zoo.training._run_folder import locked, made, run_folder
 from zoo.training._trainer import Trainer
-from zoo.writing import whole
 
 TOLD = 5
 """How many lines of what became of a concept's values are spelled out."""

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zoo import writing
+from zoo.cache import writing
+from zoo.cache.writing import is_unfinished, make_folder, remove_unfinished
 from zoo.registry import UserError, path_of
 from zoo.result import FILE, Result
-from zoo.writing import is_unfinished, make_folder, remove_unfinished
 
 LOCK = ".lock"
 

@@ -1,4 +1,6 @@
-"""Everything derived is kept under a key of what it was derived from, and appears whole or not at all.
+"""What zoo writes, and reads back: here the cache, in `writing` how files are written, in `forms` what JSON must be.
+
+Everything derived is kept under a key of what it was derived from, and appears whole or not at all.
 
 An entry is a folder. It is built under a temporary name, by one process at a time, and renamed when it is whole; a
 process that is killed while building leaves only that temporary folder, which the next one that builds clears away.
@@ -23,9 +25,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from zoo.cache.writing import FILE, FOLDER, make_folder, make_private, why_refused
 from zoo.progress import progress
 from zoo.registry import UserError
-from zoo.writing import FILE, FOLDER, make_folder, make_private, why_refused
 
 UNFINISHED = ".unfinished"
 MANIFEST, VERIFIED = "manifest.json", "verified.json"
