@@ -26,7 +26,7 @@ def run(
     *,
     seed: int = 0,
     out: str | Path | None = None,
-    init: str | Path | None = None,
+    init: str | Path | Result | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Result:
     """Prepare, train and test in one call.
@@ -89,8 +89,9 @@ def _checked(model: str, settings: Mapping[str, object]) -> dict[str, dict]:
     from zoo.training import Trainer
 
     groups = shared_out(settings)
-    check_parameters(f"model {model!r}", registry.models.get(model), groups["model"])
-    check_parameters("the trainer", Trainer, groups["trainer"])
+    entry = registry.models.entry(model)
+    groups["model"] = check_parameters(f"model {entry.name!r}", entry.thing, groups["model"])
+    groups["trainer"] = check_parameters("the trainer", Trainer, groups["trainer"])
     Trainer(**groups["trainer"])  # looks at the values
     return groups
 

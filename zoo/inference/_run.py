@@ -43,8 +43,8 @@ class Run:
         return {n: self.result.config["data"][n] for n in (*SPLIT, *TRAINED_ON)}
 
 
-def load_run(folder: str | Path | Run) -> Run:
-    """Read a finished run.
+def load_run(folder: str | Path | Result | Run) -> Run:
+    """Read a finished run, from its folder or from what `zoo.train` returned.
 
     Raises:
         UserError: the folder is none, holds no finished run, or one that this version of zoo, or the model as it is

@@ -81,6 +81,8 @@ class Tested:
             how = {n: data.key[n] for n in how}
             if own:
                 check_split(run, how)
+            if data.split_table is not None:
+                how["split"] = data.split_table
         elif not own:
             # where all are tested nobody is kept apart: ways to split that need more than ids do not matter
             how = {"split": (0, 0, 1)} if split == "all" else {n: how[n] for n in SPLIT}
