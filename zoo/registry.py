@@ -490,3 +490,34 @@ models = Registry("model", "zoo.models")
 register_dataset = datasets.register
 register_task = tasks.register
 register_model = models.register
+
+
+def models_that_serve(
+    task: str | None = None, uses: str | Iterable[str] = (), kind: str | None = None, family: str | None = None
+) -> list[str]:
+    """The names of models that serve a purpose; see `zoo.list_models`."""
+    found = models.names()
+    uses = {uses} if isinstance(uses, str) else set(uses)
+    if task is None and not uses and kind is None and family is None:
+        return found
+    facts = {n: models.facts(n) for n in found}
+    known = {
+        "concept": {c for f in facts.values() for c in concepts_of(f)},
+        "kind": {k for f in facts.values() for k in f.get("kinds", ())},
+        "family": {f["family"] for f in facts.values() if "family" in f},
+    }
+    for what, given in (("concept", uses), ("kind", {kind} - {None}), ("family", {family} - {None})):
+        for value in given - known[what]:
+            raise UserError(f"no model has the {what} {shown(value)}: {nearest(str(value), known[what])}.")
+    if task is not None:
+        made = tasks.get(task)()
+        found = [n for n in found if made.kind in facts[n].get("kinds", ())]
+        found = [n for n in found if facts[n].get("predicts") in (None, made.predicts)]
+    found = [n for n in found if uses <= concepts_of(facts[n])]
+    found = [n for n in found if kind is None or kind in facts[n].get("kinds", ())]
+    return [n for n in found if family is None or facts[n].get("family") == family]
+
+
+def concepts_of(facts: Mapping) -> set[str]:
+    """The concepts that a model can take, from what was said when it was registered."""
+    return {*facts.get("uses", ()), *facts.get("needs", ())}

@@ -28,6 +28,7 @@ from zoo.registry import UserError, register_model
 
 @register_model(
     "mtand",
+    family="series",
     paper="Shukla and Marlin, ICLR 2021, arXiv:2101.10318",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

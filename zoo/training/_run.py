@@ -60,8 +60,8 @@ def train(
         out: the run folder; a new one below ``runs`` by default. A finished run of the same configuration there is
             reported, not run again, and an unfinished one goes on from its last checkpoint.
         init: a finished run (its folder, or its `Result`), of `pretrain` or of a training, whose weights to begin
-            with. Its vocabularies are laid over the data, and a model given by name gets its hyperparameters. Weights of
-            another shape, such as those of the head of another task, are not taken; the result's notes name them.
+            with. Its vocabularies are laid over the data, and a model given by name gets its hyperparameters. Weights
+            of another shape, such as those of the head of another task, are not taken; the result's notes name them.
         **trainer: keywords of `Trainer`.
 
     Raises:
