@@ -345,9 +345,11 @@ def shared_out(settings: Mapping[str, object]) -> dict[str, dict]:
     >>> shared_out({"task.days": 15})["task"]
     {'days': 15}
     """
+    if not isinstance(settings, Mapping):
+        raise UserError(f"settings={shown(settings)} must be a dictionary, such as {{'task.days': 15}}.")
     groups: dict[str, dict] = {group: {} for group in GROUPS}
     for name, value in settings.items():
-        group, dot, key = name.partition(".")
+        group, dot, key = str(name).partition(".")
         if not dot or group not in groups:
             begins = ", ".join(f"{g}." for g in GROUPS)
             raise UserError(f"setting {name!r} must begin with one of {begins}; {nearest(group, GROUPS)}.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import html
 import importlib.metadata
 import importlib.util
 import inspect
@@ -55,20 +56,51 @@ class UserError(ValueError):
 
 LONGEST = 120
 """Of a value that is repeated in a message."""
+PLAIN = (str, bytes, bool, numbers.Number, type(None), type, os.PathLike)
 
 
 def shown(value: object) -> str:
-    """A value as a message repeats it: like `repr`, but short, whatever it is.
+    """A value as a message repeats it: like `repr`, but short, and never what a table or another object holds.
 
-    >>> shown("gru"), len(shown("x" * 10_000)) < 200
-    ("'gru'", True)
+    >>> shown("gru"), shown([1, None]), shown(object()), len(shown("x" * 10_000)) < 200
+    ("'gru'", '[1, None]', 'a value of type object', True)
     """
     try:
-        text = repr(value)
-    except Exception:  # integers of 5,000 digits, and whatever else others' classes do
-        text = f"a {type(value).__qualname__}"
-    text = re.sub(r"<(?:\w+\.)*([\w.]+) (?:object )?at 0x[0-9a-f]+>", r"a \1", " ".join(text.split()))
+        text = repr(value) if _is_plain(value) else f"a value of type {type(value).__name__}"
+    except Exception:  # integers of 5,000 digits, lists within lists within lists, and others' classes
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_plain(part) for pair in list(value.items())[:LONGEST] for part in pair)
+    if type(value) in (list, tuple, set, frozenset):
+        return all(_is_plain(part) for part in list(value)[:LONGEST])
+    return isinstance(value, PLAIN)
+
+
+def called(thing: type, **parameters: object) -> str:
+    """A thing as it would be called, such as ``Readmission(days=30)``.
+
+    >>> called(Registry, noun="model")
+    "Registry(noun='model')"
+    """
+    return printable(f"{thing.__name__}({', '.join(f'{n}={shown(v)}' for n, v in parameters.items())})")
+
+
+def html_table(title: str, rows: Mapping[str, object], below: Iterable[str] = ()) -> str:
+    """What a notebook shows of a thing: a title, a small table of names and values, and lines below."""
+    left = "style='text-align:left'"
+    cells = "".join(
+        f"<tr><th {left}>{_html(name)}</th><td {left}>{_html(value)}</td></tr>" for name, value in rows.items()
+    )
+    lines = "<br>".join(_html(line) for line in below)
+    return f"<div><strong>{_html(title)}</strong><table>{cells}</table><small>{lines}</small></div>"
+
+
+def _html(text: object) -> str:
+    return html.escape(printable(text))
 
 
 def counted(number: int, noun: str) -> str:
@@ -175,6 +207,29 @@ def whole_number(name: str, value: object, low: int, high: int | None = None) ->
     return int(value)
 
 
+def path_of(name: str, value: object) -> Path:
+    """A user's path.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not isinstance(value, (str, os.PathLike)) or not str(value):
+        raise UserError(f"{name}={shown(value)} must be a path.")
+    return Path(value).expanduser()
+
+
+def names_of(what: str, value: object) -> list[str]:
+    """A user's names: one alone, or several.
+
+    Raises:
+        UserError: they are none.
+    """
+    names = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    if not all(isinstance(n, str) for n in names):
+        raise UserError(f"{what}={shown(value)} must be a name, or a list of names.")
+    return names
+
+
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
 
 
@@ -225,8 +280,12 @@ class Registry:
         Raises:
             UserError: another class is registered under that name, or an installed package has claimed it.
         """
+        if not isinstance(name, str) or not name:
+            raise UserError(f"a {self.noun} is registered under a name: @register_{self.noun}('my_{self.noun}', ...).")
 
         def decorate(thing: type) -> type:
+            if not isinstance(thing, type):
+                raise UserError(f"{self.noun} {name!r}: {shown(thing)} is registered, but only a class can be.")
             taken = self._entries.get(name)
             if taken and _is_rewritten(taken.thing, thing):
                 taken = None
@@ -364,6 +423,11 @@ def _distribution(point: importlib.metadata.EntryPoint) -> str:
     return point.dist.name if point.dist else "an unknown package"
 
 
+def summary(thing: type) -> str:
+    """The first line of what is said of a class."""
+    return _first_line(thing.__doc__)
+
+
 def _first_line(docstring: str | None) -> str:
     return (docstring or "").strip().split("\n")[0]
 
@@ -497,7 +561,7 @@ def models_that_serve(
 ) -> list[str]:
     """The names of models that serve a purpose; see `zoo.list_models`."""
     found = models.names()
-    uses = {uses} if isinstance(uses, str) else set(uses)
+    uses = set(names_of("uses", uses))
     if task is None and not uses and kind is None and family is None:
         return found
     facts = {n: models.facts(n) for n in found}

@@ -6,10 +6,10 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from html import escape
 from pathlib import Path
 
-from zoo.registry import UserError, counted, printable, shown
+from zoo.progress import duration
+from zoo.registry import UserError, counted, html_table, printable, shown
 
 FILE = "result.json"
 
@@ -99,12 +99,8 @@ class Result:
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(n)}</th><td>{escape(value_with_interval(m))}</td></tr>"
-            for n, m in self.metrics.items()
-        )
-        about = "<br>".join(escape(line) for line in [*self.about(), *self.remarks()])
-        return f"<div><strong>{escape(self.title)}</strong><table>{rows}</table><small>{about}</small></div>"
+        rows = {name: value_with_interval(metric) for name, metric in self.metrics.items()}
+        return html_table(self.title, rows, [*self.about(), *self.remarks()])
 
     @property
     def title(self) -> str:
@@ -188,18 +184,6 @@ def _told_of_input(concept: str, facts: Mapping) -> str:
     told = [f"{facts['samples']:.0%} of samples"] if facts.get("samples") is not None else []
     told += [f"{facts['codes_known']:.0%} of codes known"] if facts.get("codes_known") is not None else []
     return f"{concept} ({', '.join(told)})" if told else concept
-
-
-def duration(seconds: float) -> str:
-    """A time as people read it.
-
-    >>> duration(3.21), duration(75), duration(7503)
-    ('3.2 s', '1:15 min', '2:05 h')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h"
 
 
 def value_with_interval(metric: Mapping) -> str:

@@ -28,7 +28,18 @@ from zoo.knowledge.interactions import interactions
 from zoo.knowledge.molecules import Molecules, molecules
 from zoo.knowledge.names import name as name_of
 from zoo.knowledge.ontology import Ontology
-from zoo.registry import Entry, UserError, models, nearest, parameters_of, shown, whole_number
+from zoo.registry import (
+    Entry,
+    UserError,
+    counted,
+    html_table,
+    models,
+    nearest,
+    parameters_of,
+    printable,
+    shown,
+    whole_number,
+)
 
 HOUR = 3_600_000_000
 TREES = frozenset({"diagnosis", "procedure", "drug"})
@@ -83,6 +94,20 @@ class TaskData:
         self._prediction_time = samples.prediction_time.to_numpy("datetime64[us]")
         self._subject = samples.subject_id.to_numpy()
         self._start = visits.start.astype("int64")
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {self.size(name)}" for name in NAMES)
+        return printable(f"TaskData({self.title}: {sizes})")
+
+    def _repr_html_(self) -> str:
+        rows = {name: counted(self.size(name), "sample") for name in NAMES}
+        steps = [f"{s.step}: {s.left_out} left out" for s in self.attrition.itertuples() if s.left_out]
+        return html_table(self.title, {**rows, "concepts": ", ".join(self.concepts)}, [*steps, *self.notes])
+
+    @property
+    def title(self) -> str:
+        """The task and the dataset, in words."""
+        return f"{self.task.name} on {self.dataset.name}"
 
     # The same data, looked at otherwise
 
@@ -303,6 +328,7 @@ class TaskData:
         rows = Rows(places, offsets, lambda some, bounds: self._batch(some, bounds, features))
         if not shuffle:
             return rows
+        seed = whole_number("seed", seed, 0)
         visits = self._own[places[offsets[1:] - 1]] - self._first(places[offsets[:-1]])
         return rows.shuffled(visits, batch_size, seed)
 

@@ -17,7 +17,7 @@ from zoo.inference._subgroups import checked_by, subgroups
 from zoo.inference._tested import Scored, Tested
 from zoo.inference._threshold import check_thresholds, chosen_threshold
 from zoo.metrics import evaluate as measured
-from zoo.registry import UserError, counted, shown
+from zoo.registry import UserError, counted, shown, whole_number
 from zoo.result import Result, value_with_interval
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def evaluate(
         UserError: for whatever is unknown, missing or damaged, and where training subjects would be tested.
     """
     run = load_run(run)
-    by = checked_by(by)
+    by, resamples = checked_by(by), whole_number("resamples", resamples, 0)
     if average not in ("visit", "patient"):
         raise UserError(f"average={shown(average)} must be 'visit' or 'patient'.")
     check_thresholds(run, thresholds)

@@ -9,7 +9,7 @@ import torch
 
 from zoo.data import Spec
 from zoo.models._model import Model
-from zoo.registry import UserError, check_parameters, models
+from zoo.registry import UserError, called, check_parameters, models
 from zoo.result import Result
 from zoo.training import Trainer
 from zoo.training._checkpoint import check_fit
@@ -17,7 +17,7 @@ from zoo.training._finished import SPLIT, TRAINED_ON, Finished, read_json
 from zoo.training._run import SOURCE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished run.
 
@@ -32,6 +32,9 @@ class Run:
     model: Model
     result: Result
     root: Path | None
+
+    def __repr__(self) -> str:
+        return called(type(self), folder=str(self.folder), model=self.result.model, task=self.result.task)
 
     @property
     def spec(self) -> Spec:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo import cache
+from zoo.data import Batch
 from zoo.data._splits import NAMES, checked_seed
 from zoo.data._task_data import TaskData
 from zoo.data.spec import KINDS
@@ -85,11 +86,11 @@ def train(
     if loop.balance:
         further += [f"trained on {len(places)} of {data.size('train')} training samples, as many of each label"]
 
-    def learn(report: Callable[[int, str], None], folder: Path) -> dict[str, int]:
+    def learn(report: Callable, folder: Path) -> dict[str, int]:
         if not isinstance(model, Estimator):
             return fitted(model, data, loop, seed, report, folder)
         model.seed = seed
-        model.fit(data.batches("train", model, loop.batch_size, places=places))
+        model.fit(_told(data.batches("train", model, loop.batch_size, places=places), report))
         return {}
 
     config = {**configuration(model, data, loop), "pretraining": False, "init": initial and initial.identity}
@@ -107,7 +108,8 @@ class Job:
         loop, seed: how.
         task: the name of the task.
         config: what tells the run from others, with these and the data.
-        learn: from what is told of progress, and the run folder, to facts for the result's sizes; trains the model.
+        learn: from what is told of progress (see `zoo.progress.progress`), and the run folder, to facts for the
+            result's sizes; trains the model.
         test: gives the metrics of the trained model, and the threshold behind them.
         notes: what a reader of the metrics must know besides what the data tell.
     """
@@ -118,7 +120,7 @@ class Job:
     seed: int
     task: str
     config: dict
-    learn: Callable[[Callable[[int, str], None], Path], dict[str, int]]
+    learn: Callable[[Callable, Path], dict[str, int]]
     test: Callable[[], tuple[dict[str, dict], float | None]]
     notes: list[str] = field(default_factory=list)
 
@@ -155,7 +157,9 @@ class Job:
 
         times: dict[str, float] = {}
         began = time.perf_counter()
-        with progress(f"training {model.registered_name}") if processes.main else nullcontext(_silent) as report:
+        verb = "pre-training" if self.config["pretraining"] else "training"
+        what = progress(f"{verb} {model.registered_name}", at_most=True)
+        with what if processes.main else nullcontext(_silent) as report:
             training = self.learn(report, folder)
         times["train"] = time.perf_counter() - began
         if processes.main:
@@ -187,13 +191,25 @@ def _labels(data: TaskData) -> dict[str, dict]:
     return {s: data.label_facts(data.places(s)) for s in NAMES}
 
 
+def _told(batches: Iterable[Batch], report: Callable) -> Iterator[Batch]:
+    """The batches, each told of when it is read; then the model has them all."""
+    for number, batch in enumerate(batches):
+        report(f"reading batch {number + 1}")
+        yield batch
+    report("fitting")
+
+
 def _silent(*_) -> None:
     """Report nothing."""
 
 
 def fitted(model: Model, data: TaskData, loop: Trainer, seed: int, report: Callable, folder: Path) -> dict[str, int]:
     """Train a network in a run folder, and write how its losses went."""
-    fit = loop.fit(model, data, seed, report, folder)
+
+    def epoch(number: int, line: str, share: float) -> None:
+        report(f"epoch {number} of {loop.max_epochs}", line, share)
+
+    fit = loop.fit(model, data, seed, epoch, folder)
     if Processes(loop.resolved_device()).main:
         write_json(folder / "losses.json", _finite({"train": fit.train_loss, "validation": fit.validation_loss}))
     return {"best_epoch": fit.best_epoch, "epochs": len(fit.train_loss)}

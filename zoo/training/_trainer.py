@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from zoo.data._task_data import TaskData
 from zoo.data.spec import KINDS
 from zoo.metrics import metric_names
 from zoo.models._model import Model
-from zoo.registry import UserError, nearest, shown, whole_number
+from zoo.registry import UserError, check_parameters, nearest, shown, whole_number
 from zoo.training._log import LOGS, check_log
 from zoo.training._loop import Loop
 from zoo.training._optimizer import OPTIMIZERS
@@ -94,6 +94,9 @@ class Trainer:
     log: str = "csv"
 
     def __post_init__(self):
+        plain = check_parameters("the trainer", Trainer, {f.name: getattr(self, f.name) for f in fields(self)})
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "device", str(self.device))
         for name in ("max_epochs", "patience", "batch_size", "accumulate"):
             value = getattr(self, name)
@@ -171,7 +174,7 @@ class Trainer:
         model: Model,
         data: TaskData,
         seed: int,
-        report: Callable[[int, str], None] = lambda *_: None,
+        report: Callable[[int, str, float], None] = lambda *_: None,
         folder: Path | None = None,
     ) -> Fit:
         """Train a network and leave it with the weights of its best epoch.
@@ -181,7 +184,7 @@ class Trainer:
             data: its ``train`` split is trained on; ``validation`` decides when to stop. Without validation samples all
                 epochs are trained and the last weights stay.
             seed: of the order of batches and of dropout.
-            report: is told the epoch and a line about it.
+            report: is told the epoch, a line about it, and what share of the steps of all epochs is over.
             folder: where checkpoints and logs go; training goes on from the last checkpoint in it. All processes must
                 see it. None writes nothing.
 
