@@ -66,7 +66,7 @@ MISTAKES = {
     "synth --schema mimic5 --out x": ["'mimic5' is unknown", "'mimic"],
     "synth --format csw --out x": ["'csw' is unknown", "'csv'"],
     "synth --patients 100000000 --out x": ["patients must be from 1"],
-    "samples --dataset synthetic --task los --out x.csv": ["must end in .parquet"],
+    "samples --dataset synthetic --task los --out x.txt": ["must end in .parquet or .csv"],
     "samples --dataset synthetic --task los --out no/x.parquet": ["no folder no"],
     "samples --dataset synthetic --task los --out x.parquet --set data.schema=mimic33": [
         "'mimic33' is unknown",
@@ -94,7 +94,8 @@ SETTINGS = {
     "data.split=0.5": ["three shares"],
     "data.split=nowhere.csv": ["neither 'temporal' nor 'hospital' nor a file"],
     'data.concepts=["diagnosys"]': ["unknown concept 'diagnosys'", "'diagnosis'"],
-    "data.concepts=diagnosis": ["must be a list"],
+    "data.concepts=diagnoses": ["unknown concept 'diagnoses'", "'diagnosis'"],
+    "data.concepts=3": ["must be a list"],
     'data.levels={"diagnosis":"css"}': ["css", "ccs"],
     'data.levels={"diagnoses":"ccs"}': ["unknown concept 'diagnoses'", "'diagnosis'"],
     "data.max_visits=0": ["max_visits=0"],

@@ -148,6 +148,7 @@ def key_of(
 ) -> dict:
     """What identifies prepared data: the source, the task, and how they were prepared."""
     return {
+        **registry.tasks.code(type(task)),
         "dataset": dataset.key(),
         "dataset_parameters": dataset.parameters(),
         "task": task.name,
@@ -281,7 +282,7 @@ def _check_choices(concepts: object, levels: object) -> None:
     names = isinstance(concepts, Collection) and all(isinstance(c, str) for c in concepts)
     if concepts is not None and not names:
         raise UserError(f"concepts={shown(concepts)} must be a list or a set of names, such as ['diagnosis'].")
-    check_levels(levels or {})
+    check_levels({} if levels is None else levels)
 
 
 def check_levels(levels: Mapping[str, str]) -> None:

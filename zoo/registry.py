@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import hashlib
 import html
 import importlib.metadata
 import importlib.util
@@ -194,15 +195,15 @@ def _plain(value: object, annotation: object) -> object:
     return value
 
 
-def whole_number(name: str, value: object, low: int, high: int | None = None) -> int:
+def whole_number(name: str, value: object, low: int, high: int = 2**31 - 1) -> int:
     """A user's whole number as a plain one.
 
     Raises:
         UserError: it is none, or out of range.
     """
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        between = f"of at least {low}" if high is None else f"from {low} to {high}"
+    if not whole or not low <= value <= high:
+        between = f"from {low} to {high}" if whole and value > high else f"of at least {low}"
         raise UserError(f"{name}={shown(value)} must be a whole number {between}.")
     return int(value)
 
@@ -348,7 +349,7 @@ class Registry:
         facts = {n: v for n, v in ancestors[0].facts.items() if n not in _OF_ITS_OWN} if ancestors else {}
         name = thing.__name__
         taken = self._unregistered.get(name)
-        if name in self.names() or (taken and not _is_rewritten(taken.thing, thing)):
+        if name in self.names() or (taken and not _is_same_place(taken.thing, thing)):
             name = f"{thing.__module__}.{thing.__qualname__}"
         self._unregistered[name] = found = Entry(name, thing, facts, registered=False)
         thing.registered_name = name
@@ -357,6 +358,17 @@ class Registry:
     def get(self, name: str | type) -> type:
         """The class of a name; see `entry`."""
         return self.entry(name).thing
+
+    def code(self, thing: type) -> dict[str, str]:
+        """What tells a class that nobody registered from others of its name: a digest of what it does.
+
+        Whoever writes one in a notebook writes it again and again under one name, and neither a cache nor a run folder
+        may take one for another. Of a registered class there is nothing to tell.
+        """
+        if self.entry(thing).registered:
+            return {}
+        text = "\n".join(_code_of(c) for c in thing.__mro__ if c.__module__ == thing.__module__)
+        return {f"{self.noun}_code": hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}
 
     def facts(self, name: str) -> dict:
         """What was said of a name when it was registered, read without importing it where that can be avoided.
@@ -412,11 +424,30 @@ _OF_ITS_OWN = frozenset({"paper", "waives", "causal"})
 """Facts that a class which derives from another does not take over: they speak of how that one computes."""
 
 
+def _code_of(thing: type) -> str:
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):  # typed in where nobody keeps it
+        return "\n".join(_told_of(name, value) for name, value in vars(thing).items() if name != "registered_name")
+
+
+def _told_of(name: str, value: object) -> str:
+    function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+    code = getattr(function, "__code__", value)
+    if not isinstance(code, types.CodeType):
+        return f"{name} {shown(value)}"
+    constants = "\n".join(_told_of(name, constant) for constant in code.co_consts)
+    return f"{name} {code.co_code.hex()} {code.co_names}\n{constants}"
+
+
+def _is_same_place(old: type, new: type) -> bool:
+    return (old.__module__, old.__qualname__) == (new.__module__, new.__qualname__)
+
+
 def _is_rewritten(old: type, new: type) -> bool:
     """Whether a class stands in the place of an older one: somebody ran a cell of a notebook again."""
-    same = (old.__module__, old.__qualname__) == (new.__module__, new.__qualname__)
-    main = sys.modules.get("__main__")
-    return same and new.__module__ == "__main__" and not hasattr(main, "__file__")
+    in_notebook = new.__module__ == "__main__" and not hasattr(sys.modules.get("__main__"), "__file__")
+    return in_notebook and _is_same_place(old, new)
 
 
 def _distribution(point: importlib.metadata.EntryPoint) -> str:

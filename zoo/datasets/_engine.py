@@ -205,6 +205,7 @@ class Dataset:
 
     def _relations_key_now(self) -> dict:
         return {
+            **datasets.code(type(self)),
             "dataset": self.name,
             "version": [ENGINE_VERSION, self.version],
             "files": source.identity(self._present([*self.needs, *self.optional])),

@@ -90,7 +90,10 @@ class Finished:
         Raises:
             UserError: its model is not registered.
         """
-        return issubclass(models.get(self.result.model), Estimator)
+        try:
+            return issubclass(models.get(self.result.model), Estimator)
+        except UserError as error:
+            raise UserError(f"{self.folder} has a model that is not here: {error}") from error
 
     @property
     def model_file(self) -> Path:

@@ -276,6 +276,7 @@ def configuration(model: Model, data: TaskData, loop: Trainer) -> dict:
         "model": getattr(model, "configuration", {}),
         "trainer": dataclasses.asdict(loop),
         "inputs": data.concepts_for(model),
+        **models.code(type(model)),
     }
 
 
