@@ -39,7 +39,7 @@ class EarlyFusion(FusingModel):
         max_tokens: how many tokens of a visit's notes are read.
         dim: width of what a modality says of a moment; a multiple of ``heads``.
         time_dim: of the embeddings of times; a multiple of ``heads``.
-        points: K.
+        points: K, how many moments.
         hours: from the first moment to the prediction.
         max_events: how many measurements, notes or codes of each concept are read, the newest ones.
         heads: of the attention to times.

@@ -69,12 +69,12 @@ class FuseMoE(FusingModel):
         max_tokens: how many tokens of a visit's notes are read.
         dim: width of what a modality says of a moment; a multiple of ``heads``.
         time_dim: of the embeddings of times; a multiple of ``heads``.
-        points: K.
+        points: K, how many moments.
         hours: from the first moment to the prediction.
         max_events: how many measurements, notes or codes of each concept are read, the newest ones.
         layers: how many blocks.
         heads: of all attention.
-        experts: E.
+        experts: E, how many experts each block has.
         top: to how many of them a token goes; 2 in the paper.
         expert_dim: width of the hidden layer of an expert.
         router: ``"joint"``, ``"per_modality"`` or ``"disjoint"``.

@@ -32,7 +32,7 @@ class TCN(Model):
         spec: what the data are like.
         dim: width of the blocks.
         layers: how many blocks; with kernel k the last step sees 1 + 2 (k - 1) (2^layers - 1) steps.
-        kernel_size: k.
+        kernel_size: k, how many steps a convolution sees at once.
         dropout: after each convolution; 0.2 in the published code.
         step_hours: length of a step of the grid.
         max_steps: the newest so many steps are read.
