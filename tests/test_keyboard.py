@@ -305,7 +305,7 @@ def test_a_world_size_that_no_launcher_left_is_told(data, monkeypatch, tmp_path)
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match=r"WORLD_SIZE=2 stands in the environment, but RANK, .*Unset WORLD_SIZE"):
+    with pytest.raises(UserError, match=r"WORLD_SIZE=2 stands in the environment without RANK, .*Unset WORLD_SIZE"):
         zoo.train("majority", data, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("WORLD_SIZE", "two")

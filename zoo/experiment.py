@@ -195,19 +195,22 @@ def synth(out: str | Path, schema: str = "mimic3", patients: int = 2000, seed: i
     return out
 
 
-def check(model: str, **hyperparameters) -> Report:
+def check(model: str | type, **hyperparameters) -> Report:
     """Check a model with the conformance kit; see `zoo.testing.check_model`.
 
     Args:
-        model: a registered name.
+        model: a registered name, or a class that is registered.
         **hyperparameters: the model's own, to check it with others than the defaults.
 
     Raises:
-        UserError: the name or a hyperparameter is unknown.
+        UserError: the name or a hyperparameter is unknown, or the class is not registered.
     """
+    entry = registry.models.entry(model)
+    if not entry.registered:
+        raise UserError(f"register {entry.name!r} first (@register_model): the kit looks at what its decorator says.")
     from zoo.testing import check_model
 
-    return check_model(model, **hyperparameters)
+    return check_model(entry.name, **hyperparameters)
 
 
 @dataclass(frozen=True, repr=False)

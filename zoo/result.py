@@ -32,8 +32,9 @@ class Result:
         threshold: probabilities of at least this count as positive; None where the kind has none.
         labels: split to what its labels are: ``samples`` and ``subjects``, and by kind ``positives``, ``classes`` (how
             many of each), ``labels`` (the mean number a sample) or ``mean``.
-        inputs: concept to ``{"samples", "codes_known"}``: what share of the tested samples have anything of it, and
-            what share of its codes its level knows (None where it has none).
+        inputs: what the model had of each concept: ``level`` of its codes; ``samples`` and ``training_samples``, the
+            shares of all and of training samples with anything of it; ``codes_known``, the share of the source's events
+            whose code the level knows; ``vocabulary``, how many codes are told apart.
         folder: where the run lies; not part of the file.
     """
 

@@ -19,7 +19,7 @@ from zoo.inference._data import check_split, check_task, dataset_of, prepared, s
 from zoo.inference._run import Run
 from zoo.models._model import Model
 from zoo.progress import progress
-from zoo.registry import UserError, nearest
+from zoo.registry import UserError, counted, nearest
 from zoo.training._finished import SPLIT
 
 SPLITS = (*NAMES, "all")
@@ -141,9 +141,11 @@ class Tested:
                 found.append(_unknown_note(concept, spec.vocabularies[concept], **unknown[concept], own=self.own))
         if data.dropped_labels:
             codes, times = len(data.dropped_labels), sum(data.dropped_labels.values())
-            found.append(f"{codes} label codes that the run was not trained on were dropped ({times} times)")
+            what, were = counted(codes, "label code"), "was" if codes == 1 else "were"
+            found.append(f"{what} that the run was not trained on {were} dropped ({counted(times, 'time')})")
         if data.unknown_label_codes:
-            found.append(f"{data.unknown_label_codes} label codes have no place at the label's level")
+            have = "has" if data.unknown_label_codes == 1 else "have"
+            found.append(f"{counted(data.unknown_label_codes, 'label code')} {have} no place at the label's level")
         return found
 
 

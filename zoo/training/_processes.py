@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
+from zoo.progress import progress
 from zoo.registry import UserError, shown
 
 LAUNCHED_WITH = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -27,7 +28,7 @@ def launched() -> bool:
     missing = [n for n in LAUNCHED_WITH if not os.environ.get(n)]
     if int(count) > 1 and missing:
         raise UserError(
-            f"WORLD_SIZE={count} stands in the environment, but {', '.join(missing)} does not: no launcher has started "
+            f"WORLD_SIZE={count} stands in the environment without {', '.join(missing)}: no launcher has started "
             f"{count} processes. Unset WORLD_SIZE, or start them with torchrun or accelerate launch."
         )
     return int(count) > 1
@@ -54,7 +55,8 @@ class Processes:
         how = {"device_placement": False, "kwargs_handlers": [wrapper]}
         together = launched()
         try:
-            self._accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", **how)
+            with progress(f"waiting for the {os.environ['WORLD_SIZE']} processes") if together else nullcontext():
+                self._accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", **how)
         except ValueError as error:  # this interpreter has an accelerator on another device or of another precision
             if together:
                 raise UserError(f"the processes cannot train on device {device.type!r} together: {error}") from error

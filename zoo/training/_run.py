@@ -22,7 +22,7 @@ from zoo.data.spec import KINDS
 from zoo.metrics import evaluate, metric_names, tune_threshold
 from zoo.models._model import Estimator, Model
 from zoo.progress import progress
-from zoo.registry import UserError, check_parameters, models
+from zoo.registry import UserError, check_parameters, counted, models
 from zoo.result import Result, write_json
 from zoo.training._balance import training_places
 from zoo.training._checkpoint import BEST, remove_all, write_tensors
@@ -238,10 +238,11 @@ def notes(data: TaskData, model: Model) -> list[str]:
     found = data.dataset.report(data.concepts_for(model)).lines(examples=False) + data.notes
     for concept in (c for c, vocabulary in model.spec.vocabularies.items() if vocabulary.edges is not None):
         told = data.feature(concept).measured.told()
-        found += [f"{concept} {code}: {count} values {words}" for code, words, count in told[:TOLD]]
+        found += [f"{concept} {code}: {counted(count, 'value')} {words}" for code, words, count in told[:TOLD]]
         if len(told) > TOLD:
             rest = sum(count for _, _, count in told[TOLD:])
-            found.append(f"{concept}: {rest} further values converted, or left out for their unit or size")
+            further = counted(rest, "further value")
+            found.append(f"{concept}: {further} converted, or left out for unit or size")
     if not data.size("validation"):
         found.append("no validation samples: trained for all epochs, the last weights were tested")
     if "encoder" in model.spec.resources:
@@ -259,7 +260,8 @@ def notes(data: TaskData, model: Model) -> list[str]:
         occurrences = sum(data.dropped_labels.values())
         codes = len(data.dropped_labels)
         why = f"are not among the {data.task.top_k} of most training samples" if data.task.top_k else "training lacks"
-        found.append(f"{codes} label codes that {why} were dropped ({occurrences} times)")
+        what, times = counted(codes, "label code"), counted(occurrences, "time")
+        found.append(f"{what} that {why} {'was' if codes == 1 else 'were'} dropped ({times})")
     return found
 
 
