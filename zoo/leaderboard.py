@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo import registry
+from zoo.progress import progress
 from zoo.registry import UserError, check_parameters, nearest, parameters_of
 from zoo.result import FILE, write_json
 
@@ -242,6 +243,8 @@ def _run_all(pairs: list[Pair], dataset: str, root: str | None, jobs: int, repor
     for worker in workers:
         free.put(worker)
 
+    over: list[Pair] = []
+
     def run(pair: Pair) -> None:
         worker = free.get()
         try:
@@ -249,9 +252,12 @@ def _run_all(pairs: list[Pair], dataset: str, root: str | None, jobs: int, repor
         finally:
             free.put(worker)
         if not worker.ended:
+            over.append(pair)
+            moved(f"{len(over)} of {registry.counted(len(pairs), 'run')}", share=len(over) / len(pairs))
             report(f"{pair.task} {pair.model} seed {pair.seed}: {f'failed: {reason}' if reason else 'done'}")
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with progress("leaderboard", in_logs=False) as moved, ThreadPoolExecutor(jobs) as pool:
+        moved(f"0 of {registry.counted(len(pairs), 'run')}", share=0.0)
         try:
             for done in [pool.submit(run, p) for p in pairs]:
                 done.result()

@@ -267,6 +267,8 @@ def _check_given(dataset: object, task: object) -> None:
 
     if task is None:
         raise UserError(f"name a task, such as task='readmission': {', '.join(registry.tasks.names())}.")
+    if isinstance(task, str) and not registry.tasks.knows(task) and Path(task).is_dir():
+        raise UserError(f"{shown(task)} is a folder, no task: give it as root={shown(task)}, and a task.")
     for value, kind, holder in ((dataset, Dataset, registry.datasets), (task, Task, registry.tasks)):
         if isinstance(value, str) and holder is registry.datasets:
             holder.entry(value)  # before the task is looked at: arguments may be swapped

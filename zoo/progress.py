@@ -114,12 +114,13 @@ _shown: ContextVar[Shown | None] = ContextVar("_shown", default=None)
 
 
 @contextmanager
-def progress(what: str, at_most: bool = False) -> Iterator[Callable]:
+def progress(what: str, at_most: bool = False, in_logs: bool = True) -> Iterator[Callable]:
     """Show what is being done while the block runs, once it has run for some time.
 
     Args:
         what: is being done.
         at_most: whether it may be over before the share that is told is whole.
+        in_logs: whether lines go to a log too; not where the block prints its own.
 
     Yields:
         A function that takes the name or the number of the step, a line to show beside it, and the share of the whole
@@ -136,7 +137,8 @@ def progress(what: str, at_most: bool = False) -> Iterator[Callable]:
     shown = Shown()
     shown.stages.append(stage)
     token = _shown.set(shown)
-    end = (_on_terminal if sys.stderr.isatty() else _in_notebook if _notebook() else _in_log)(shown)
+    watched = _on_terminal if sys.stderr.isatty() else _in_notebook if _notebook() else None
+    end = watched(shown) if watched else _in_log(shown) if in_logs else _nowhere
     finished = False
     try:
         yield stage.report
@@ -226,6 +228,10 @@ def _in_log(shown: Shown) -> Callable[[bool], None]:
             _print(f"{printable(shown.stages[0].what)}: done after {shown.stages[0].gone}")
 
     return end
+
+
+def _nowhere(finished: bool) -> None:
+    """End what is not shown."""
 
 
 def _print(line: str) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from zoo.data._splits import NAMES
 from zoo.data._task_data import TaskData
 from zoo.datasets._engine import Dataset
 from zoo.inference._run import Run
@@ -13,6 +14,8 @@ from zoo.prepare import key_of, load_dataset, load_task, prepare
 from zoo.registry import UserError, datasets, models, parameters_of, shown
 from zoo.training._finished import SPLIT, split_held
 
+SPLITS = (*NAMES, "all")
+"""What of the data can be tested."""
 HOW_READ = frozenset({"lab_delay", "memory_limit", "patients", "drug_map"})
 """Parameters of a dataset that leave its patients who they are."""
 
@@ -26,6 +29,8 @@ def dataset_of(run: Run, data, root: str | Path | None, parameters: Mapping) -> 
         if not isinstance(data, (TaskData, Dataset)):
             raise UserError(f"{shown(data)} is no dataset: give a name, or what zoo.load_dataset or zoo.load returned.")
         return data.dataset if isinstance(data, TaskData) else data
+    if data in SPLITS and data not in datasets.names():
+        raise UserError(f"{data!r} is a split, no dataset: give it as split={data!r}.")
     name = data or run.result.dataset
     known = parameters_of(datasets.get(name))
     kept = {n: v for n, v in run.result.config["dataset"].items() if n in known}

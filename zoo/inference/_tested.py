@@ -12,17 +12,15 @@ import torch
 
 from zoo import cache
 from zoo.data import Batch, Ragged, Spec
-from zoo.data._splits import NAMES
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import UNKNOWN, Vocabulary
-from zoo.inference._data import check_split, check_task, dataset_of, prepared, same_patients, same_seed
+from zoo.inference._data import SPLITS, check_split, check_task, dataset_of, prepared, same_patients, same_seed
 from zoo.inference._run import Run
 from zoo.models._model import Model
 from zoo.progress import progress
 from zoo.registry import UserError, counted, nearest
 from zoo.training._finished import SPLIT
 
-SPLITS = (*NAMES, "all")
 MEETING_LEVEL = {"diagnosis": "ccs", "procedure": "ccs", "drug": "name"}
 """The level on which codes of several sources meet."""
 
