@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import string
 from pathlib import Path
 
 import networkx as nx
@@ -62,7 +63,15 @@ def test_a_code_finds_its_place(code, nodes):
         ("ICD9CM//E87", ["E000-E999", "E87"]),
         ("ICD9CM//XYZ", ["XYZ"]),
         ("ICD10CM//I50.Z", ["I00-I99", "I30-I5A", "I50", "I50.Z"]),
-        ("ICD10CM//U99.9", ["U99.9"]),
+        ("ICD10CM//U99.9", ["U00-U85", "U99.9"]),
+        ("ICD10CM//QA0.0101", ["Q00-Q99", "QA0.0101"]),
+        ("ICD10CM//QA0", ["Q00-Q99", "QA0"]),
+        ("ICD10CM//D4A.1", ["C00-D49", "D4A.1"]),
+        ("ICD10CM//D8A", ["D50-D89", "D8A"]),
+        ("ICD10CM//H96", ["H60-H95", "H96"]),
+        ("ICD10CM//F00.0", ["F01-F99", "F00.0"]),
+        ("ICD10CM//T98", ["S00-T88", "T98"]),
+        ("ICD9CM//V92", ["V01-V91", "V92"]),
         ("ICD10PCS//02799", ["0", "02", "027", "02799"]),
         ("ATC//C03CZ99", ["C", "C03", "C03C", "C03CZ99"]),
         ("ATC//Z99", ["Z99"]),
@@ -71,6 +80,25 @@ def test_a_code_finds_its_place(code, nodes):
 )
 def test_an_unknown_code_hangs_at_its_deepest_ancestor_that_exists(code, nodes):
     assert place(code) == nodes
+
+
+def chapters(system):
+    """Chapters of a system; one that is a single category goes by its name."""
+    ranges = ontology._blocks(system, "chapter")
+    return {first if first == last else f"{first}-{last}" for first, last in ranges}
+
+
+@pytest.mark.parametrize("system", ["ICD9CM", "ICD10CM", "ICD9PROC"])
+def test_every_category_that_can_be_written_hangs_at_a_chapter_that_has_its_letter(system):
+    digits = [*"0123456789", *("AB" if system == "ICD10CM" else "")]
+    begin = {"ICD9CM": ["V", "E0", "E8", "E9", *"123456789"], "ICD9PROC": [""], "ICD10CM": string.ascii_uppercase}[
+        system
+    ]
+    tree = Ontology.for_codes([f"{system}//{a}{b}{c}" for a in begin for b in digits for c in digits])
+    paths = [tree.ancestors_of(n)[::-1] for n in range(len(tree.leaf))]
+    below = [(tree.nodes[path[1]].partition("//")[2], tree.nodes[path[-1]].partition("//")[2]) for path in paths]
+    assert {top for top, _ in below} == chapters(system)
+    assert [pair for pair in below if not pair[0][0] <= pair[1][0] <= pair[0].split("-")[-1][0]] == []
 
 
 def test_index_arrays_of_a_small_tree_by_hand():
@@ -147,6 +175,11 @@ def test_the_graph_of_a_system_is_one_tree(system):
     assert nx.is_arborescence(graph)
     assert [node for node, above in graph.in_degree if above == 0] == [system]
     assert all(node.startswith(f"{system}//") for node in graph if node != system)
+    tops = {node.partition("//")[2] for node in graph.successors(system)}
+    if system in ("ICD9CM", "ICD10CM", "ICD9PROC"):
+        assert tops == chapters(system)
+    elif system in ("ICD10PCS", "ATC"):
+        assert {len(top) for top in tops} == {1}
 
 
 def test_an_unknown_system_names_the_nearest():

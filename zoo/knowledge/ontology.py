@@ -12,8 +12,8 @@ named by its range (``ICD9CM//420-429``, ``ICD9CM//390-459``), or the root of it
 | ``CCS``, ``CCSPROC`` | the category |
 
 `ontology` has every listed code of a system. `Ontology.for_codes` has the codes of a dataset and what is above them:
-any code finds its place, dotted or not; one that is not listed hangs at the deepest of its ancestors that is, a code
-that resembles none at its root.
+any code finds its place, dotted or not; one that is not listed hangs at the deepest of its ancestors that is, a
+category that is not (newer than the tables) at the chapter of its letter, a code that resembles none at its root.
 """
 
 from __future__ import annotations
@@ -240,13 +240,25 @@ def _ccs_numbers(system: str) -> set[str]:
 
 @cache
 def _blocks_of(system: str, category: str) -> list[tuple[str, str]]:
-    """Chapter and block of a category, as far as there are any; none that is but the category itself."""
+    """Chapter and block of a category, as far as there are any; none that is but the category itself.
+
+    A category that is in no chapter's range (newer than the table, as ``QA0`` behind ``Q00-Q99``) is in the chapter that
+    has its letter.
+    """
     found = []
     place = _STANDS_WITH.get(category, category) if system == "ICD10CM" else category
     for level in ("chapter", "block"):
         inside = [(first, last) for first, last in _blocks(system, level) if first <= place <= last]
+        if level == "chapter" and not inside and place[:1].isalpha():
+            inside = _chapter_of_letter(system, place)
         found += [(category, category)] if (category, category) in inside else inside[:1]
     return [block for block in found if block != (category, category)]
+
+
+def _chapter_of_letter(system: str, category: str) -> list[tuple[str, str]]:
+    """The chapter that has a category's letter: the last that ends before it, else the first; none where none has."""
+    own = [block for block in _blocks(system, "chapter") if block[0][0] <= category[0] <= block[1][0]]
+    return [block for block in own if block[1] < category][-1:] or own[:1]
 
 
 @cache
