@@ -4,6 +4,8 @@ import csv
 import gzip
 import subprocess
 import sys
+import warnings
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,18 @@ from hypothesis import strategies as st
 from rdkit import Chem
 
 from zoo.knowledge import atc
+from zoo.knowledge._build_agreed import key
 from zoo.knowledge._tables import read_rows
-from zoo.knowledge.molecules import BONDS, Graphs, _active_part, _fragments, _heavy_atoms, molecules
+from zoo.knowledge.molecules import (
+    BONDS,
+    CHIRALITIES,
+    SIDES,
+    Graphs,
+    _active_part,
+    _fragments,
+    _heavy_atoms,
+    molecules,
+)
 from zoo.registry import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,6 +110,36 @@ def test_atoms_have_one_fingerprint_where_they_have_one_surrounding(radius):
     pairs = set(zip(written, found.graphs.atoms.tolist(), strict=True))
     assert len(pairs) == len({w for w, _ in pairs}) == len({f for _, f in pairs})
     assert len(pairs) > (8, 30, 100)[radius]
+
+
+@pytest.mark.parametrize(
+    ("smiles", "chirality", "sides"),
+    [
+        ("C[C@H](N)C(=O)O", ["S"], []),
+        ("C[C@@H](N)C(=O)O", ["R"], []),
+        ("CC(N)C(=O)O", [], []),
+        ("OC(=O)/C=C/C(=O)O", [], ["E"]),
+        ("OC(=O)/C=C\\C(=O)O", [], ["Z"]),
+        ("OC(=O)C=CC(=O)O", [], []),
+        ("C[C@@H](O)[C@H](C)/C=C/Cl", ["R", "R"], ["E"]),
+    ],
+)
+def test_chirality_and_sides_stand_beside_fingerprints(smiles, chirality, sides):
+    graphs, flat = (
+        of_one(smiles).graphs,
+        of_one(Chem.MolToSmiles(Chem.MolFromSmiles(smiles), isomericSmiles=False)).graphs,
+    )
+    assert sorted(filter(None, (CHIRALITIES[n] for n in graphs.chirality))) == chirality
+    assert list(filter(None, (SIDES[n] for n in graphs.sides[::2]))) == sides
+    assert (graphs.sides[::2] == graphs.sides[1::2]).all()
+    assert np.bincount(graphs.atoms).tolist() == np.bincount(flat.atoms).tolist()
+
+
+def test_chirality_does_not_hang_on_how_a_molecule_is_written():
+    molecule = Chem.MolFromSmiles("CCOC(=O)[C@H](CCc1ccccc1)N[C@@H](C)C(=O)N1CCC[C@H]1C(=O)O")
+    written = {Chem.MolToSmiles(molecule, doRandom=True) for _ in range(5)}
+    assert {tuple(of_one(text).graphs.chirality) for text in written} == {tuple(of_one(min(written)).graphs.chirality)}
+    assert np.bincount(of_one(min(written)).graphs.chirality).tolist()[2:] == [3]  # enalapril is S, S, S
 
 
 def test_atoms_without_a_bond_stay_in_their_places():
@@ -225,6 +267,82 @@ def test_arrays_of_any_classes_fit_together(classes):
     again = molecules(classes)
     assert (again.names, again.substructures) == (found.names, found.substructures)
     assert all((a == b).all() for a, b in zip(arrays(found), arrays(again), strict=True))
+
+
+@pytest.fixture(scope="module")
+def keys():
+    """InChIKey of each substance's structure."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return {row["substance"]: key(row["smiles"]) for row in read_rows("drug_molecules.csv.gz")}
+
+
+@pytest.fixture(scope="module")
+def testimony():
+    """What other sources say: how many of them give each InChIKey of a substance."""
+    said = defaultdict(dict)
+    with gzip.open(ROOT / "tests" / "drug_inchikeys.csv.gz", "rt") as file:
+        for row in csv.DictReader(file):
+            said[row["substance"]][row["inchikey"]] = row["witnesses"].count("+") + 1
+    return said
+
+
+@pytest.mark.parametrize(
+    ("substance", "inchikey"),
+    [
+        ("enalapril", "GBXSMTUPTTWBMN-XIRDDKMYSA-N"),
+        ("abacavir", "MCGSCOLBFJQGHM-SCZZXKLOSA-N"),
+        ("hydrocortisone", "JYGXADMDTFJGBT-VWUMJDOOSA-N"),
+        ("azithromycin", "MQTOSJVFKKJCRP-BICOPXKESA-N"),
+        ("rosuvastatin", "BPRHUIZQVSMCRT-VEUZHWNKSA-N"),
+        ("oxycodone", "BRUQQQPBMZOVGD-XFKAJCMBSA-N"),
+        ("meropenem", "DMJNNHOOLUXYBV-PQTSNVLCSA-N"),
+        ("verapamil", "SGTNSNPWRIOYBX-UHFFFAOYSA-N"),  # both mirror images
+        ("promethazine", "PWWVAXIEGOYWEE-UHFFFAOYSA-N"),  # not the isomer with the chain the other way round
+        ("aminophylline", "ZFXYFBGIUFBOJW-UHFFFAOYSA-N"),  # theophylline, not phenobarbital
+        ("trandolapril", "VXFJYXUZANRPDJ-WTNASJBWSA-N"),  # without deuterium
+    ],
+)
+def test_well_known_structures_are_those_of_their_names(keys, substance, inchikey):
+    assert keys[substance] == inchikey
+
+
+OTHERWISE = {
+    "aluminium oxide": "ours is the oxide, theirs its ion",
+    "anecortave": "theirs is the acetate",
+    "ceftolozane": "the same, charged otherwise",
+    "chlormadinone": "theirs is the acetate",
+    "citicoline": "the same, charged otherwise",
+    "etynodiol": "theirs is the diacetate",
+    "indocyanine green": "the same, charged otherwise",
+    "macrogol": "ours is the trimer, theirs glycol",
+    "polidocanol": "a mixture of chains",
+    "tixocortol": "theirs is the pivalate",
+}
+"""Substances for which we have another structure than most."""
+
+
+def test_no_structure_of_the_table_is_contradicted_by_two_sources_or_more(keys, testimony):
+    assert len(keys) == 2_674
+    assert testimony.keys() <= keys.keys()
+    agree, against = 0, set()
+    for substance, told in testimony.items():
+        own, others = told.get(keys[substance], 0), [n for other, n in told.items() if other != keys[substance]]
+        agree += own >= max(others, default=0)
+        most = max(others, default=0)
+        if most >= 2 and most > own and others.count(most) == 1:
+            against.add(substance)
+    assert against == OTHERWISE.keys()
+    assert agree > 2_430
+    assert len(testimony) > 2_570
+
+
+def test_agreed_structures_are_in_the_table_with_their_keys(keys):
+    agreed = read_rows("drug_agreed.csv")
+    assert {row["substance"]: row["inchikey"] for row in agreed} == {
+        row["substance"]: keys[row["substance"]] for row in agreed
+    }
+    assert all(row["witnesses"].count("+") for row in agreed)
 
 
 def test_every_structure_of_the_tables_can_be_read_and_cut():

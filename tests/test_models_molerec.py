@@ -70,14 +70,15 @@ def graph_vectors(layer, graphs):
     found = []
     for begin, end in zip(graphs.offsets[:-1], graphs.offsets[1:], strict=True):
         own = (graphs.bonds[1] >= begin) & (graphs.bonds[1] < end)
-        bonds = list(zip(*(graphs.bonds[:, own] - begin), graphs.bond_kinds[own], strict=True))
+        bonds = list(zip(*(graphs.bonds[:, own] - begin), graphs.bond_kinds[own], graphs.sides[own], strict=True))
         atoms = array(layer.atoms.weight)[graphs.atoms[begin:end]]
-        for place, (kinds, update) in enumerate(zip(layer.kinds, layer.update, strict=True)):
+        atoms = atoms + array(layer.chirality.weight)[graphs.chirality[begin:end]]
+        for place, (kinds, sides, update) in enumerate(zip(layer.kinds, layer.sides, layer.update, strict=True)):
             if place:
                 atoms = np.maximum(atoms, 0)
             new = (1 + layer.epsilon[place].item()) * atoms
-            for source, target, kind in bonds:
-                new[target] += np.maximum(atoms[source] + array(kinds.weight)[kind], 0)
+            for source, target, kind, side in bonds:
+                new[target] += np.maximum(atoms[source] + array(kinds.weight)[kind] + array(sides.weight)[side], 0)
             atoms = norm(update[3], linear(update[2], np.maximum(linear(update[0], new), 0)))
         found.append(atoms.mean(0))
     return np.array(found)
@@ -95,6 +96,22 @@ def test_atoms_hear_of_their_neighbours_along_bonds_of_a_kind(few, of):
         layer.epsilon.copy_(torch.tensor([0.3, -0.2, 0.1]))
     assert len(set(graphs.bond_kinds.tolist())) > 2
     assert np.allclose(array(layer()), graph_vectors(layer, graphs), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"),  # alanine and its mirror image
+        ("C/C=C/C", "C/C=C\\C"),
+        ("CCOC(=O)[C@H](CCc1ccccc1)N[C@@H](C)C(=O)O", "CCOC(=O)[C@@H](CCc1ccccc1)N[C@@H](C)C(=O)O"),
+    ],
+)
+def test_stereoisomers_have_vectors_of_their_own(pair):
+    given = dict(zip(("furosemide", "bumetanide"), pair, strict=True))
+    found = molecules(["C03CA01", "C03CA02"], smiles=given)
+    torch.manual_seed(0)
+    vectors = ClassEncoder(found, dim=8, layers=2)()
+    assert (vectors[0] - vectors[1]).abs().max() > 1e-3
 
 
 def test_a_class_is_the_mean_of_its_molecules(few):

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "zoo").rglob("*.py"))
@@ -100,11 +102,43 @@ def _all_imports(text: str) -> set[str]:
     return plain | {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
 
 
+ADVISORIES = {
+    "accelerate": ("1.15", "CVE-2026-69112, through 1.14.0"),
+    "duckdb": ("1.4.2", "CVE-2025-64429"),
+    "filelock": ("3.20.3", "CVE-2025-68146, CVE-2026-22701"),
+    "lightgbm": ("4.6", "CVE-2024-43598"),
+    "pyarrow": ("23.0.1", "CVE-2026-25087"),
+    "pytest": ("9.0.3", "CVE-2025-71176"),
+    "scikit-learn": ("1.5", "CVE-2024-5206"),
+    "skops": ("0.13", "CVE-2025-54412, CVE-2025-54413, CVE-2025-54886"),
+    "torch": ("2.13", "CVE-2025-32434, CVE-2026-24747, CVE-2025-3000 through 2.12.0"),
+    "transformers": ("5.10", "CVE-2026-1839, CVE-2026-4372, CVE-2026-5241, CVE-2026-9856"),
+}
+"""The first version of a dependency that is in no published advisory's range."""
+
+
+def declared_in_setup() -> configparser.ConfigParser:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    return setup
+
+
+def test_lower_bounds_leave_out_versions_with_advisories():
+    setup = declared_in_setup()
+    lines = f"{setup['options']['install_requires']}\n{setup['options.extras_require']['test']}".split("\n")
+    lowest = {re.split(r"[\[<>=]", line)[0]: re.search(r">=([\d.]+)", line) for line in lines if line}
+    for name, (first, advisory) in ADVISORIES.items():
+        assert Version(lowest[name][1]) >= Version(first), advisory
+    assert all(lowest[name] for name in lowest.keys() - {"packaging"})
+    assert Version("2.2") in SpecifierSet(
+        next(line.removeprefix("pandas") for line in lines if line.startswith("pandas"))
+    )
+
+
 def test_every_library_that_is_imported_is_declared():
     import sys
 
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg")
+    setup = declared_in_setup()
     extras = [lines for name, lines in setup["options.extras_require"].items() if name not in ("test", "docs")]
     lines = "\n".join([setup["options"]["install_requires"], *extras]).split("\n")
     declared = {re.split(r"[\[<>=]", line)[0] for line in lines if line}

@@ -9,7 +9,8 @@
 substances; names of groups are left out. `drug_synonyms.csv.gz` has the synonyms and brands of those substances, and
 `drug_molecules.csv.gz` their SMILES, both from drug-named-entity-recognition. An entry of that package belongs to a
 substance where one of its names is the substance's, or where its own name is understood whole by the hand-written
-`drug_names.csv`. Where it has the SMILES of another compound, the hand-written `drug_structures.csv` has the right one.
+`drug_names.csv`. Where it has the SMILES of another compound or stereoisomer, the hand-written `drug_structures.csv` or
+`drug_agreed.csv` (see `_build_agreed.py`) has the right one.
 """
 
 import json
@@ -106,18 +107,35 @@ def useful(name: str) -> tuple[str, ...] | None:
     return None if all(names.says_nothing(word) for word in words) else tuple(words)
 
 
-def molecule_rows(found: dict[str, tuple[str, ...]], smiles: dict[str, str]) -> list[list[str]]:
-    """Rows of `drug_molecules.csv.gz`: substance, SMILES; of several entries, the one of the substance's own name.
+def read_package(package: Path) -> dict:
+    """The package's tables; empties `drug_synonyms.csv.gz`, so that names mean what they do without it."""
+    write_rows("drug_synonyms.csv.gz", ["substances", "names"], [])
+    names.forget()
+    return json.loads(package.read_text())
+
+
+def package_molecules(data: dict) -> list[list[str]]:
+    """Substances and their SMILES in the package; of several entries, the one of the substance's own name.
 
     What `drug_structures.csv` says goes before; a substance without a SMILES there is left out, and so are
     macromolecules.
     """
+    found, smiles = meanings(entries_of(data)), data["drug_canonical_to_data"]
     rows: dict[str, str] = {row["substance"]: row["smiles"] for row in read_rows("drug_structures.csv")}
     for entry, substances in sorted(found.items(), key=lambda item: (item[1] != (item[0],), item[0])):
-        if len(substances) == 1 and smiles.get(entry):
-            rows.setdefault(substances[0], smiles[entry])
+        if len(substances) == 1 and (text := smiles.get(entry, {}).get("smiles")):
+            rows.setdefault(substances[0], text)
     small = {substance: text for substance, text in rows.items() if max(map(len, text.split("."))) <= LONGEST_MOLECULE}
     return [[substance, text] for substance, text in sorted(small.items()) if text]
+
+
+def entries_of(data: dict) -> dict[str, list[str]]:
+    """All names of each entry of the package."""
+    entries = defaultdict(list)
+    for name, canonical in data["drug_variant_to_canonical"].items():
+        for entry in canonical:
+            entries[entry].append(name)
+    return entries
 
 
 def main(codes: Path, package: Path) -> None:
@@ -125,17 +143,12 @@ def main(codes: Path, package: Path) -> None:
     write_rows(
         "atc_codes.csv.gz", ["code", "name", "successor"], code_rows(read_codes(codes.read_text("utf-8", "replace")))
     )
-    write_rows("drug_synonyms.csv.gz", ["substances", "names"], [])
-    names.forget()
-    data = json.loads(package.read_text())
-    entries = defaultdict(list)
-    for name, canonical in data["drug_variant_to_canonical"].items():
-        for entry in canonical:
-            entries[entry].append(name)
-    found = meanings(entries)
-    write_rows("drug_synonyms.csv.gz", ["substances", "names"], synonym_rows(entries, found))
-    smiles = {entry: facts["smiles"] for entry, facts in data["drug_canonical_to_data"].items() if facts.get("smiles")}
-    write_rows("drug_molecules.csv.gz", ["substance", "smiles"], molecule_rows(found, smiles))
+    data = read_package(package)
+    entries = entries_of(data)
+    write_rows("drug_synonyms.csv.gz", ["substances", "names"], synonym_rows(entries, meanings(entries)))
+    agreed = {row["substance"]: row["smiles"] for row in read_rows("drug_agreed.csv")}
+    rows = [[substance, agreed.get(substance, smiles)] for substance, smiles in package_molecules(data)]
+    write_rows("drug_molecules.csv.gz", ["substance", "smiles"], rows)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 For the classes of a label, `molecules` gives what SafeDrug (Yang et al., IJCAI 2021) and MoleRec (Yang et al., WWW
 2023) need: the molecules of each class as graphs, whose atoms carry the fingerprints of Tsubaki et al. (Bioinformatics
-35:309-318, 2019), a matrix that averages them by class, and the mask of classes and substructures.
+35:309-318, 2019), a matrix that averages them by class, and the mask of classes and substructures. A molecule and its
+mirror image have the same fingerprints; chirality and the sides of double bonds stand beside them, for MoleRec.
 
 A class has the molecules of its substances; a class of combinations alone those of their parts. A salt keeps its
 active part: of the parts that are no counter-ion the largest; where all are (potassium chloride), all stay. Proteins,
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
 BONDS = ("SINGLE", "DOUBLE", "TRIPLE", "AROMATIC", "DATIVE")
 """Kinds of bonds, as RDKit calls them."""
 
+CHIRALITIES = ("", "R", "S")
+"""Configurations of an atom by the rules of Cahn, Ingold and Prelog; empty where it has or is known to have none."""
+
+SIDES = ("", "E", "Z")
+"""Configurations of a double bond by the same rules."""
+
 _COUNTER_IONS = frozenset(
     (
         *("Na", "K", "Ca", "Mg", "F", "Cl", "Br", "I", "N", "O", "O4S", "O4P", "NO3", "CO3", "CO2", "CHO2"),
@@ -63,12 +70,16 @@ class Graphs:
         offsets: (G + 1,) int64, the atoms of graph g are ``offsets[g]:offsets[g + 1]``.
         bonds: (2, 2 * B) int64, the two atoms of each bond in both directions, by their places in ``atoms``.
         bond_kinds: (2 * B,) int64, places in `BONDS`.
+        chirality: (A,) int64, places in `CHIRALITIES`.
+        sides: (2 * B,) int64, places in `SIDES`.
     """
 
     atoms: np.ndarray
     offsets: np.ndarray
     bonds: np.ndarray
     bond_kinds: np.ndarray
+    chirality: np.ndarray
+    sides: np.ndarray
 
     @property
     def graph(self) -> np.ndarray:
@@ -261,22 +272,29 @@ def _graphs(molecules: Sequence[Mol | None], radius: int) -> tuple[Graphs, int]:
     from rdkit import Chem
 
     kinds: list[object] = []
-    offsets, bonds, bond_kinds = [0], [], []
+    offsets, bonds, bond_kinds, chirality, sides = [0], [], [], [], []
     for number, molecule in enumerate(molecules):
         if molecule is None:
             kinds.append(number)
+            chirality.append(0)
         else:
+            Chem.AssignStereochemistry(molecule, cleanIt=True, force=True)
             whole = Chem.AddHs(molecule)
             kinds += [(atom.GetSymbol(), atom.GetIsAromatic()) for atom in whole.GetAtoms()]
+            for atom in whole.GetAtoms():
+                chirality.append(CHIRALITIES.index(atom.GetPropsAsDict(includePrivate=True).get("_CIPCode", "")))
             for bond in whole.GetBonds():
                 ends = offsets[-1] + bond.GetBeginAtomIdx(), offsets[-1] + bond.GetEndAtomIdx()
                 bonds += [ends, ends[::-1]]
                 bond_kinds += [BONDS.index(bond.GetBondType().name)] * 2
+                sides += [SIDES.index({"STEREOE": "E", "STEREOZ": "Z"}.get(bond.GetStereo().name, ""))] * 2
         offsets.append(len(kinds))
     atoms = _fingerprints(kinds, bonds, bond_kinds, radius)
     pairs = np.array(bonds, dtype=np.int64).reshape(-1, 2).T
-    arrays = (np.array(values, dtype=np.int64) for values in (atoms, offsets))
-    return Graphs(*arrays, pairs, np.array(bond_kinds, dtype=np.int64)), len(set(atoms))
+    atoms, offsets, bond_kinds, chirality, sides = (
+        np.array(values, dtype=np.int64) for values in (atoms, offsets, bond_kinds, chirality, sides)
+    )
+    return Graphs(atoms, offsets, pairs, bond_kinds, chirality, sides), len(np.unique(atoms))
 
 
 def _fingerprints(kinds: list, bonds: list[tuple[int, int]], bond_kinds: list[int], radius: int) -> list[int]:
@@ -312,4 +330,6 @@ def _some(graphs: Graphs, first: int, last: int) -> Graphs:
         offsets=offsets - offsets[0],
         bonds=graphs.bonds[:, inside] - offsets[0],
         bond_kinds=graphs.bond_kinds[inside],
+        chirality=graphs.chirality[offsets[0] : offsets[-1]],
+        sides=graphs.sides[inside],
     )

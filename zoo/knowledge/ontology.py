@@ -242,8 +242,8 @@ def _ccs_numbers(system: str) -> set[str]:
 def _blocks_of(system: str, category: str) -> list[tuple[str, str]]:
     """Chapter and block of a category, as far as there are any; none that is but the category itself.
 
-    A category that is in no chapter's range (newer than the table, as ``QA0`` behind ``Q00-Q99``) is in the chapter that
-    has its letter.
+    A category that is in no chapter's range (newer than the table, as ``QA0`` behind ``Q00-Q99``) is in the chapter of
+    its letter.
     """
     found = []
     place = _STANDS_WITH.get(category, category) if system == "ICD10CM" else category

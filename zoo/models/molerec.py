@@ -6,8 +6,8 @@ class has which:
 1. h_d = GRU_d(W_d x_d), h_p = GRU_p(W_p x_p) over the visits up to t, of multi-hot diagnoses and procedures;
    q = NN_1([h_d; h_p]) in R^d, the patient's health. Earlier drugs are no input.
 2. Relevance of each substructure for the patient: r = sigmoid(NN_2(q)) in R^S.
-3. Two graph isomorphism networks, one for molecules and one for substructures. An atom starts from the embedding of its
-   fingerprint, and in each of L layers, with e the embedding of a kind of bond,
+3. Two graph isomorphism networks, one for molecules and one for substructures. An atom starts from the embeddings of
+   its fingerprint and of its chirality, added, and in each of L layers, with e those of a bond's kind and sides,
    y_i <- norm(MLP((1 + epsilon) y_i + sum over its neighbours j of ReLU(y_j + e_ij))), and a ReLU but after the last.
    A graph is the mean of its atoms, a class the mean of its molecules: E_m in R^(M x d), E_f in R^(S x d).
 4. E_s = SAB(E_f) in R^(S x d): self-attention among the substructures (Set Transformer, Lee et al., ICML 2019).
@@ -36,8 +36,10 @@ Where published code and paper part (the paper is followed):
 
 Other than both:
 
-- Atoms carry fingerprints and bonds their kinds, not a list of properties. Layers are normalised each atom on its own,
-  and not over all atoms: with graphs that never change, running means only lag behind. Graph networks have no dropout.
+- Of the published code's list of properties, atoms carry chirality and bonds their kinds and sides; fingerprints stand
+  for the others. Chirality is R or S, which do not hang on the order in which atoms are written, as the marks there do.
+- Layers are normalised each atom on its own, and not over all atoms: with graphs that never change, running means only
+  lag behind. Graph networks have no dropout.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.knowledge.molecules import BONDS, Graphs, Molecules
+from zoo.knowledge.molecules import BONDS, CHIRALITIES, SIDES, Graphs, Molecules
 from zoo.layers import EncoderLayer, VisitRecurrences
 from zoo.models import Model, Output
 from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
@@ -172,23 +174,26 @@ class GraphIsomorphism(nn.Module):
     def __init__(self, graphs: Graphs, fingerprints: int, dim: int, layers: int):
         super().__init__()
         self.atoms = nn.Embedding(fingerprints, dim)
+        self.chirality = nn.Embedding(len(CHIRALITIES), dim)
         self.kinds = nn.ModuleList(nn.Embedding(len(BONDS), dim) for _ in range(layers))
+        self.sides = nn.ModuleList(nn.Embedding(len(SIDES), dim) for _ in range(layers))
         self.update = nn.ModuleList(
             nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.LayerNorm(dim)) for _ in range(layers)
         )
         self.epsilon = nn.Parameter(torch.zeros(layers))
         for name in ("bonds", "bond_kinds", "graph"):
             self.register_buffer(name, torch.from_numpy(getattr(graphs, name)), persistent=False)
-        self.register_buffer("fingerprint", torch.from_numpy(graphs.atoms), persistent=False)
+        for name, values in (("fingerprint", graphs.atoms), ("handed", graphs.chirality), ("sided", graphs.sides)):
+            self.register_buffer(name, torch.from_numpy(values), persistent=False)
         self.register_buffer("sizes", torch.from_numpy(graphs.offsets).diff(), persistent=False)
 
     def forward(self) -> Tensor:
         """(G, dim)."""
-        atoms = self.atoms(self.fingerprint)
+        atoms = self.atoms(self.fingerprint) + self.chirality(self.handed)
         source, target = self.bonds
-        for place, (kinds, update) in enumerate(zip(self.kinds, self.update, strict=True)):
+        for place, (kinds, sides, update) in enumerate(zip(self.kinds, self.sides, self.update, strict=True)):
             atoms = atoms.relu() if place else atoms
-            message = (F.embedding(source, atoms) + kinds(self.bond_kinds)).relu()
+            message = (F.embedding(source, atoms) + kinds(self.bond_kinds) + sides(self.sided)).relu()
             own = (1 + self.epsilon[place]) * atoms
             atoms = update(own.index_add(0, target, message.to(own.dtype)))
         total = atoms.new_zeros(len(self.sizes), atoms.shape[1]).index_add(0, self.graph, atoms)
