@@ -14,8 +14,9 @@ without any. Structures are compared by the InChIKey of the active part, without
 so that salts and ways of drawing do not count.
 
 The package is overruled where two witnesses or more agree on another structure, and more of them than on the
-package's or on a third one. Where the formulas differ, the package's structure must be without a witness and no part of
-the other: esters often go by the names of their alcohols. What the hand-written `drug_structures.csv` has stays.
+package's or on a third one. Where the formulas differ, the package's structure must be without a witness, and the other
+not that with carbon added: esters often go by the names of their alcohols. What the hand-written `drug_structures.csv`
+has stays.
 
 `KEYS` becomes `tests/drug_inchikeys.csv.gz`, what the witnesses say: substance, InChIKey, witnesses.
 """
@@ -133,9 +134,12 @@ def overruled(smiles: str, told: list[str]) -> str:
         return ""
     agreed = min(text for text in told if key(text) == most)
     here, there = (Chem.MolFromSmiles(text) for text in (neutral(smiles), agreed))
-    if CalcMolFormula(here) != CalcMolFormula(there) and (own or there.HasSubstructMatch(here)):
-        return ""
-    return agreed
+    grown = _carbon(there) > _carbon(here) and there.HasSubstructMatch(here)
+    return "" if CalcMolFormula(here) != CalcMolFormula(there) and (own or grown) else agreed
+
+
+def _carbon(molecule: Chem.Mol) -> int:
+    return sum(atom.GetAtomicNum() == 6 for atom in molecule.GetAtoms())
 
 
 def is_definite(smiles: str) -> bool:
