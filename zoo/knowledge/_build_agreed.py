@@ -46,10 +46,15 @@ csv.field_size_limit(10**7)
 
 @cache
 def neutral(smiles: str) -> str:
-    """Canonical SMILES of the active part without charges that a hydrogen ion explains; empty where unreadable."""
+    """Canonical SMILES of the active part without charges that a hydrogen ion explains; empty where unreadable.
+
+    Ions without an active part (calcium chloride) keep theirs.
+    """
     with rdBase.BlockLogs():
         molecule = _active_part(smiles)
-        return Chem.MolToSmiles(rdMolStandardize.Uncharger().uncharge(molecule)) if molecule else ""
+        if molecule and len(Chem.GetMolFrags(molecule)) == 1:
+            molecule = rdMolStandardize.Uncharger().uncharge(molecule)
+        return Chem.MolToSmiles(molecule) if molecule else ""
 
 
 @cache
