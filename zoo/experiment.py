@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import registry
-from zoo.registry import UserError, check_parameters, nearest, parameters_of
+from zoo.registry import UserError, check_multiples, check_parameters, nearest, parameters_of
 
 if TYPE_CHECKING:
     from zoo.data._task_data import TaskData
@@ -51,6 +51,7 @@ def run(
         initial.check_model(model)
         groups["data"] = {**initial.split_of(dataset), **groups["data"]}
         groups["model"] = {**initial.hyperparameters(model), **groups["model"]}
+    check_multiples(f"model {model!r}", registry.models.get(model), groups["model"])
     data = prepared(dataset, task, root, groups)
     data = initial.laid_over(data, model) if initial else data
     made = create_model(model, data, seed=seed, **groups["model"])
@@ -79,6 +80,7 @@ def pretrain(
     from zoo import training
 
     groups = _checked(model, settings or {})
+    check_multiples(f"model {model!r}", registry.models.get(model), groups["model"])
     data = prepared(dataset, task, root, groups)
     made = training.create_model(model, data, seed=seed, **groups["model"])
     return training.pretrain(made, data, seed=seed, out=out, **groups["trainer"])

@@ -12,6 +12,7 @@ import difflib
 import importlib.metadata
 import importlib.util
 import inspect
+import math
 import numbers
 import types
 import typing
@@ -49,31 +50,120 @@ def parameters_of(thing: type) -> dict[str, inspect.Parameter]:
     return {n: p for n, p in found.items() if n not in ("self", "root", "spec") and p.kind is not p.VAR_KEYWORD}
 
 
+@dataclass(frozen=True)
+class Range:
+    """What a number may be; a constructor's parameter says so by its type: ``Annotated[int, Range(at_least=1)]``.
+
+    No number is infinite, or NaN.
+
+    >>> str(Range(at_least=0, below=1)), 0 in Range(at_least=0, below=1), 1 in Range(at_least=0, below=1)
+    ('at least 0 and below 1', True, False)
+    """
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    def __contains__(self, value: float) -> bool:
+        return (
+            math.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        ends = ((n.replace("_", " "), getattr(self, n)) for n in ("at_least", "above", "at_most", "below"))
+        return " and ".join(f"{words} {end:g}" for words, end in ends if end is not None) or "finite"
+
+
+@dataclass(frozen=True)
+class MultipleOf:
+    """What a parameter is a multiple of: ``MultipleOf("heads")``, ``MultipleOf(times=2)``.
+
+    Attributes:
+        parameter: another one, or none.
+        times: what that is multiplied with.
+        beside: a further one, with which the parameter itself is multiplied before.
+    """
+
+    parameter: str = ""
+    times: int = 1
+    beside: str = ""
+
+
 def check_parameters(what: str, thing: type, parameters: Mapping[str, object]) -> None:
     """Check values that a user set against a thing's parameters.
 
     Raises:
-        UserError: there is no such parameter (the nearest is named), or a value is of another type than its annotation.
+        UserError: there is no such parameter (the nearest is named), or a value is of another type than its annotation,
+            or outside of its `Range`.
     """
     known = parameters_of(thing)
     for name, value in parameters.items():
         if name not in known:
             raise UserError(f"{what} has no parameter {name!r}: {nearest(name, known)}.")
-        annotation = known[name].annotation
-        if not _fits(value, annotation):
-            expected = getattr(annotation, "__name__", None) or annotation
-            raise UserError(
-                f"{what}: {name}={value!r} must be of type {expected}; its default is {known[name].default!r}."
-            )
+        default = known[name].default
+        otherwise = "" if default is inspect.Parameter.empty else f"; its default is {default!r}"
+        options = _options(known[name].annotation)
+        fitting = [o for o in options if _fits(value, o)]
+        if not fitting:
+            expected = " or ".join("None" if o is type(None) else _name_of(o) for o in options)
+            raise UserError(f"{what}: {name}={value!r} must be of type {expected}{otherwise}.")
+        ranges = [_said_of(o, Range) for o in fitting]
+        if not any(all(value in r for r in of_option) for of_option in ranges):
+            allowed = " or ".join(" and ".join(map(str, of_option)) for of_option in ranges)
+            none = ", or None" if type(None) in options else ""
+            raise UserError(f"{what}: {name}={value!r} must be {allowed}{none}{otherwise}.")
+
+
+def check_multiples(what: str, thing: type, parameters: Mapping[str, object]) -> None:
+    """Check values that `check_parameters` found right, with the defaults of all others, for `MultipleOf`.
+
+    Raises:
+        UserError: one is not the multiple that it has to be.
+    """
+    known = parameters_of(thing)
+    values = {n: p.default for n, p in known.items()} | dict(parameters)
+    for name, parameter in known.items():
+        for said in _said_of(parameter.annotation, MultipleOf):
+            step = said.times * (values[said.parameter] if said.parameter else 1)
+            if values[name] * (values[said.beside] if said.beside else 1) % step:
+                factor = said.parameter if said.times == 1 else f"{said.times} * {said.parameter}"
+                of = f"{factor}={step}" if said.parameter else str(step)
+                beside = f", times {said.beside}={values[said.beside]!r}," if said.beside else ""
+                raise UserError(f"{what}: {name}={values[name]!r}{beside} must be a multiple of {of}.")
 
 
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
 
 
+def _options(annotation: object) -> tuple:
+    """The types that a value may be of."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return typing.get_args(annotation)
+    return (annotation,)
+
+
+def _said_of(annotation: object, kind: type) -> list:
+    """What of a kind an annotation says of a value besides its type."""
+    return [said for said in getattr(annotation, "__metadata__", ()) if isinstance(said, kind)]
+
+
+def _plain(annotation: object) -> object:
+    """A type without what else is said of a value."""
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+
+
+def _name_of(annotation: object) -> str:
+    return getattr(_plain(annotation), "__name__", None) or str(annotation)
+
+
 def _fits(value: object, annotation: object) -> bool:
     """Whether a value is of a plain annotated type; other annotations are left to the thing itself."""
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        return any(_fits(value, a) for a in typing.get_args(annotation))
+    annotation = _plain(annotation)
     if annotation in NUMBERS:
         return isinstance(value, NUMBERS[annotation]) and not isinstance(value, bool)
     if annotation in (bool, str):

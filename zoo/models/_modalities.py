@@ -204,11 +204,6 @@ class FusingModel(Model):
 
     def __init__(self, spec: Spec, moments: Moments, sizes: Sizes):
         super().__init__(spec)
-        if sizes.heads < 1 or sizes.dim % sizes.heads or sizes.time_dim % sizes.heads:
-            raise UserError(
-                f"{self.registered_name}: dim={sizes.dim} and time_dim={sizes.time_dim} must be multiples of "
-                f"heads={sizes.heads}."
-            )
         kinds = {n: kind for n, kind in self.modalities.items() if set(kind.concepts) & set(spec.concepts)}
         self.encode = nn.ModuleDict({name: kind(spec, moments, sizes) for name, kind in kinds.items()})
         self.count, self._shape = max(len(kinds), 1), (moments.points, sizes.dim)

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zoo.registry import UserError
-
 Trees = dict[str, object]
 """``feature``, ``threshold``, ``left``, ``right``: (nodes,), a leaf leads to itself; ``value``: (nodes, outputs);
 ``root``: (trees,); ``depth``: the longest way from a root to a leaf."""
@@ -30,20 +28,6 @@ def leaf_sums(trees: Trees, inputs: np.ndarray) -> np.ndarray:
         leftwards = inputs[sample, trees["feature"][node]] <= trees["threshold"][node]
         node = np.where(leftwards, trees["left"][node], trees["right"][node])
     return trees["value"][node].sum(axis=1)
-
-
-def check_at_least(model: str, least: float, **settings: float) -> None:
-    """Raise a `UserError` for the first of a model's settings that is below the least that it can be."""
-    for name, value in settings.items():
-        if not value >= least:
-            raise UserError(f"{model}: {name}={value!r} must be at least {least}.")
-
-
-def check_share(model: str, **settings: float) -> None:
-    """Raise a `UserError` for the first of a model's settings that is not above 0 and at most 1."""
-    for name, value in settings.items():
-        if not 0 < value <= 1:
-            raise UserError(f"{model}: {name}={value!r} must be above 0 and at most 1.")
 
 
 def arrays_of_forest(estimators: Sequence, classes: Sequence[int], outputs: int) -> Trees:

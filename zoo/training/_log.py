@@ -11,6 +11,8 @@ from zoo.registry import UserError
 
 LOGS = ("csv", "tensorboard")
 FILE = "log.csv"
+EVENTS = "tensorboard"
+"""The folder of what TensorBoard reads."""
 
 
 def check_log(log: str) -> None:
@@ -44,7 +46,7 @@ class Events:
     def __init__(self, folder: Path, epoch: int):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch)
+        self._writer = SummaryWriter(str(folder / EVENTS), purge_step=epoch)
 
     def add(self, row: dict) -> None:
         """Add an epoch."""

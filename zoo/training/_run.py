@@ -27,8 +27,9 @@ from zoo.training._checkpoint import BEST, remove_all, write_tensors
 from zoo.training._create import check_seed, create_model
 from zoo.training._finished import PREPARED
 from zoo.training._initial import Initial
+from zoo.training._log import FILE as LOG_FILE
 from zoo.training._processes import Processes
-from zoo.training._run_folder import made, run_folder
+from zoo.training._run_folder import given_back, made, run_folder
 from zoo.training._trainer import Trainer
 
 TOLD = 5
@@ -150,7 +151,10 @@ class Job:
 
         times: dict[str, float] = {}
         began = time.perf_counter()
-        with progress(f"training {model.registered_name}") if processes.main else nullcontext(_silent) as report:
+        with (
+            given_back(folder, "config.json", SOURCE, LOG_FILE) if processes.main else nullcontext(),
+            progress(f"training {model.registered_name}") if processes.main else nullcontext(_silent) as report,
+        ):
             training = self.learn(report, folder)
         times["train"] = time.perf_counter() - began
         if processes.main:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zoo.registry import UserError
 from zoo.result import FILE, Result, is_unfinished
+from zoo.training._checkpoint import LAST
+from zoo.training._log import EVENTS
 
 
 def run_folder(out: str | Path | None, identity: dict) -> tuple[Path, Result | None]:
@@ -37,6 +41,24 @@ def _differences(held: dict, wanted: dict) -> str:
     """The names of the facts in which two runs differ, such as ``seed, config.trainer``."""
     held, wanted = ({**f, **{f"config.{n}": v for n, v in f.pop("config", {}).items()}} for f in ({**held}, {**wanted}))
     return ", ".join(sorted(n for n in {*held, *wanted} if held.get(n) != wanted.get(n)))
+
+
+@contextmanager
+def given_back(folder: Path, *files: str) -> Iterator[None]:
+    """Where the block fails before anything was learned, the folder is free again, also for another configuration.
+
+    Args:
+        folder: of the run.
+        files: the names of what the run writes before it has a checkpoint.
+    """
+    try:
+        yield
+    except Exception:
+        if not (folder / LAST).exists():
+            for name in files:
+                (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / EVENTS, ignore_errors=True)
+        raise
 
 
 def made(folder: Path, new: bool) -> Path:
