@@ -11,8 +11,9 @@ from pathlib import Path
 
 from zoo.registry import UserError
 from zoo.result import FILE, Result, is_unfinished
-from zoo.training._checkpoint import LAST
+from zoo.training._checkpoint import BEST, LAST, remove_all
 from zoo.training._log import EVENTS
+from zoo.training._loop import NON_FINITE
 
 
 def run_folder(out: str | Path | None, identity: dict) -> tuple[Path, Result | None]:
@@ -23,7 +24,7 @@ def run_folder(out: str | Path | None, identity: dict) -> tuple[Path, Result | N
         return Path("runs") / name.format(kind=kind, **identity), None
     folder = Path(out).expanduser()
     if not (folder / "config.json").exists():
-        if folder.exists() and (not folder.is_dir() or any(not is_unfinished(p) for p in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(not _may_stay(p) for p in folder.iterdir())):
             raise UserError(f"{folder} exists and is no run folder: choose another one.")
         return folder, None
     try:
@@ -43,6 +44,11 @@ def _differences(held: dict, wanted: dict) -> str:
     return ", ".join(sorted(n for n in {*held, *wanted} if held.get(n) != wanted.get(n)))
 
 
+def _may_stay(path: Path) -> bool:
+    """Whether a file is one that a run which failed, or was killed before it began, leaves behind."""
+    return is_unfinished(path) or path.name == NON_FINITE
+
+
 @contextmanager
 def given_back(folder: Path, *files: str) -> Iterator[None]:
     """Where the block fails before anything was learned, the folder is free again, also for another configuration.
@@ -55,8 +61,8 @@ def given_back(folder: Path, *files: str) -> Iterator[None]:
         yield
     except Exception:
         if not (folder / LAST).exists():
-            for name in files:
-                (folder / name).unlink(missing_ok=True)
+            for pattern in (*files, BEST.format("*")):
+                remove_all(folder, pattern)
             shutil.rmtree(folder / EVENTS, ignore_errors=True)
         raise
 
