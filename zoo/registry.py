@@ -105,18 +105,15 @@ def check_parameters(what: str, thing: type, parameters: Mapping[str, object]) -
     for name, value in parameters.items():
         if name not in known:
             raise UserError(f"{what} has no parameter {name!r}: {nearest(name, known)}.")
-        default = known[name].default
-        otherwise = "" if default is inspect.Parameter.empty else f"; its default is {default!r}"
-        options = _options(known[name].annotation)
-        fitting = [o for o in options if _fits(value, o)]
-        if not fitting:
-            expected = " or ".join("None" if o is type(None) else _name_of(o) for o in options)
-            raise UserError(f"{what}: {name}={value!r} must be of type {expected}{otherwise}.")
-        ranges = [_said_of(o, Range) for o in fitting]
-        if not any(all(value in r for r in of_option) for of_option in ranges):
-            allowed = " or ".join(" and ".join(map(str, of_option)) for of_option in ranges)
-            none = ", or None" if type(None) in options else ""
-            raise UserError(f"{what}: {name}={value!r} must be {allowed}{none}{otherwise}.")
+        annotation = known[name].annotation
+        if not _fits(value, annotation):
+            raise UserError(
+                f"{what}: {name}={value!r} must be of type {_name_of(annotation)}; "
+                f"its default is {known[name].default!r}."
+            )
+        allowed = _outside(value, annotation)
+        if allowed:
+            raise UserError(f"{what}: {name}={value!r} must be {allowed}; its default is {known[name].default!r}.")
 
 
 def check_multiples(what: str, thing: type, parameters: Mapping[str, object]) -> None:
@@ -140,11 +137,30 @@ def check_multiples(what: str, thing: type, parameters: Mapping[str, object]) ->
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
 
 
-def _options(annotation: object) -> tuple:
-    """The types that a value may be of."""
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        return typing.get_args(annotation)
-    return (annotation,)
+def _fits(value: object, annotation: object) -> bool:
+    """Whether a value is of a plain annotated type; other annotations are left to the thing itself."""
+    if _is_union(annotation):
+        return any(_fits(value, a) for a in typing.get_args(annotation))
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _fits(value, typing.get_args(annotation)[0])
+    if annotation in NUMBERS:
+        return isinstance(value, NUMBERS[annotation]) and not isinstance(value, bool)
+    if annotation in (bool, str):
+        return isinstance(value, annotation)
+    return value is None if annotation is type(None) else True
+
+
+def _outside(value: object, annotation: object) -> str:
+    """What a value of the annotated type can be, where it is outside of that; else nothing."""
+    if _is_union(annotation):
+        options = typing.get_args(annotation)
+        found = [_outside(value, o) for o in options if _fits(value, o)]
+        return " or ".join(found) + (", or None" if type(None) in options else "") if all(found) else ""
+    return " and ".join(str(r) for r in _said_of(annotation, Range) if value not in r)
+
+
+def _is_union(annotation: object) -> bool:
+    return isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
 
 
 def _said_of(annotation: object, kind: type) -> list:
@@ -152,23 +168,12 @@ def _said_of(annotation: object, kind: type) -> list:
     return [said for said in getattr(annotation, "__metadata__", ()) if isinstance(said, kind)]
 
 
-def _plain(annotation: object) -> object:
-    """A type without what else is said of a value."""
-    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
-
-
 def _name_of(annotation: object) -> str:
-    return getattr(_plain(annotation), "__name__", None) or str(annotation)
-
-
-def _fits(value: object, annotation: object) -> bool:
-    """Whether a value is of a plain annotated type; other annotations are left to the thing itself."""
-    annotation = _plain(annotation)
-    if annotation in NUMBERS:
-        return isinstance(value, NUMBERS[annotation]) and not isinstance(value, bool)
-    if annotation in (bool, str):
-        return isinstance(value, annotation)
-    return value is None if annotation is type(None) else True
+    if _is_union(annotation):
+        return " | ".join(_name_of(a) for a in typing.get_args(annotation))
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _name_of(typing.get_args(annotation)[0])
+    return "None" if annotation is type(None) else getattr(annotation, "__name__", None) or str(annotation)
 
 
 @dataclass(frozen=True)
