@@ -217,7 +217,7 @@ def explain(
 
     found = explain(run, sample, dataset, root, split=split, output=output, **own)
     if out is None:
-        print(found.to_string(index=False))
+        print(found)
     elif out.suffix == ".html":
         from zoo.reporting._explained import explained
 

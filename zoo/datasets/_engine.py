@@ -170,6 +170,10 @@ class Dataset:
         folder = cache.obtain(f"{self.name}-drug-names", key, self._write_drug_names)
         return json.loads((folder / "names.json").read_text())
 
+    def code_names(self, concept: str) -> dict[str, str]:
+        """What the source's own dictionary calls the codes of a concept; nothing where it has none."""
+        return {}
+
     def report(self, concepts: Iterable[str] = ()) -> canonical.Cleaning:
         """What was left out or nulled in the relations and in the events of the named concepts, with reasons."""
         cleaning = canonical.Cleaning()

@@ -32,6 +32,7 @@ class MIMIC3(Mimic):
     orders_by_day = True
     stay_key, background = "icustay_id", "ethnicity"
     places = (("first_careunit", "last_careunit"), ("first_wardid", "last_wardid"))
+    labs_table = "d_labitems"
     concepts_from = {
         "diagnosis": ("diagnoses_icd",),
         "procedure": ("procedures_icd",),

@@ -37,6 +37,7 @@ class MIMIC4(Mimic):
     admissions_table, stays_table = "hosp/admissions", "icu/icustays"
     stay_key, background = "stay_id", "race"
     places = (("first_careunit", "last_careunit"),)
+    labs_table = "hosp/d_labitems"
     concepts_from = {
         "diagnosis": ("hosp/diagnoses_icd",),
         "procedure": ("hosp/procedures_icd",),

@@ -1,0 +1,67 @@
+"""What codes are called, for a reader: by what we know, and by the source's own dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from zoo.knowledge import atc, icd
+from zoo.knowledge.labs import labs
+from zoo.knowledge.names import name as name_of
+from zoo.knowledge.names import names
+
+if TYPE_CHECKING:
+    from zoo.datasets._engine import Dataset
+
+SHOWN = 2
+"""How many members of a class without a name are named in its place."""
+
+
+def named(codes: Iterable[str], dataset: Dataset) -> dict[str, str]:
+    """The name of each code; empty where nobody has one.
+
+    Args:
+        codes: canonical ones, or nodes above them.
+        dataset: whose dictionaries are asked for laboratory tests and drugs that have no name of ours.
+    """
+    found = {code: known(code) for code in codes}
+    unnamed = {code for code, name in found.items() if not name}
+    if any(c.startswith("LAB//") for c in unnamed):
+        found |= _of_these(unnamed, dataset.code_names("lab"))
+    if any(c.startswith("NDC//") for c in unnamed):
+        found |= _of_these(unnamed, {c: known(n) for c, n in dataset.drug_names().items()})
+    return found
+
+
+def _of_these(codes: Iterable[str], names: dict[str, str]) -> dict[str, str]:
+    return {code: names[code] for code in codes if code in names}
+
+
+@cache
+def known(code: str) -> str:
+    """What a canonical code, or a node above codes, is called; empty where its system has no names of ours.
+
+    A class without a name is told by its first members.
+
+    >>> known("LAB//50912"), known("LAB//ALT (SGPT)"), known("VITAL//heart_rate"), known("DRUG//aspirin")
+    ('creatinine', 'ALT (SGPT)', 'heart rate', 'aspirin')
+    >>> known("ATC//C03CA01"), known("ATC//C03C"), known("LAB//99999"), known("<unknown>")
+    ('furosemide', 'furosemide, bumetanide and 8 more', '', '')
+    """
+    system, _, key = code.partition("//")
+    if system == "LAB" and key.isdigit():
+        return labs()[code].name.replace("_", " ") if code in labs() else ""
+    if system in ("VITAL", "NOTE"):
+        return key.replace("_", " ")
+    if system in ("LAB", "DRUG"):
+        return key
+    return name_of(code) or (_members(code, system) if system in ("ATC", *icd.SYSTEMS) else "")
+
+
+def _members(node: str, system: str) -> str:
+    if system == "ATC" and node.partition("//")[2] not in atc.known_codes():
+        return ""
+    below = list(dict.fromkeys(n for c, n in names(system).items() if c.startswith(node) and "-" not in c))
+    rest = f" and {len(below) - SHOWN} more" if len(below) > SHOWN else ""
+    return f"{', '.join(below[:SHOWN])}{rest}"
