@@ -47,7 +47,7 @@ def known(code: str) -> str:
     >>> known("LAB//50912"), known("LAB//ALT (SGPT)"), known("VITAL//heart_rate"), known("DRUG//aspirin")
     ('creatinine', 'ALT (SGPT)', 'heart rate', 'aspirin')
     >>> known("ATC//C03CA01"), known("ATC//C03C"), known("LAB//99999"), known("<unknown>")
-    ('furosemide', 'furosemide, bumetanide and 8 more', '', '')
+    ('furosemide', 'C03C: furosemide; bumetanide and 8 more', '', '')
     """
     system, _, key = code.partition("//")
     if system == "LAB" and key.isdigit():
@@ -64,4 +64,4 @@ def _members(node: str, system: str) -> str:
         return ""
     below = list(dict.fromkeys(n for c, n in names(system).items() if c.startswith(node) and "-" not in c))
     rest = f" and {len(below) - SHOWN} more" if len(below) > SHOWN else ""
-    return f"{', '.join(below[:SHOWN])}{rest}"
+    return f"{node.partition('//')[2]}: {'; '.join(below[:SHOWN])}{rest}" if below else ""

@@ -40,6 +40,7 @@ from zoo.registry import register_model
     uses={"note"},
     needs={"note"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to words",
 )
 class CAML(Model):
     """A convolution over the words of a document, and for each label an attention to its words.

@@ -83,6 +83,7 @@ SCORES = {"location": LocationScore, "general": GeneralScore, "concatenation": C
     paper="Ma et al., KDD 2017, arXiv:1706.05764",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to visits",
 )
 class Dipole(Model):
     """A bidirectional recurrence whose state at the sample's own visit attends to the visits before it.

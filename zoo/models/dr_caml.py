@@ -37,6 +37,7 @@ from zoo.registry import UserError, register_model
     uses={"note"},
     needs={"note"},
     kinds={"multilabel"},
+    explains="attention to words",
     resources={"names"},
 )
 class DRCAML(CAML):

@@ -74,6 +74,7 @@ class TimeFeature(nn.Module):
     paper="Luo et al., KDD 2020, doi:10.1145/3394486.3403107",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to visits",
 )
 class HiTANet(Model):
     """A Transformer over visits and their times; local and global attention weigh the visits.

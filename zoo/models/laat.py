@@ -41,6 +41,7 @@ from zoo.registry import register_model
     uses={"note"},
     needs={"note"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to words",
 )
 class LAAT(Model):
     """A bidirectional LSTM over the words of a document, and for each label a structured attention to its words.

@@ -59,6 +59,7 @@ RATES = {"drugs": 5e-5, "binary": 2e-5, "multilabel": 1e-5}
     uses={"note", *CODES},
     needs={"note"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to words and codes",
     resources={"encoder", "ontology"},
     causal=True,
     begins_with=BEGINS_WITH,

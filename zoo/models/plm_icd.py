@@ -35,6 +35,7 @@ from zoo.registry import register_model
     uses={"note"},
     needs={"note"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to words",
     resources={"encoder"},
     begins_with=BEGINS_WITH,
 )

@@ -54,6 +54,7 @@ from zoo.registry import register_model
     paper="Choi et al., NeurIPS 2016, arXiv:1608.05745",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="contributions of events",
 )
 class RETAIN(Model):
     """Reverse time attention: two recurrences, from the newest visit back, weigh visits and their elements.

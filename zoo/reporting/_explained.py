@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from importlib import resources
 
@@ -73,7 +73,11 @@ def told(found: pd.DataFrame, width: int | None = None, top: int = TOP) -> str:
     width = width or shutil.get_terminal_size().columns
     lines = []
     for title, rows, below in _ranked(found, top):
-        lines += [title, *_aligned(rows, width, "+-" if "contribution" in found else "#"), *(f"  {b}" for b in below)]
+        lines += [
+            f"{_cut(title, width - 19)}, the largest first",
+            *_aligned(rows, width, "+-" if "contribution" in found else "#"),
+            *(f"  {b}" for b in below),
+        ]
     return "\n".join(_cut(line, width) for line in lines)
 
 
@@ -101,7 +105,18 @@ def _amount(row: Line, strokes: str) -> str:
 
 
 def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: max(length - 3, 0)]}..."
+    """A text of at most so many characters; what stands in brackets is kept.
+
+    >>> _cut("walks with a [walker] at home", 20), _cut("walks with a cane", 12)
+    ('...a [walker] at ...', 'walks wit...')
+    """
+    if len(text) <= length:
+        return text
+    begin = max(text.find("]") + 1 - (length - 6) * 3 // 4, 0)
+    if not begin or length < 8:
+        return f"{text[: max(length - 3, 0)]}..."
+    end = begin + length - 6
+    return f"...{text[begin:end]}..." if end < len(text) - 3 else f"...{text[3 - length :]}"
 
 
 def _ranked(found: pd.DataFrame, top: int) -> Iterator[tuple[str, list[Line], list[str]]]:
@@ -113,13 +128,16 @@ def _ranked(found: pd.DataFrame, top: int) -> Iterator[tuple[str, list[Line], li
         small = [f"{len(others)} smaller ones: {others.sum():+.4f} together"] if len(others) else []
         logit = found.contribution.sum()
         below = [*small, f"what no event adds: {rest:+.4f}", f"all together, the logit: {logit:+.4f}"]
-        yield f"what events add to the logit of {found.attrs['output']}, the largest first", lines, below
+        yield f"what events add to the logit of {found.attrs['output']}", lines, below
         return
     for name, rows in found.groupby("attention", sort=False):
-        what = "tokens and codes" if "token" in found else "visits"
+        what = "visits" if "code" not in rows else "words" if rows.token.astype(bool).all() else "codes"
         lines, others = _largest(rows, rows.weight, top)
+        if what == "words" and len({(r.value, r.when) for r in lines}) == 1:  # all of one note
+            what = f"{lines[0].value} of {lines[0].when}"
+            lines = [replace(r, value="", when="") for r in lines]
         small = [f"{len(others)} smaller ones: {others.sum():.4f} together"] if len(others) else []
-        yield f"attention {name!r} to {what}, the largest first", lines, small
+        yield f"attention {name!r} to {what}", lines, small
 
 
 def _largest(rows: pd.DataFrame, amount: pd.Series, top: int) -> tuple[list[Line], pd.Series]:
@@ -167,7 +185,7 @@ def _among_others(rows: pd.DataFrame, n: int) -> str:
 def ranked(found: pd.DataFrame, top: int = TOP) -> Iterator[str]:
     """The same as HTML: tables with a bar in each row; all text in them is escaped."""
     for title, rows, below in _ranked(found, top):
-        yield f"<h2>{escape(title)}</h2>"
+        yield f"<h2>{escape(title)}, the largest first</h2>"
         yield '<div class="scroll" tabindex="0"><table><tbody>'
         for row in rows:
             colour = COLOURS[row.amount < 0]
