@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,8 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-DRUGS = "drugs"
-"""What `zoo info` knows besides names."""
 NOUNS = {"datasets": registry.datasets, "tasks": registry.tasks, "models": registry.models}
 
 Dataset = Annotated[str, typer.Option("--dataset", help="A dataset; see `zoo list datasets`.")]
@@ -37,77 +36,92 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        import zoo
+
+        tell(f"zoo {zoo.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Predictive modelling on electronic health records."""
+
+
 @app.command("list")
-def list_(noun: Annotated[str, typer.Argument(help="datasets, tasks or models")], as_json: AsJson = False) -> None:
-    """List what there is, a line each."""
+def list_(
+    noun: Annotated[str, typer.Argument(help="datasets, tasks or models")],
+    task: Annotated[str | None, typer.Option("--task", help="Only models that serve this task.")] = None,
+    concepts: Annotated[
+        list[str], typer.Option("--concept", help="Only models that can take this concept; may be repeated.")
+    ] = [],  # noqa: B006
+    kind: Annotated[str | None, typer.Option("--kind", help="Only models for this kind of task.")] = None,
+    family: Annotated[str | None, typer.Option("--family", help="Only models of this family.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what there is, a line each; of models with their family, and with what they explain a prediction."""
     if noun not in NOUNS:
         raise UserError(f"unknown noun {noun!r}: {registry.nearest(noun, NOUNS)}.")
-    found = {name: NOUNS[noun].summary(name) for name in NOUNS[noun].names()}
+    if noun == "models":
+        names = registry.models_that_serve(task, concepts, kind, family)
+    elif task or concepts or kind or family:
+        raise UserError(
+            f"--task, --concept, --kind and --family are for `zoo list models`: `zoo list {noun}` has none."
+        )
+    else:
+        names = NOUNS[noun].names()
+    found = {name: NOUNS[noun].summary(name) for name in names}
+    families, explaining = (
+        {n: _fact_of_model(n, fact) if noun == "models" else "" for n in found} for fact in ("family", "explains")
+    )
     if as_json:
-        print(json.dumps([{"name": n, "summary": s} for n, s in found.items()]))
+        told = {n: {"family": families[n] or None, "explains": explaining[n] or None} for n in found}
+        more = {n: told[n] if noun == "models" else {} for n in found}
+        print(json.dumps([{"name": n, "summary": s, **more[n]} for n, s in found.items()]))
         return
-    width = max(map(len, found), default=0)
+    width, wide = (max(map(len, column), default=0) for column in (found, families.values()))
     for name, summary in found.items():
-        print(f"{name:<{width}}  {summary}".rstrip())
+        middle = f"  {families[name]:<{wide}}" if wide else ""
+        explains = f" [explains by {explaining[name]}]" if explaining[name] else ""
+        tell(f"{name:<{width}}{middle}  {summary}{explains}".rstrip())
+
+
+def _fact_of_model(model: str, fact: str) -> str:
+    try:
+        return registry.models.facts(model).get(fact, "")
+    except UserError:  # somebody's package that cannot be imported is listed like the others
+        return ""
 
 
 @app.command()
 def info(
-    name: Annotated[str, typer.Argument(help="a dataset, task or model; or `drugs`, with --dataset")],
+    name: Annotated[str, typer.Argument(help="a dataset, task or model; `trainer`; or `drugs`, with --dataset")],
     dataset: Annotated[str | None, typer.Option("--dataset", help="Whose drug orders to look at.")] = None,
     root: Root = None,
     settings: Settings = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Tell parameters with defaults, paper and inputs; of `drugs`, how many orders of a dataset have an ATC class."""
-    if name == DRUGS:
-        _info_drugs(dataset, root, settings, as_json)
+    from zoo import experiment
+
+    parsed = _parsed(settings)
+    if name == experiment.DRUGS:
+        found, cleaning = experiment.drug_coverage_of(dataset, root, parsed)
+        if as_json:
+            print(json.dumps({"dataset": dataset, **dataclasses.asdict(found), "share": found.share}))
+            return
+        tell(found, *experiment.cleaning_lines(cleaning))
         return
-    if dataset is not None or root is not None or settings:
-        raise UserError(f"--dataset, --root and --set are for `zoo info {DRUGS}`: `zoo info {name}` takes none.")
-    found = [r for r in NOUNS.values() if name in r.names()]
-    if not found:
-        known = [n for r in NOUNS.values() for n in r.names()]
-        raise UserError(f"unknown name {name!r}: {registry.nearest(name, [*known, DRUGS])}.")
-    facts = []
-    for holder in found:
-        entry = holder.entry(name)
-        parameters = {n: p.default for n, p in registry.parameters_of(entry.thing).items()}
-        said = {k: sorted(v) if isinstance(v, (set, frozenset)) else v for k, v in entry.facts.items()}
-        documentation = _clean(entry.thing.__doc__)
-        facts.append(
-            {"noun": holder.noun, "name": name, **said, "parameters": parameters, "documentation": documentation}
-        )
+    told = experiment.info(name, dataset, root, settings=parsed)
     if as_json:
-        print(json.dumps(facts if len(facts) > 1 else facts[0], default=str))
-        return
-    for fact in facts:
-        print(f"{fact['noun']} {name}\n\n{fact['documentation']}\n")
-        for key, value in fact.items():
-            if key not in ("noun", "name", "parameters", "documentation"):
-                print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
-        print("parameters:" if fact["parameters"] else "parameters: none")
-        for key, default in fact["parameters"].items():
-            print(f"  {key} = {default!r}")
-
-
-def _info_drugs(dataset: str | None, root: Path | None, settings: list[str], as_json: bool) -> None:
-    if dataset is None:
-        raise UserError(f"zoo info {DRUGS} needs --dataset, and --root where its tables are: whose orders to look at.")
-    own = _of_other_dataset(dataset, settings)
-    from zoo.data._drug_coverage import drug_coverage
-    from zoo.data._store import VisitIndex
-    from zoo.knowledge.drugs import AtcMap
-    from zoo.prepare import Stores, load_dataset
-
-    opened = load_dataset(dataset, root, **own)
-    store = Stores(opened, VisitIndex.read(opened.folder())).of("drug")
-    found = drug_coverage(store, opened.drug_map and AtcMap.from_csv(opened.drug_map))
-    if as_json:
-        print(json.dumps({"dataset": dataset, **dataclasses.asdict(found), "share": found.share}))
-        return
-    print(found)
-    _print_cleaning(opened.report(["drug"]))
+        print(json.dumps(told.facts if len(told.facts) > 1 else told.facts[0], default=str))
+    else:
+        tell(told)
 
 
 @app.command()
@@ -127,7 +141,7 @@ def run(
     from zoo import experiment
 
     result = experiment.run(dataset, task, model, root, seed=seed, out=out, init=init, settings=_parsed(settings))
-    print(result.to_line() if as_json else result)
+    _tell_result(result, as_json)
 
 
 @app.command()
@@ -146,7 +160,7 @@ def pretrain(
     from zoo import experiment
 
     result = experiment.pretrain(dataset, task, model, root, seed=seed, out=out, settings=_parsed(settings))
-    print(result.to_line() if as_json else result)
+    _tell_result(result, as_json)
 
 
 Other = Annotated[str | None, typer.Option("--dataset", help="Another dataset than the run's own.")]
@@ -172,28 +186,29 @@ def evaluate(
     from zoo.inference import evaluate
 
     found = evaluate(run, dataset, root, split=split, by=by, thresholds=thresholds, average=average, **own)
-    print(found.to_line() if as_json else found)
+    _tell_result(found, as_json)
 
 
 @app.command()
 def predict(
     run: RunFolder,
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .parquet or .csv.")],
     dataset: Other = None,
     root: Root = None,
     split: Split = None,
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """Write what a finished run predicts for each sample."""
-    _writable(out, ".parquet")
+    from zoo.experiment import TABLES, writable, write_table
+
+    out = writable(out, *TABLES)
     own = _of_other_dataset(dataset, settings)
     from zoo.inference import predict
 
     found = predict(run, dataset, root, split=split, **own)
-    _write(out, lambda path: found.to_parquet(path, index=False))
-    print(f"{len(found)} predictions lie in {out}")
-    for note in found.attrs["notes"]:
-        print(f"  note: {note}")
+    write_table(found, out)
+    tell(f"{registry.counted(len(found), 'prediction')} lie{'s' if len(found) == 1 else ''} in {out}")
+    tell(*(f"  note: {note}" for note in dict.fromkeys(found.attrs["notes"])))
 
 
 @app.command()
@@ -210,42 +225,44 @@ def explain(
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """Tell what a finished run looked at in one sample."""
+    from zoo.experiment import writable, write_table, write_whole
+
     if out is not None:
-        _writable(out, ".html", ".csv", ".parquet")
+        out = writable(out, ".html", ".csv", ".parquet")
     own = _of_other_dataset(dataset, settings)
     from zoo.inference import explain
 
     found = explain(run, sample, dataset, root, split=split, output=output, **own)
     if out is None:
-        print(found)
+        tell(found)
     elif out.suffix == ".html":
         from zoo.reporting._explained import explained
 
         page = explained(found, f"What {run.name} looked at in sample {sample}")
-        _write(out, lambda path: path.write_text(page, encoding="utf-8"))
+        write_whole(out, lambda path: path.write_text(page, encoding="utf-8"))
     else:
-        write = found.to_csv if out.suffix == ".csv" else found.to_parquet
-        _write(out, lambda path: write(path, index=False))
-    print("{output}: score {score:.4f}, logit {logit:.4f}, label {label}".format(**found.attrs))
+        write_table(found, out)
+    tell("{output}: score {score:.4f}, logit {logit:.4f}, label {label}".format(**found.attrs))
 
 
 @app.command()
 def samples(
     dataset: Dataset,
     task: Task,
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .parquet or .csv.")],
     root: Root = None,
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """Write the cohort, and print its attrition table."""
     _known(datasets=dataset, tasks=task)
-    _writable(out, ".parquet")
-    from zoo.experiment import prepared, shared_out
+    from zoo import experiment
 
-    data = prepared(dataset, task, root, _only(shared_out(_parsed(settings)), "task", "data"))
-    _write(out, lambda path: data.samples.astype({"split": "str"}).to_parquet(path, index=False))
-    print(data.attrition.to_string(index=False))
-    _print_cleaning(data.dataset.report(sorted(data.task.needs)))
+    experiment.writable(out, *experiment.TABLES)
+    found = experiment.samples(dataset, task, root, out=out, settings=_parsed(settings))
+    import pandas as pd
+
+    tell(pd.DataFrame(found.attrs["attrition"]).to_string(index=False))
+    tell(*experiment.cleaning_lines(found.attrs["cleaning"]))
 
 
 @app.command()
@@ -258,14 +275,9 @@ def events(
 ) -> None:
     """Write the dataset in MEDS format."""
     _known(datasets=dataset)
-    from zoo.experiment import shared_out
-    from zoo.meds import write_meds
-    from zoo.prepare import load_dataset
+    from zoo import experiment
 
-    opened = load_dataset(dataset, root, **_only(shared_out(_parsed(settings)), "data")["data"])
-    for line in write_meds(opened, out, concepts or None):
-        print(line)
-    _print_cleaning(opened.report(concepts or opened.concepts))
+    tell(*experiment.events(dataset, out, root, concepts=concepts or None, settings=_parsed(settings)))
 
 
 @app.command()
@@ -277,22 +289,10 @@ def synth(
     format: Annotated[str, typer.Option(help="csv.gz, csv or parquet")] = "csv.gz",
 ) -> None:
     """Write synthetic source tables."""
-    from zoo.datasets import _writers
-    from zoo.progress import progress
+    from zoo import experiment
 
-    for name, value, known in (("schema", schema, _writers.SCHEMAS), ("format", format, _writers.FORMATS)):
-        if value not in known:
-            raise UserError(f"--{name} {value!r} is unknown: {registry.nearest(value, known)}.")
-    if out.exists():
-        raise UserError(f"{out} exists: choose another folder.")
-    with progress(f"writing {patients} patients") as report:
-        try:
-            _writers.write_source(
-                schema, patients, seed, out, format=format, progress=lambda done, total: report(f"{done} of {total}")
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from error
-    print(f"{patients} patients in the tables of {schema} lie in {out}")
+    written = experiment.synth(out, schema, patients, seed, format)
+    tell(f"{registry.counted(patients, 'patient')} in the tables of {schema} lie in {written}")
 
 
 @app.command()
@@ -303,15 +303,14 @@ def check(
 ) -> None:
     """Check a model with the conformance kit; exit 1 with the failed checks by name."""
     _known(models=model)
-    from zoo.experiment import shared_out
-    from zoo.testing import check_model
+    from zoo import experiment
 
-    report = check_model(model, **_only(shared_out(_parsed(settings)), "model")["model"])
+    report = experiment.check(model, **experiment.only(experiment.shared_out(_parsed(settings)), "model")["model"])
     if as_json:
         facts = {"passed": report.passed, "failures": report.failures, "details": report.details}
         print(json.dumps({"model": model, "checks": report.checks, **facts}))
     else:
-        print(report)
+        tell(report)
     if not report.passed:
         raise typer.Exit(1)
 
@@ -333,13 +332,14 @@ def leaderboard(
     """Train every task with every model, and compare them in tables and on a page."""
     _known(datasets=dataset)
     names = {n: _names(n, given) for n, given in (("tasks", tasks), ("models", models))}
-    from zoo import leaderboard as runs
+    import zoo
 
     how = {"seeds": seeds, "jobs": jobs, "resamples": resamples, "metric": metric, "settings": _parsed(settings)}
-    found = runs.leaderboard(
-        dataset, **names, root=root, out=out, **how, report=lambda line: typer.echo(line, err=True)
-    )
-    print(json.dumps(json.loads((out.expanduser() / "leaderboard.json").read_text())) if as_json else found)
+    found = zoo.leaderboard(dataset, **names, root=root, out=out, **how, report=lambda line: tell(line, err=True))
+    if as_json:
+        print(json.dumps(json.loads((out.expanduser() / "leaderboard.json").read_text())))
+    else:
+        tell(found)
     if not found.finished:
         raise typer.Exit(1)
 
@@ -360,7 +360,7 @@ def curve(
     """Train models on shares of the training subjects, and draw how they learn."""
     _known(datasets=dataset, tasks=task)
     models = _names("models", model)
-    from zoo.curve import curve as drawn
+    import zoo
 
     try:
         shares = [float(f) for f in fractions.split(",") if f.strip()]
@@ -369,8 +369,8 @@ def curve(
             f"fractions {fractions!r} must be numbers with commas between them, such as 0.1,0.5,1."
         ) from None
     how = {"seeds": seeds, "jobs": jobs, "metric": metric, "settings": _parsed(settings)}
-    found = drawn(dataset, task, models, shares, root, out=out, **how, report=lambda line: typer.echo(line, err=True))
-    print(found[found.metric == found.attrs["metric"]].to_string(index=False))
+    found = zoo.curve(dataset, task, models, shares, root, out=out, **how, report=lambda line: tell(line, err=True))
+    tell(found[found.metric == found.attrs["metric"]].to_string(index=False))
     if not len(found):
         raise typer.Exit(1)
 
@@ -398,8 +398,24 @@ def _spread(arguments: list[str]) -> list[str]:
     return found
 
 
+def tell(*texts: object, err: bool = False) -> None:
+    """Print for people: names in others' tables cannot steer the terminal. JSON escapes them by itself."""
+    for text in texts:
+        print(*(registry.printable(line) for line in str(text).split("\n")), sep="\n", file=sys.stderr if err else None)
+
+
+def _tell_result(result, as_json: bool) -> None:
+    if as_json:
+        print(result.to_line())
+    else:
+        tell(result)
+
+
 def main() -> None:
     """Run the command; a user's mistake ends with status 2 and a line that tells how to mend it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal may know fewer characters than names have
+            stream.reconfigure(errors="backslashreplace")
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     spread = _spread(arguments) if arguments[:1] == ["leaderboard"] else arguments
     try:
@@ -407,7 +423,7 @@ def main() -> None:
     except (UserError, OSError) as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
-        print(f"zoo: {error if isinstance(error, UserError) else _file_trouble(error)}", file=sys.stderr)
+        tell(f"zoo: {error if isinstance(error, UserError) else _file_trouble(error)}", err=True)
         sys.exit(2)
 
 
@@ -429,69 +445,36 @@ def _parsed(settings: list[str]) -> dict[str, object]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise UserError(f"--set {setting!r} must be KEY=VALUE, such as task.days=15.")
+            raise UserError(f"--set {registry.shown(setting)} must be KEY=VALUE, such as task.days=15.")
         if key in found:
             raise UserError(f"--set {key} is given twice.")
         try:
-            found[key] = json.loads(text, parse_constant=_no_number)
+            found[key] = json.loads(text, parse_constant=_no_number, parse_float=_number)
         except json.JSONDecodeError:
             found[key] = text
+        except (RecursionError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"--set {key}: {registry.shown(text)} is too long for a number or a list.") from error
     return found
 
 
+def _number(text: str) -> float:
+    number = float(text)
+    return _no_number(text) if math.isinf(number) else number
+
+
 def _no_number(name: str) -> None:
-    raise UserError(f"{name} is no number that a setting can take.")
-
-
-def _only(groups: dict[str, dict], *wanted: str) -> dict[str, dict]:
-    """The settings, where all of them are of the wanted groups."""
-    for group, settings in groups.items():
-        if settings and group not in wanted:
-            allowed = " or ".join(f"{w}." for w in wanted)
-            raise UserError(f"--set {group}.{next(iter(settings))} has no effect here: settings begin with {allowed}")
-    return groups
+    raise UserError(f"{name[:40]} is no number that a setting can take.")
 
 
 def _of_other_dataset(dataset: str | None, settings: list[str]) -> dict[str, object]:
     """A dataset's own parameters out of the settings ``data``; fails early where its name is unknown."""
     if dataset is not None:
         _known(datasets=dataset)
-    from zoo.experiment import shared_out
+    from zoo.experiment import only, shared_out
 
-    return _only(shared_out(_parsed(settings)), "data")["data"]
-
-
-def _writable(out: Path, *endings: str) -> None:
-    """Fail early where a file has another ending, or no folder to lie in."""
-    if out.suffix not in endings:
-        raise UserError(f"--out {out} must end in {' or '.join(endings)}.")
-    if not out.parent.is_dir():
-        raise UserError(f"there is no folder {out.parent} to write {out.name} to.")
-
-
-def _print_cleaning(cleaning) -> None:
-    """Say what was left out or nulled while reading, if anything was."""
-    lines = cleaning.lines()
-    if lines:
-        print("\nleft out or set to null while reading:")
-    for line in lines:
-        print(f"  {line}")
-
-
-def _write(out: Path, write) -> None:
-    """Write a file under a temporary name and rename it."""
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    try:
-        write(unfinished)
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _clean(documentation: str | None) -> str:
-    import inspect
-
-    return inspect.cleandoc(documentation or "")
+    return only(shared_out(_parsed(settings)), "data")["data"]
 
 
 if __name__ == "__main__":

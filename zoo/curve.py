@@ -7,13 +7,14 @@ with the ranking metric.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from zoo.registry import UserError
+from zoo.registry import UserError, path_of, shown
 from zoo.result import Result
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ SHARE = "data.train_share"
 def curve(
     dataset: str,
     task: str,
-    models: Sequence[str],
-    fractions: Sequence[float],
+    models: str | Sequence[str],
+    fractions: float | Sequence[float],
     root: str | Path | None = None,
     *,
     seeds: int = 5,
@@ -62,7 +63,7 @@ def curve(
     settings = dict(settings or {})
     if SHARE in settings:
         raise UserError(f"setting {SHARE!r} is what a curve goes through: give fractions instead.")
-    out = Path(out).expanduser()
+    out = path_of("out", out)
     rows, ranked_by = [], None
     for share in shares:
         board = leaderboard(
@@ -90,9 +91,9 @@ def curve(
 
 def _checked(fractions: Sequence[float]) -> list[float]:
     found = []
-    for share in fractions:
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
-            raise UserError(f"fractions={list(fractions)!r} must be numbers above 0 and at most 1.")
+    for share in [fractions] if isinstance(fractions, numbers.Real) else fractions:
+        if isinstance(share, bool) or not isinstance(share, numbers.Real) or not 0 < share <= 1:
+            raise UserError(f"fractions={shown(fractions)} must be numbers above 0 and at most 1.")
         found.append(float(share))
     if not found:
         raise UserError("no fractions are given: name shares of the training subjects, such as 0.1, 0.5 and 1.")

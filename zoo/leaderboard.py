@@ -75,8 +75,8 @@ class Pair:
 
 def leaderboard(
     dataset: str,
-    tasks: Sequence[str],
-    models: Sequence[str],
+    tasks: str | Sequence[str],
+    models: str | Sequence[str],
     root: str | Path | None = None,
     *,
     seeds: int = 3,
@@ -90,7 +90,9 @@ def leaderboard(
     """Run what is missing of a leaderboard, and write its tables and its page.
 
     Args:
-        dataset, tasks, models: registered names; a model is left out of tasks of a kind that it does not serve.
+        dataset: a registered name.
+        tasks, models: registered names: one, several, or ``"all"``. A model is left out of tasks of a kind that it does
+            not serve.
         root: the folder with the dataset's tables.
         seeds: how many: 0, 1, ... of training; the split stays.
         out: the folder of the leaderboard; the same call goes on where it was stopped.
@@ -108,13 +110,12 @@ def leaderboard(
 
     from zoo.reporting import _board
 
-    for name, value in (("seeds", seeds), ("jobs", jobs), ("resamples", resamples)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UserError(f"{name}={value!r} must be a whole number of at least 1.")
+    given = {"seeds": seeds, "jobs": jobs, "resamples": resamples}
+    seeds, jobs, resamples = (registry.whole_number(name, value, 1) for name, value in given.items())
     tasks, models = _distinct("tasks", tasks, registry.tasks), _distinct("models", models, registry.models)
     registry.datasets.get(dataset)
     settings = dict(settings or {})
-    out = Path(out).expanduser()
+    out = registry.path_of("out", out)
     pairs = _pairs(tasks, models, seeds, out, settings)
     kinds = {t: _made(t, settings).kind for t in tasks}
     pairs = _served(pairs, kinds)
@@ -136,7 +137,8 @@ def leaderboard(
 
 
 def _distinct(what: str, names: Sequence[str], holder: registry.Registry) -> list[str]:
-    names = list(dict.fromkeys(names))
+    names = list(dict.fromkeys(registry.names_of(what, names)))
+    names = holder.names() if names == ["all"] else names
     if not names:
         raise UserError(f"name at least one of the {what}: {', '.join(holder.names())}.")
     for name in names:

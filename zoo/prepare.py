@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
@@ -13,7 +15,7 @@ import pandas as pd
 
 from zoo import registry
 from zoo.data._drug_classes import DrugClasses, drug_classes
-from zoo.data._splits import Given, keep_share, plain, split_files, split_subjects
+from zoo.data._splits import Given, checked_seed, checked_split, keep_share, plain, split_files, split_subjects
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import BY_NAME
@@ -21,45 +23,62 @@ from zoo.datasets._canonical import CONCEPTS
 from zoo.datasets._source import identity
 from zoo.knowledge import atc, icd
 from zoo.knowledge.drugs import AtcMap
-from zoo.registry import UserError, check_parameters, nearest, parameters_of
+from zoo.registry import UserError, check_parameters, nearest, parameters_of, shown, whole_number
 from zoo.tasks._task import CodeSets, Relations, Task
 
 if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset
 
 
-def load_dataset(name: str, root: str | Path | None = None, **parameters) -> Dataset:
+def load_dataset(name: str | type[Dataset], root: str | Path | None = None, **parameters) -> Dataset:
     """Open a dataset; nothing is read before it is asked for.
 
     Args:
-        name: a registered dataset, such as ``"mimic3"``; see `zoo.list_datasets`.
+        name: a registered dataset, such as ``"mimic3"``; see `zoo.list_datasets`. Or a class, registered or not.
         root: the folder with its tables.
         **parameters: the dataset's own.
 
     Raises:
         UserError: the name, a parameter, the root or a table that is always needed is unknown or missing.
     """
-    thing = registry.datasets.get(name)
-    check_parameters(f"dataset {name!r}", thing, parameters)
-    return thing(root=root, **parameters)
+    entry = registry.datasets.entry(name)
+    if root is not None and not isinstance(root, (str, os.PathLike)):
+        raise UserError(f"root={shown(root)} must be the folder with the tables of dataset {entry.name!r}.")
+    return _made(f"dataset {entry.name!r}", entry.thing, parameters, root=root)
 
 
-def load_task(name: str, **parameters) -> Task:
+def load_task(name: str | type[Task], **parameters) -> Task:
     """Make a task.
+
+    Args:
+        name: a registered task; see `zoo.list_tasks`. Or a class, registered or not.
+        **parameters: the task's own.
+
+    Raises:
+        UserError: the name or a parameter is unknown, or its value is none that the task takes.
 
     >>> load_task("readmission", days=15).days
     15
     """
-    thing = registry.tasks.get(name)
-    check_parameters(f"task {name!r}", thing, parameters)
-    return thing(**parameters)
+    entry = registry.tasks.entry(name)
+    return _made(f"task {entry.name!r}", entry.thing, parameters)
+
+
+def _made(what: str, thing: type, parameters: Mapping[str, object], **further):
+    parameters = check_parameters(what, thing, parameters)
+    try:
+        return thing(**further, **parameters)
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        if isinstance(error, UserError) or not parameters:
+            raise
+        raise UserError(f"{what} cannot be made with {shown(parameters)}: {error}") from error
 
 
 def load(
-    dataset: str | Dataset,
-    task: str | Task,
+    dataset: str | Dataset | type[Dataset],
+    task: str | Task | type[Task] | None = None,
     root: str | Path | None = None,
-    concepts: Collection[str] | None = None,
+    concepts: str | Collection[str] | None = None,
     levels: Mapping[str, str] | None = None,
     split: Given = None,
     split_seed: int = 0,
@@ -71,18 +90,19 @@ def load(
     """Prepare a task on a dataset.
 
     Args:
-        dataset: a registered name, or what `load_dataset` made.
-        task: a registered name, or what `load_task` made.
+        dataset: a registered name, or what `load_dataset` made; or a class, registered or not.
+        task: a registered name, or what `load_task` made; or a class, registered or not.
         root: the folder with the dataset's tables.
-        concepts: the concepts that models may get; all that the dataset offers by default. Each is extracted when a
-            model first asks for it.
+        concepts: the concepts that models may get, or the name of the only one; all that the dataset offers by default.
+            Each is extracted when a model first asks for it.
         levels: the level to raise a concept's codes to, such as ``{"diagnosis": "ccs"}``. For ``drug`` it is
             ``"name"``, the name that most orders of the code have, or ``"atc3"`` (also 1 to 5), its ATC class, each
             once a visit and diluents left out; sources with other drug codes meet on both.
-        split: shares of subjects, 0.8, 0.1, 0.1 by default; ``"temporal"``; ``"hospital"``; a CSV or Parquet file with
-            ``subject_id`` (or ``visit_id``) and ``split``; or for each of ``train``, ``validation`` and ``test`` a file
-            with the ids of its visits, one a line, such as the published splits of MIMIC-III. Where visits are named,
-            others are not used.
+        split: shares of subjects, 0.8, 0.1, 0.1 by default, also by name (``{"train": 0.7, "validation": 0.1, "test":
+            0.2}``); ``"temporal"``; ``"hospital"``; a DataFrame, or a CSV or Parquet file, with ``subject_id`` (or
+            ``visit_id``) and ``split``; or for each of ``train``, ``validation`` and ``test`` a file with the ids of
+            its visits, one a line, such as the published splits of MIMIC-III. Where visits are named, others are not
+            used.
         split_seed: seed of the hash that splits subjects.
         train_share: share of the training subjects to train on, such as 0.1; the others are left out, and validation
             and test are what they are with all. Smaller shares lie within larger ones.
@@ -93,12 +113,19 @@ def load(
     Raises:
         UserError: for whatever is unknown or missing, saying how to mend it.
     """
-    _check_choices(concepts, levels, max_visits)
-    _check_share(train_share)
+    concepts = [concepts] if isinstance(concepts, str) else concepts
+    max_visits = max_visits if max_visits is None else whole_number("max_visits", max_visits, 1)
+    split_seed, train_seed = checked_seed(split_seed, "split_seed"), checked_seed(train_seed, "train_seed")
+    split = checked_split(split)
+    _check_choices(concepts, levels)
+    train_share = _checked_share(train_share)
+    _check_given(dataset, task)
     dataset_own, task_own = share_out(dataset, task, parameters)
-    if isinstance(dataset, str):
+    if isinstance(dataset, (str, type)):
         dataset = load_dataset(dataset, root, **dataset_own)
-    if isinstance(task, str):
+    elif root is not None:
+        raise UserError(f"root={shown(root)}: the dataset is opened already, at {dataset.given_root}; leave root out.")
+    if isinstance(task, (str, type)):
         task = load_task(task, **task_own)
     for concept in [*(concepts or ()), *task.needs]:
         dataset.require(concept)
@@ -233,36 +260,54 @@ def code_sets(store: Store, level: str) -> CodeSets:
     return CodeSets(names.astype(object), offsets, ids, unknown)
 
 
-def _check_choices(concepts: object, levels: object, max_visits: object) -> None:
-    if concepts is not None and (isinstance(concepts, str) or not isinstance(concepts, Collection)):
-        raise UserError(f"concepts={concepts!r} must be a list or a set of names, such as ['diagnosis'].")
+def _check_given(dataset: object, task: object) -> None:
+    """Raise a `UserError` where what was given as a dataset or a task is none."""
+    from zoo.datasets._engine import Dataset
+
+    if task is None:
+        raise UserError(f"name a task, such as task='readmission': {', '.join(registry.tasks.names())}.")
+    for value, kind, holder in ((dataset, Dataset, registry.datasets), (task, Task, registry.tasks)):
+        if isinstance(value, str) and holder is registry.datasets:
+            holder.entry(value)  # before the task is looked at: arguments may be swapped
+        ours = issubclass(value, kind) if isinstance(value, type) else isinstance(value, (str, kind))
+        if not ours:
+            raise UserError(
+                f"{shown(value)} is no {holder.noun}: give a name ({', '.join(holder.names())}), or a class or an "
+                f"instance of zoo.{holder.noun}s.{kind.__name__}."
+            )
+
+
+def _check_choices(concepts: object, levels: object) -> None:
+    names = isinstance(concepts, Collection) and all(isinstance(c, str) for c in concepts)
+    if concepts is not None and not names:
+        raise UserError(f"concepts={shown(concepts)} must be a list or a set of names, such as ['diagnosis'].")
     check_levels(levels or {})
-    whole = isinstance(max_visits, int) and not isinstance(max_visits, bool)
-    if max_visits is not None and (not whole or max_visits < 1):
-        raise UserError(f"max_visits={max_visits!r} must be a whole number of at least 1, or None.")
 
 
 def check_levels(levels: Mapping[str, str]) -> None:
     """Raise a `UserError` where codes of a concept cannot be raised to the level that is named for it."""
     if not isinstance(levels, Mapping):
-        raise UserError(f"levels={levels!r} must name the level of each concept, such as {{'diagnosis': 'ccs'}}.")
+        raise UserError(f"levels={shown(levels)} must name the level of each concept, such as {{'diagnosis': 'ccs'}}.")
     for concept, level in levels.items():
         if concept not in CONCEPTS:
-            raise UserError(f"levels: unknown concept {concept!r}: {nearest(concept, CONCEPTS)}.")
+            raise UserError(f"levels: unknown concept {shown(concept)}: {nearest(concept, CONCEPTS)}.")
+        if not isinstance(level, str):
+            raise UserError(f"levels={{{concept!r}: {shown(level)}}}: a level is a name, such as 'code' or 'ccs'.")
         if concept != "drug" or level not in (BY_NAME, *atc.LEVELS):
             icd.to_level([], level)
 
 
-def _check_share(train_share: object) -> None:
-    number = isinstance(train_share, (int, float)) and not isinstance(train_share, bool)
+def _checked_share(train_share: object) -> float:
+    number = isinstance(train_share, numbers.Real) and not isinstance(train_share, bool)
     if not number or not 0 < train_share <= 1:
-        raise UserError(f"train_share={train_share!r} must be a number above 0 and at most 1.")
+        raise UserError(f"train_share={shown(train_share)} must be a number above 0 and at most 1.")
+    return float(train_share)
 
 
-def share_out(dataset: str | Dataset, task: str | Task, parameters: Mapping) -> tuple[dict, dict]:
-    """A user's keyword parameters parted into the dataset's and the task's, where these are given by name."""
-    of_dataset = parameters_of(registry.datasets.get(dataset)) if isinstance(dataset, str) else {}
-    of_task = parameters_of(registry.tasks.get(task)) if isinstance(task, str) else {}
+def share_out(dataset: str | type | Dataset, task: str | type | Task, parameters: Mapping) -> tuple[dict, dict]:
+    """A user's keyword parameters parted into the dataset's and the task's, where these are yet to be made."""
+    of_dataset = parameters_of(registry.datasets.get(dataset)) if isinstance(dataset, (str, type)) else {}
+    of_task = parameters_of(registry.tasks.get(task)) if isinstance(task, (str, type)) else {}
     for name in parameters:
         if name not in {**of_dataset, **of_task}:
             raise UserError(

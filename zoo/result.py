@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from zoo.registry import UserError
+from zoo.progress import duration
+from zoo.registry import UserError, counted, html_table, printable, shown
 
 FILE = "result.json"
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """What a run found.
 
@@ -29,6 +30,10 @@ class Result:
         times: seconds by part of the run.
         notes: what a reader of the metrics must know, such as a split with one class.
         threshold: probabilities of at least this count as positive; None where the kind has none.
+        labels: split to what its labels are: ``samples`` and ``subjects``, and by kind ``positives``, ``classes`` (how
+            many of each), ``labels`` (the mean number a sample) or ``mean``.
+        inputs: concept to ``{"samples", "codes_known"}``: what share of the tested samples have anything of it, and
+            what share of its codes its level knows (None where it has none).
         folder: where the run lies; not part of the file.
     """
 
@@ -45,6 +50,8 @@ class Result:
     times: dict[str, float]
     notes: list[str] = field(default_factory=list)
     threshold: float | None = None
+    labels: dict[str, dict] = field(default_factory=dict)
+    inputs: dict[str, dict] = field(default_factory=dict)
     folder: Path | None = None
 
     def to_dict(self) -> dict:
@@ -77,17 +84,106 @@ class Result:
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}): run it again into another folder.") from None
         known = {f.name for f in fields(cls)} - {"folder"}
-        if not isinstance(facts, dict) or not known - {"notes", "threshold"} <= set(facts):
+        if not isinstance(facts, dict) or not known - _LATER <= set(facts):
             raise UserError(f"{path} is no result of this version of zoo.")
         return cls(**{n: v for n, v in facts.items() if n in known}, folder=Path(folder))
 
     def __str__(self) -> str:
-        lines = [f"{self.model} on {self.task} of {self.dataset}, seed {self.seed}"]
-        for name, found in self.metrics.items():
-            reason = f"  ({found['reason']})" if found["reason"] and found["value"] is not None else ""
-            lines.append(f"  {name:<18} {value_with_interval(found)}{reason}")
-        lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines + ([f"  run folder: {self.folder}"] if self.folder else []))
+        return "\n".join(printable(line) for line in [self.title, *(f"  {line}" for line in self.lines())])
+
+    def __repr__(self) -> str:
+        first = next(iter(self.metrics), None)
+        told = f", {first}={value_with_interval(self.metrics[first])}" if first else ""
+        return printable(
+            f"{type(self).__name__}({self.title}{told}, folder={str(self.folder) if self.folder else None!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = {name: value_with_interval(metric) for name, metric in self.metrics.items()}
+        return html_table(self.title, rows, [*self.about(), *self.remarks()])
+
+    @property
+    def title(self) -> str:
+        """What was run, on a line."""
+        return f"{self.model} on {self.task} of {self.dataset}, seed {self.seed}"
+
+    def lines(self) -> list[str]:
+        """What people read of a run, a line each."""
+        found = []
+        for name, metric in self.metrics.items():
+            reason = f"  ({metric['reason']})" if metric["reason"] and metric["value"] is not None else ""
+            found.append(f"{name:<18} {value_with_interval(metric)}{reason}")
+        return [*found, *self.about(), *self.remarks()]
+
+    def about(self) -> list[str]:
+        """What the metrics are of: samples and labels, concepts, threshold, epochs and time."""
+        found = [f"{split}: {_told_of_labels(facts)}" for split, facts in self.labels.items() if facts["samples"]]
+        concepts = self.config.get("inputs") or []
+        if concepts:
+            found.append(f"concepts: {', '.join(_told_of_input(c, self.inputs.get(c, {})) for c in concepts)}")
+        if self.threshold is not None:
+            found.append(f"threshold: {self.threshold:.4g}")
+        if "epochs" in self.sizes:
+            best = f", the best was {self.sizes['best_epoch']}" if "best_epoch" in self.sizes else ""
+            found.append(f"epochs: {self.sizes['epochs']}{best}")
+        if self.times:
+            found.append("time: " + ", ".join(f"{part} {duration(seconds)}" for part, seconds in self.times.items()))
+        return found
+
+    def remarks(self) -> list[str]:
+        """Notes, each once; a hint where a threshold is of no use; and where the run lies."""
+        found = [f"note: {note}" for note in dict.fromkeys(self.notes)]
+        found += [f"hint: {hint}" for hint in filter(None, [self._hint()])]
+        return [*found, *([f"run folder: {self.folder}"] if self.folder else [])]
+
+    def _hint(self) -> str | None:
+        """What to do where no probability reaches the threshold."""
+        none = [n for n in ("f1", "f1_micro") if self.metrics.get(n, {}).get("value") == 0]
+        if not none or self.threshold is None:
+            return None
+        return (
+            f"{none[0]} is 0 since no probability of a true label reaches {self.threshold:.4g}: "
+            f"thresholds='tuned' of zoo.evaluate (--thresholds tuned) takes the best one on the validation split"
+        )
+
+
+_LATER = frozenset({"notes", "threshold", "labels", "inputs"})
+"""What a file may lack."""
+
+
+def run_path(run: str | Path | Result) -> Path:
+    """The folder of a run that is given as a folder, as a `Result`, or as another object that has its ``folder``.
+
+    Raises:
+        UserError: it is none of these, or was not written to a folder.
+    """
+    if isinstance(run, (str, os.PathLike)):
+        return Path(run).expanduser()
+    if getattr(run, "run", ""):  # of an evaluation
+        return Path(run.run)
+    folder = getattr(run, "folder", None)
+    if not isinstance(folder, Path):
+        raise UserError(f"{shown(run)} is no run: give the folder of a finished run, or what zoo.train returned.")
+    return folder
+
+
+def _told_of_labels(facts: Mapping) -> str:
+    told = f"{counted(facts['samples'], 'sample')} of {counted(facts['subjects'], 'subject')}"
+    if "positives" in facts:
+        share = facts["positives"] / facts["samples"]
+        return f"{told}, {facts['positives']} positive (prevalence {share:.1%})"
+    if "classes" in facts:
+        name = max(facts["classes"], key=facts["classes"].get)
+        return f"{told}, the most frequent class is {name} ({facts['classes'][name] / facts['samples']:.1%})"
+    if "labels" in facts:
+        return f"{told}, {facts['labels']:.1f} labels each"
+    return f"{told}, mean {facts['mean']:.4g}" if "mean" in facts else told
+
+
+def _told_of_input(concept: str, facts: Mapping) -> str:
+    told = [f"{facts['samples']:.0%} of samples"] if facts.get("samples") is not None else []
+    told += [f"{facts['codes_known']:.0%} of codes known"] if facts.get("codes_known") is not None else []
+    return f"{concept} ({', '.join(told)})" if told else concept
 
 
 def value_with_interval(metric: Mapping) -> str:
@@ -95,9 +191,12 @@ def value_with_interval(metric: Mapping) -> str:
 
     >>> value_with_interval({"value": 0.5, "low": 0.25, "high": 0.75, "reason": None})
     '0.5000  [0.2500, 0.7500]'
+    >>> value_with_interval({"value": None, "low": None, "high": None, "reason": "undefined: no positive"})
+    'undefined: no positive'
     """
     if metric["value"] is None:
-        return f"undefined: {metric['reason']}"
+        reason = (metric["reason"] or "").removeprefix("undefined").removeprefix(": ")
+        return f"undefined: {reason}" if reason else "undefined"
     span = "" if metric["low"] is None else f"  [{metric['low']:.4f}, {metric['high']:.4f}]"
     return f"{metric['value']:.4f}{span}"
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import numbers
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from zoo.data._split_files import read_split
-from zoo.registry import UserError
+from zoo.registry import UserError, nearest, shown, whole_number
 
 NAMES = ("train", "validation", "test")
 SHARES = (0.8, 0.1, 0.1)
@@ -27,8 +29,43 @@ def fraction(split_seed: object, key: object) -> float:
     return int.from_bytes(hashed, "big") / 2**64
 
 
-Given = str | Path | Sequence[float] | Mapping[str, str | Path] | None
+Given = str | Path | Sequence[float] | Mapping[str, float | str | Path] | pd.DataFrame | None
 """What a user may say of a split."""
+TABLE = "table"
+"""What stands for a DataFrame in a run's configuration: the run folder has it as a file."""
+
+
+def checked_seed(seed: object, name: str = "seed") -> int:
+    """A seed as a plain number.
+
+    Raises:
+        UserError: it is none.
+    """
+    return whole_number(name, seed, 0, 2**31 - 1)
+
+
+def checked_split(split: object) -> Given:
+    """A user's split in one of the forms that `split_subjects` takes: shares by name become three shares.
+
+    Raises:
+        UserError: it is of no form that a split can have.
+    """
+    if isinstance(split, Mapping) and split and all(_is_number(v) for v in split.values()):
+        for name in split:
+            if name not in NAMES:
+                raise UserError(f"split={shown(dict(split))}: unknown split {shown(name)}: {nearest(name, NAMES)}.")
+        split = tuple(float(split.get(n, 0)) for n in NAMES)
+    if isinstance(split, Mapping) and not all(isinstance(v, (str, os.PathLike)) for v in split.values()):
+        raise UserError(f"split={shown(dict(split))} must name three shares, or a file for each of {', '.join(NAMES)}.")
+    if isinstance(split, pd.DataFrame):
+        return read_split(split, NAMES)
+    if split is None or isinstance(split, (str, os.PathLike, Mapping)):
+        return split
+    return tuple(_shares(split).tolist())
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -39,11 +76,13 @@ class Split:
         subject: (subjects,) of 0, 1 or 2, a place in `NAMES`; -1 for one in none.
         listed: ids of the only visits that are used in these splits; None for all.
         notes: what a reader must know of files that name splits.
+        table: the DataFrame that the split was given as; None for other forms.
     """
 
     subject: np.ndarray
     listed: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    table: pd.DataFrame | None = None
 
 
 def split_subjects(subjects: pd.DataFrame, visits: pd.DataFrame, split: Given, split_seed: int) -> Split:
@@ -53,14 +92,16 @@ def split_subjects(subjects: pd.DataFrame, visits: pd.DataFrame, split: Given, s
         subjects: the canonical relation.
         visits: the canonical relation, in order.
         split: None (shares 0.8, 0.1, 0.1 by a fixed hash of seed and subject), three shares, ``"temporal"`` (subjects
-            of later calendar periods are tested on), ``"hospital"`` (whole hospitals, by a fixed hash), or files: see
-            `zoo.data._split_files.read_split`. Where they name visits, others are not used.
+            of later calendar periods are tested on), ``"hospital"`` (whole hospitals, by a fixed hash), or a table or
+            files: see `zoo.data._split_files.read_split`. Where they name visits, others are not used.
         split_seed: the seed of the hash.
 
     Raises:
         UserError: the split is none of these, the source lacks what it needs, or it has a subject in two splits.
     """
     ids = subjects.subject_id.to_numpy()
+    if isinstance(split, pd.DataFrame):
+        return replace(_from_files(ids, visits, split), table=split)
     if isinstance(split, Mapping):
         return _from_files(ids, visits, read_split(split, NAMES))
     if not isinstance(split, (str, Path)):
@@ -100,20 +141,29 @@ def split_files(split: Given) -> list[Path]:
 
 def plain(split: Given) -> object:
     """A split as a run's configuration has it."""
+    if isinstance(split, pd.DataFrame):
+        rows = split.sort_values([*split.columns], kind="stable")
+        return {TABLE: hashlib.blake2b(rows.to_csv(index=False).encode(), digest_size=10).hexdigest()}
     if isinstance(split, Mapping):
         return {n: str(p) for n, p in split.items()}
     return str(split) if isinstance(split, (str, Path)) else split
 
 
-def _by_share(position: Sequence[float], shares: Sequence[float]) -> np.ndarray:
+def _shares(given: object) -> np.ndarray:
     try:
-        found = np.asarray(shares, float)
-    except (TypeError, ValueError):
+        found = np.asarray(given, float)
+    except (TypeError, ValueError, OverflowError):
         found = np.zeros(0)
     if found.shape != (3,) or not (found >= 0).all() or not np.isclose(found.sum(), 1):
-        raise UserError(f"split={shares!r} must be three shares, train, validation and test, that add up to 1.")
-    shares = found
-    bounds = np.cumsum(shares)[:2]
+        raise UserError(
+            f"split={shown(given)} must be three shares, train, validation and test, that add up to 1; 'temporal', "
+            f"'hospital', a file, or a DataFrame with subject_id and split."
+        )
+    return found
+
+
+def _by_share(position: Sequence[float], shares: Sequence[float]) -> np.ndarray:
+    bounds = np.cumsum(_shares(shares))[:2]
     return np.searchsorted(bounds, np.asarray(position, float), side="right").astype(np.int8)
 
 

@@ -28,7 +28,18 @@ from zoo.knowledge.interactions import interactions
 from zoo.knowledge.molecules import Molecules, molecules
 from zoo.knowledge.names import name as name_of
 from zoo.knowledge.ontology import Ontology
-from zoo.registry import UserError, models, nearest, parameters_of
+from zoo.registry import (
+    Entry,
+    UserError,
+    counted,
+    html_table,
+    models,
+    nearest,
+    parameters_of,
+    printable,
+    shown,
+    whole_number,
+)
 
 HOUR = 3_600_000_000
 TREES = frozenset({"diagnosis", "procedure", "drug"})
@@ -83,6 +94,20 @@ class TaskData:
         self._prediction_time = samples.prediction_time.to_numpy("datetime64[us]")
         self._subject = samples.subject_id.to_numpy()
         self._start = visits.start.astype("int64")
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {self.size(name)}" for name in NAMES)
+        return printable(f"TaskData({self.title}: {sizes})")
+
+    def _repr_html_(self) -> str:
+        rows = {name: counted(self.size(name), "sample") for name in NAMES}
+        steps = [f"{s.step}: {s.left_out} left out" for s in self.attrition.itertuples() if s.left_out]
+        return html_table(self.title, {**rows, "concepts": ", ".join(self.concepts)}, [*steps, *self.notes])
+
+    @property
+    def title(self) -> str:
+        """The task and the dataset, in words."""
+        return f"{self.task.name} on {self.dataset.name}"
 
     # The same data, looked at otherwise
 
@@ -157,6 +182,11 @@ class TaskData:
             found += [f"{none} of the {len(listed)} visits of the split are no samples of the task"] if none else []
         return found
 
+    @property
+    def split_table(self) -> pd.DataFrame | None:
+        """The DataFrame that the split was given as; None for other ways to split."""
+        return self._splits.table
+
     def size(self, split: str) -> int:
         """How many samples a split has."""
         return int((self._split == _split_place(split)).sum())
@@ -168,6 +198,7 @@ class TaskData:
             model: which one.
             hyperparameters: those it is to have, where they are not the defaults or those of the instance.
         """
+        model = self._as_asked(model)
         features = self._features_for(model, hyperparameters)
         return Spec(
             self.task.kind,
@@ -214,13 +245,17 @@ class TaskData:
         Raises:
             UserError: it needs one that there is not, or none of those it uses is there.
         """
-        if isinstance(model, Collection) and not isinstance(model, str):
+        model = self._as_asked(model)
+        if _is_set(model):
             for concept in model:
                 if concept not in self.concepts:
                     self.dataset.require(concept)
                     raise UserError(f"concept {concept!r} was not asked for: load the data with concepts including it.")
             return [c for c in self.concepts if c in model]
         entry = _entry(model)
+        if not entry.registered and "uses" not in entry.facts:  # nobody has said what it takes: all, or what it has
+            spec = getattr(model, "spec", None)
+            return self.concepts if spec is None else [c for c in spec.concepts if c in self.concepts]
         uses, needs = set(entry.facts.get("uses", ())), set(entry.facts.get("needs", ()))
         for concept in sorted(needs - set(self.concepts)):
             self.dataset.require(concept)
@@ -232,6 +267,14 @@ class TaskData:
                 f"it has {', '.join(self.concepts) or 'no concepts'}."
             )
         return found
+
+    def _as_asked(self, model):
+        """What was asked for: a concept's name stands for the set of it."""
+        if not isinstance(model, str) or models.knows(model):
+            return model
+        if model in self.dataset.concepts:
+            return {model}
+        raise UserError(f"{models.unknown(model)[:-1]}; or a concept: {', '.join(self.concepts)}.")
 
     # Batches
 
@@ -249,13 +292,14 @@ class TaskData:
 
         Args:
             split: ``train``, ``validation`` or ``test``.
-            model: a model's name, class or instance, or concepts: a set of them, or a mapping from each to how its
-                texts are read (a `Reading`, or None).
+            model: a model's name, class or instance, or concepts: the name of one, a set of them, or a mapping from
+                each to how its texts are read (a `Reading`, or None).
             batch_size: rows a batch; the last one may have fewer.
             shuffle: draw the order from the seed, with rows of like length together; else the order of `samples`.
             seed: of the shuffle.
             places: those of the split in `samples` that count, ascending; all by default.
         """
+        batch_size = whole_number("batch_size", batch_size, 1)
         rows = self.rows(split, model, batch_size, shuffle=shuffle, seed=seed, places=places)
         for low in range(0, len(rows), batch_size):
             yield rows.batch(low, min(low + batch_size, len(rows)))
@@ -276,6 +320,7 @@ class TaskData:
         visits no more for a sample than the visits up to its own, and of its own nothing of the label concepts, the
         samples of a subject share a row as far as each sees of the row what it would see alone.
         """
+        model = self._as_asked(model)
         features = self._features_for(model)
         places = self.places(split) if places is None else places
         begins = self._begins_row(places, features) if _is_causal(model) else np.ones(len(places), bool)
@@ -283,6 +328,7 @@ class TaskData:
         rows = Rows(places, offsets, lambda some, bounds: self._batch(some, bounds, features))
         if not shuffle:
             return rows
+        seed = whole_number("seed", seed, 0)
         visits = self._own[places[offsets[1:] - 1]] - self._first(places[offsets[:-1]])
         return rows.shuffled(visits, batch_size, seed)
 
@@ -351,6 +397,24 @@ class TaskData:
         """The labels of a split in the order of `samples`: (samples,), or (samples, labels) bool for multilabel."""
         return self._label(self.places(split))
 
+    def label_facts(self, places: np.ndarray) -> dict:
+        """What a result says of the labels of samples: ``samples`` and ``subjects``, and what there is by kind.
+
+        Of a binary task ``positives``, of a multiclass one ``classes`` (how many of each), of a multilabel one
+        ``labels`` (the mean number a sample), of a regression ``mean``.
+        """
+        found = {"samples": len(places), "subjects": len(np.unique(self._subject[places]))}
+        if not len(places):
+            return found
+        if self.task.kind == "multilabel":
+            return {**found, "labels": round(float(np.diff(self._label_sets[0])[places].mean()), 4)}
+        label = self._label_column[places]
+        if self.task.kind == "multiclass":
+            return {**found, "classes": {name: int((label == i).sum()) for i, name in enumerate(self.labels)}}
+        if self.task.kind == "regression":
+            return {**found, "mean": round(float(label.mean(dtype=np.float64)), 4)}
+        return {**found, "positives": int(label.sum())}
+
     def metric_options(self, places: np.ndarray) -> dict[str, object]:
         """What `zoo.metrics.evaluate` takes for these samples besides.
 
@@ -394,6 +458,7 @@ class TaskData:
 
     def _features_for(self, model, hyperparameters: Mapping[str, object] | None = None) -> dict[str, Feature]:
         """The concepts that a model gets, as it reads them."""
+        model = self._as_asked(model)
         concepts = self.concepts_for(model)
         reading = _reading(model, hyperparameters) if "note" in concepts else None
         levels = _facts(model).get("levels", {})
@@ -473,18 +538,32 @@ def _is_causal(model) -> bool:
     return bool(_facts(model).get("causal"))
 
 
-def _entry(model):
-    return models.entry(model if isinstance(model, str) else model.registered_name)
+def _is_set(model) -> bool:
+    """Whether concepts were asked for, not a model."""
+    return isinstance(model, Collection) and not isinstance(model, str)
+
+
+def _entry(model) -> Entry:
+    if isinstance(model, str):
+        return models.entry(model)
+    if "registered_name" in getattr(model, "__dict__", ()) and not isinstance(model, type):  # it stands for another one
+        return models.entry(model.registered_name)
+    thing = model if isinstance(model, type) else type(model)
+    if not callable(getattr(thing, "reading", None)):
+        raise UserError(
+            f"{shown(model)} is no model: give a name, a class or an instance of zoo.models.Model, or concepts."
+        )
+    return models.entry(thing)
 
 
 def _facts(model) -> dict:
     """What was said of a model when it was registered; nothing of a set of concepts."""
-    return {} if isinstance(model, Collection) and not isinstance(model, str) else _entry(model).facts
+    return {} if _is_set(model) else _entry(model).facts
 
 
 def _reading(model, hyperparameters: Mapping[str, object] | None) -> Reading | None:
     """How a model reads notes; for a mapping from concepts what it says, and for a set of them None."""
-    if isinstance(model, Collection) and not isinstance(model, str):
+    if _is_set(model):
         return model["note"] if isinstance(model, Mapping) else None
     thing = _entry(model).thing
     own = getattr(model, "configuration", {}) if hyperparameters is None else hyperparameters
@@ -492,6 +571,6 @@ def _reading(model, hyperparameters: Mapping[str, object] | None) -> Reading | N
 
 
 def _split_place(split: str) -> int:
-    if split not in NAMES:
-        raise UserError(f"unknown split {split!r}: {nearest(split, NAMES)}.")
+    if not isinstance(split, str) or split not in NAMES:
+        raise UserError(f"unknown split {shown(split)}: {nearest(split, NAMES)}.")
     return NAMES.index(split)

@@ -13,6 +13,7 @@ import numpy as np
 
 from zoo.data.text import Tokenizer
 from zoo.knowledge import atc, icd
+from zoo.registry import called
 
 PADDING, UNKNOWN = 0, 1
 BY_NAME = "name"
@@ -22,7 +23,7 @@ SAMPLE = 1_000_000
 """How many training events bins and scalers are fitted on at most, evenly spaced over the training split."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Vocabulary:
     """What ids of one concept mean.
 
@@ -45,6 +46,9 @@ class Vocabulary:
     units: list[str | None] | None = None
     tokenizer: Tokenizer | None = None
     unmapped: int = field(default=0, compare=False)
+
+    def __repr__(self) -> str:
+        return called(type(self), level=self.level, codes=len(self.codes), size=self.size)
 
     @property
     def bins(self) -> int:

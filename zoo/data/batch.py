@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.registry import called
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Ragged:
     """The events of one concept in a batch, flat, with offsets per visit.
 
@@ -36,6 +38,11 @@ class Ragged:
     value: Tensor | None = None
     tokens: Tensor | None = None
     token_offsets: Tensor | None = None
+
+    def __repr__(self) -> str:
+        told = {"events": len(self.ids), "visits": len(self.offsets) - 1}
+        told |= {} if self.tokens is None else {"tokens": len(self.tokens)}
+        return called(type(self), **told, values=self.value is not None)
 
     @cached_property
     def lengths(self) -> Tensor:
@@ -103,7 +110,7 @@ def _padded(flat: Tensor, offsets: Tensor, group: Tensor, longest: int) -> Tenso
     return padded.view(groups, longest, *flat.shape[1:])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Batch(Mapping):
     """Rows of visits with samples in them; a mapping from concept to `Ragged`.
 
@@ -128,7 +135,14 @@ class Batch(Mapping):
     label: Tensor
     subject: Tensor
 
+    def __repr__(self) -> str:
+        sizes = {"samples": self.samples, "rows": len(self.row_offsets) - 1, "visits": len(self.visit_start)}
+        events = {c: len(ragged.ids) for c, ragged in self.concepts.items()}
+        return called(type(self), **sizes, events=events)
+
     def __getitem__(self, concept: str) -> Ragged:
+        if concept not in self.concepts:
+            raise KeyError(f"the batch has no {concept!r}; it has {', '.join(self.concepts) or 'no concepts'}")
         return self.concepts[concept]
 
     def __iter__(self) -> Iterator[str]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from zoo.data._resources import from_plain, to_plain
 from zoo.data._vocabulary import Vocabulary
+from zoo.registry import called
 
 KINDS = ("binary", "multiclass", "multilabel", "regression")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Spec:
     """What a model may know of its data.
 
@@ -32,6 +33,10 @@ class Spec:
     label_concepts: frozenset[str] = frozenset()
     predicts: str | None = None
     resources: Mapping[str, object] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        sizes = {c: v.size for c, v in self.vocabularies.items()}
+        return called(type(self), kind=self.kind, outputs=self.outputs, sizes=sizes, resources=sorted(self.resources))
 
     @property
     def concepts(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from zoo import cache
 from zoo.datasets import _canonical as canonical
 from zoo.datasets import _source as source
 from zoo.knowledge.drugs import AtcMap
-from zoo.registry import UserError, nearest
+from zoo.registry import UserError, called, datasets, html_table, nearest
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -115,13 +115,21 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        return self.registered_name
+        return datasets.entry(type(self)).name
 
     @property
     def concepts(self) -> list[str]:
         """The concepts that the source has tables for."""
         offered = {c for c, tables in self.concepts_from.items() if self._present(tables)}
         return [c for c in canonical.CONCEPTS if c in offered]
+
+    def __repr__(self) -> str:
+        root = {} if self.given_root is None else {"root": str(self.given_root)}
+        return called(type(self), **root, **self.parameters())
+
+    def _repr_html_(self) -> str:
+        root = {} if self.given_root is None else {"root": self.given_root}
+        return html_table(self.name, {**root, **self.parameters(), "concepts": ", ".join(self.concepts)})
 
     def require(self, concept: str) -> None:
         """Raise a `UserError` where a concept is not offered, saying which table is missing."""

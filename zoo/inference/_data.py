@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zoo.data._task_data import TaskData
+from zoo.datasets._engine import Dataset
 from zoo.inference._run import Run
 from zoo.prepare import key_of, load_dataset, load_task, prepare
-from zoo.registry import UserError, datasets, models, parameters_of
-from zoo.training._finished import SPLIT
-
-if TYPE_CHECKING:
-    from zoo.datasets._engine import Dataset
+from zoo.registry import UserError, datasets, models, parameters_of, shown
+from zoo.training._finished import SPLIT, split_held
 
 HOW_READ = frozenset({"lab_delay", "memory_limit", "patients", "drug_map"})
 """Parameters of a dataset that leave its patients who they are."""
@@ -26,6 +23,8 @@ def dataset_of(run: Run, data, root: str | Path | None, parameters: Mapping) -> 
         if root is not None or parameters:
             given = ", ".join([*(["root"] if root is not None else []), *parameters])
             raise UserError(f"{given}: the dataset is opened already; give its name to open it otherwise.")
+        if not isinstance(data, (TaskData, Dataset)):
+            raise UserError(f"{shown(data)} is no dataset: give a name, or what zoo.load_dataset or zoo.load returned.")
         return data.dataset if isinstance(data, TaskData) else data
     name = data or run.result.dataset
     known = parameters_of(datasets.get(name))
@@ -85,8 +84,7 @@ def prepared(run: Run, dataset: Dataset, splitting: Mapping) -> TaskData:
     if spec.concepts and not concepts:
         raise UserError(f"{dataset.name} has none of the concepts that the run uses: {', '.join(spec.concepts)}.")
     how = {n: config["data"][n] for n in ("levels", "max_visits")} | dict(splitting)
-    if isinstance(how["split"], list):
-        how["split"] = tuple(how["split"])
+    how["split"] = split_held(how["split"], run.folder)
     key = key_of(dataset, task, concepts=config["data"]["concepts"], **how)
     fixed = {"vocabularies": spec.vocabularies, "label_names": spec.labels, "concepts": concepts}
     return prepare(dataset, task, key=key, **how, **fixed)

@@ -17,14 +17,14 @@ from zoo.inference._subgroups import checked_by, subgroups
 from zoo.inference._tested import Scored, Tested
 from zoo.inference._threshold import check_thresholds, chosen_threshold
 from zoo.metrics import evaluate as measured
-from zoo.registry import UserError
+from zoo.registry import UserError, counted, shown, whole_number
 from zoo.result import Result, value_with_interval
 
 if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset
 
 
-@dataclass
+@dataclass(repr=False)
 class Evaluation(Result):
     """What a finished run scores on data; a `Result` of the data tested, and more.
 
@@ -41,17 +41,18 @@ class Evaluation(Result):
     unknown: dict[str, dict[str, int]] = field(default_factory=dict)
     subgroups: dict[str, dict[str, dict]] = field(default_factory=dict)
 
-    def __str__(self) -> str:
-        lines = [super().__str__(), f"  samples tested: {self.sizes[self.split]} ({self.split})"]
+    def lines(self) -> list[str]:
+        found = [*super().lines(), f"samples tested: {self.sizes[self.split]} ({self.split})"]
         for by, groups in self.subgroups.items():
-            for group, found in groups.items():
-                lines.append(f"  {by} {group}: {found['samples']} samples of {found['subjects']} subjects")
-                lines += [f"    {n:<18} {value_with_interval(m)}" for n, m in found["metrics"].items()]
-        return "\n".join([*lines, f"  run: {self.run}"])
+            for group, of in groups.items():
+                told = f"{counted(of['samples'], 'sample')} of {counted(of['subjects'], 'subject')}"
+                found.append(f"{by} {group}: {told}")
+                found += [f"  {n:<18} {value_with_interval(m)}" for n, m in of["metrics"].items()]
+        return [*found, f"run: {self.run}"]
 
 
 def evaluate(
-    run: str | Path | Run,
+    run: str | Path | Result | Run,
     dataset: str | Dataset | TaskData | None = None,
     root: str | Path | None = None,
     *,
@@ -67,7 +68,7 @@ def evaluate(
     """Test a finished run, on its own dataset or on another one.
 
     Args:
-        run: the run folder.
+        run: the run folder, or what `zoo.train` returned.
         dataset: a registered name, what `zoo.load_dataset` or `zoo.load` made, or None for the run's own. Whatever it
             is, samples and features are made with the run's task parameters, levels and vocabularies.
         root: the folder with the dataset's tables; where it was, for the run's own.
@@ -87,9 +88,9 @@ def evaluate(
         UserError: for whatever is unknown, missing or damaged, and where training subjects would be tested.
     """
     run = load_run(run)
-    by = checked_by(by)
+    by, resamples = checked_by(by), whole_number("resamples", resamples, 0)
     if average not in ("visit", "patient"):
-        raise UserError(f"average={average!r} must be 'visit' or 'patient'.")
+        raise UserError(f"average={shown(average)} must be 'visit' or 'patient'.")
     check_thresholds(run, thresholds)
     batch_size, device = checked_loop(run, batch_size, device)
     tested = Tested.of(run, dataset, root, split, parameters)
@@ -124,6 +125,7 @@ def evaluate(
         run=str(run.folder),
         split=tested.split,
         threshold=threshold if run.spec.kind in ("binary", "multilabel") else None,
+        labels={tested.split: tested.data.label_facts(tested.places)},
         unknown=scored.unknown,
         subgroups=groups,
     )

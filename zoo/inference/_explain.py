@@ -21,10 +21,11 @@ from zoo.reporting._explained import Explained
 
 if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset
+    from zoo.result import Result
 
 
 def explain(
-    run: str | Path | Run,
+    run: str | Path | Result | Run,
     sample: int,
     data: str | Dataset | TaskData | None = None,
     root: str | Path | None = None,
@@ -36,7 +37,7 @@ def explain(
     """What a finished run looked at in one sample.
 
     Args:
-        run: the run folder.
+        run: the run folder, or what `zoo.train` returned.
         sample: the row of the sample in what `predict` returns for the same data and split.
         data, root, split, parameters: as of `predict`.
         output: the name of the class or label to explain; by default the most probable one.

@@ -13,10 +13,11 @@ from zoo.inference._tested import Tested
 
 if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset
+    from zoo.result import Result
 
 
 def predict(
-    run: str | Path | Run,
+    run: str | Path | Result | Run,
     data: str | Dataset | TaskData | None = None,
     root: str | Path | None = None,
     *,
@@ -28,7 +29,7 @@ def predict(
     """What a finished run predicts for each sample, on its own dataset or on another one.
 
     Args:
-        run: the run folder.
+        run: the run folder, or what `zoo.train` returned.
         data, root, parameters: as the dataset of `evaluate`.
         split: ``"train"``, ``"validation"``, ``"test"`` or ``"all"``; by default ``"test"`` of the run's own patients
             and ``"all"`` of others.

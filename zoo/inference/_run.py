@@ -9,7 +9,7 @@ import torch
 
 from zoo.data import Spec
 from zoo.models._model import Model
-from zoo.registry import UserError, check_parameters, models
+from zoo.registry import UserError, called, check_parameters, models
 from zoo.result import Result
 from zoo.training import Trainer
 from zoo.training._checkpoint import check_fit
@@ -17,7 +17,7 @@ from zoo.training._finished import SPLIT, TRAINED_ON, Finished, read_json
 from zoo.training._run import SOURCE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished run.
 
@@ -33,6 +33,9 @@ class Run:
     result: Result
     root: Path | None
 
+    def __repr__(self) -> str:
+        return called(type(self), folder=str(self.folder), model=self.result.model, task=self.result.task)
+
     @property
     def spec(self) -> Spec:
         return self.model.spec
@@ -43,8 +46,8 @@ class Run:
         return {n: self.result.config["data"][n] for n in (*SPLIT, *TRAINED_ON)}
 
 
-def load_run(folder: str | Path | Run) -> Run:
-    """Read a finished run.
+def load_run(folder: str | Path | Result | Run) -> Run:
+    """Read a finished run, from its folder or from what `zoo.train` returned.
 
     Raises:
         UserError: the folder is none, holds no finished run, or one that this version of zoo, or the model as it is

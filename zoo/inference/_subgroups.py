@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from zoo.inference._tested import Scored, Tested
-from zoo.registry import UserError, nearest
+from zoo.registry import UserError, names_of, nearest
 
 SUBGROUPS = ("sex", "age", "ethnicity")
 AGE_BANDS = {"<45": 0, "45-65": 45, "65-80": 65, ">=80": 80}
@@ -17,7 +17,7 @@ NO_GROUP = "unknown"
 
 def checked_by(by: str | Iterable[str]) -> list[str]:
     """What to tell subgroups by, a list; a `UserError` where it is unknown."""
-    found = [by] if isinstance(by, str) else list(by)
+    found = names_of("by", by)
     for name in found:
         if name not in SUBGROUPS:
             raise UserError(f"by={name!r} is no subgroup: {nearest(name, SUBGROUPS)}.")

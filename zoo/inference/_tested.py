@@ -18,6 +18,7 @@ from zoo.data._vocabulary import UNKNOWN, Vocabulary
 from zoo.inference._data import check_split, check_task, dataset_of, prepared, same_patients, same_seed
 from zoo.inference._run import Run
 from zoo.models._model import Model
+from zoo.progress import progress
 from zoo.registry import UserError, nearest
 from zoo.training._finished import SPLIT
 
@@ -81,6 +82,8 @@ class Tested:
             how = {n: data.key[n] for n in how}
             if own:
                 check_split(run, how)
+            if data.split_table is not None:
+                how["split"] = data.split_table
         elif not own:
             # where all are tested nobody is kept apart: ways to split that need more than ids do not matter
             how = {"split": (0, 0, 1)} if split == "all" else {n: how[n] for n in SPLIT}
@@ -114,13 +117,15 @@ class Tested:
         rows = self.data.rows(self.split, model, places=self.places)
         counts = {c: {"events": 0, "unknown": 0} for c in self.run.spec.concepts}
         labels, scores = [], []
-        for low in range(0, len(rows), batch_size):
-            batch = _completed(rows.batch(low, min(low + batch_size, len(rows))), self.run.spec)
-            for concept, count in counts.items():
-                count["events"] += len(batch[concept].ids)
-                count["unknown"] += int((batch[concept].ids == UNKNOWN).sum())
-            labels.append(batch.label.numpy())
-            scores.append(_predicted(model, batch.to(device)))
+        with progress(f"predicting with {self.run.result.model}") as report:
+            for low in range(0, len(rows), batch_size):
+                report(share=low / len(rows))
+                batch = _completed(rows.batch(low, min(low + batch_size, len(rows))), self.run.spec)
+                for concept, count in counts.items():
+                    count["events"] += len(batch[concept].ids)
+                    count["unknown"] += int((batch[concept].ids == UNKNOWN).sum())
+                labels.append(batch.label.numpy())
+                scores.append(_predicted(model, batch.to(device)))
         model.to("cpu")
         subject, options = self.samples.subject_id.to_numpy(), self.data.metric_options(self.places)
         return Scored(np.concatenate(labels), np.concatenate(scores), subject, counts, options)

@@ -232,6 +232,9 @@ class AtcMap:
     def __init__(self, codes: Mapping[str, str]):
         self._codes = dict(codes)
 
+    def __repr__(self) -> str:
+        return f"AtcMap({len(self._codes)} codes)"
+
     @classmethod
     def from_csv(cls, path: str | Path) -> "AtcMap":
         """Read a map from a CSV file.

@@ -25,6 +25,7 @@ from zoo.metrics.classification import Kappa, Overlap, one_hot, right, top_k
 from zoo.metrics.drug_sets import InteractionRate, checked_interactions, drugs_per_sample, errors_of_change
 from zoo.metrics.ranking import Areas
 from zoo.metrics.regression import Determination, errors
+from zoo.progress import progress
 
 KINDS = ("binary", "multiclass", "multilabel", "regression")
 OF_CHANGES = ("addition_error", "removal_error")
@@ -148,8 +149,10 @@ def evaluate(
     label, score = _checked(kind, label, score)
     subject = _subject(subject, len(label))
     found: dict[str, Metric] = {}
-    for group in _groups(kind, threshold, ks, interactions, before):
-        if not group.names.keys().isdisjoint(wanted):
+    groups = [g for g in _groups(kind, threshold, ks, interactions, before) if not g.names.keys().isdisjoint(wanted)]
+    with progress("metrics and their intervals") as report:
+        for number, group in enumerate(groups):
+            report(", ".join(group.names), share=number / len(groups))
             family = group.make(label, score)
             share = _share(group, subject, average)
             found |= _metrics(family, group.names, subject, resamples, seed, share)

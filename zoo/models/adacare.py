@@ -16,6 +16,7 @@ DILATIONS = (1, 3, 5)
 
 @register_model(
     "adacare",
+    family="series",
     paper="Ma et al., AAAI 2020, arXiv:1911.12205",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

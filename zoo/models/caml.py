@@ -36,6 +36,7 @@ from zoo.registry import register_model
 
 @register_model(
     "caml",
+    family="notes",
     paper="Mullenbach et al., NAACL 2018, arXiv:1802.05695",
     uses={"note"},
     needs={"note"},

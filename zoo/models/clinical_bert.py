@@ -53,6 +53,7 @@ class ChunkOutput(Output):
 
 @register_model(
     "clinical_bert",
+    family="notes",
     paper="Huang et al., 2019, arXiv:1904.05342",
     uses={"note"},
     needs={"note"},

@@ -63,6 +63,7 @@ ASKING = ("diagnosis", "procedure")
 
 @register_model(
     "cognet",
+    family="medication",
     paper="Wu et al., WWW 2022, arXiv:2202.06588",
     uses={"diagnosis", "procedure", "drug"},
     needs={"diagnosis", "drug"},

@@ -14,6 +14,7 @@ from zoo.registry import register_model
 
 @register_model(
     "concare",
+    family="series",
     paper="Ma et al., AAAI 2020, arXiv:1911.12216",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

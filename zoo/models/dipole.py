@@ -80,6 +80,7 @@ SCORES = {"location": LocationScore, "general": GeneralScore, "concatenation": C
 
 @register_model(
     "dipole",
+    family="visits",
     paper="Ma et al., KDD 2017, arXiv:1706.05764",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

@@ -33,6 +33,7 @@ from zoo.registry import UserError, register_model
 
 @register_model(
     "dr_caml",
+    family="notes",
     paper="Mullenbach et al., NAACL 2018, arXiv:1802.05695",
     uses={"note"},
     needs={"note"},

@@ -21,6 +21,7 @@ from zoo.registry import register_model
 
 @register_model(
     "early_fusion",
+    family="multimodal",
     paper="Baltrusaitis et al., IEEE TPAMI 2019, arXiv:1705.09406",
     uses={*SIGNALS, "note", *CODES},
     kinds={"binary", "multiclass", "multilabel", "regression"},

@@ -51,6 +51,7 @@ ROUTERS = ("joint", "per_modality", "disjoint")
 
 @register_model(
     "fusemoe",
+    family="multimodal",
     paper="Han et al., NeurIPS 2024, arXiv:2402.03226",
     uses={*SIGNALS, "note", *CODES},
     kinds={"binary", "multiclass", "multilabel", "regression"},

@@ -54,6 +54,7 @@ ASKING = ("diagnosis", "procedure")
 
 @register_model(
     "gamenet",
+    family="medication",
     paper="Shang et al., AAAI 2019, arXiv:1809.01852",
     uses={"diagnosis", "procedure", "drug"},
     needs={"diagnosis", "drug"},

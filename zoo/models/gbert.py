@@ -50,6 +50,7 @@ PART = {"weights": "codes.", "hyperparameters": ("dim", "tree_heads", "layers", 
 
 @register_model(
     "gbert",
+    family="ontology",
     paper="Shang et al., IJCAI 2019, arXiv:1906.00346",
     uses=set(CONCEPTS),
     needs=set(CONCEPTS),

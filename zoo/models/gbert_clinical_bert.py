@@ -30,6 +30,7 @@ from zoo.registry import register_model
 
 @register_model(
     "gbert_clinical_bert",
+    family="notes",
     paper="Liu et al., IEEE JBHI 2023, arXiv:2201.10113",
     uses={"note", *gbert.CONCEPTS},
     needs={"note", *gbert.CONCEPTS},

@@ -18,6 +18,7 @@ OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "reg
 
 @register_model(
     "gradient_boosting",
+    family="classical",
     paper="Friedman, Annals of Statistics 29, 2001; Ke et al., NeurIPS 2017 (LightGBM)",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "regression"},

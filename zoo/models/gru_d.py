@@ -31,6 +31,7 @@ from zoo.registry import register_model
 
 @register_model(
     "gru_d",
+    family="series",
     paper="Che et al., Scientific Reports 2018, arXiv:1606.01865",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

@@ -71,6 +71,7 @@ class TimeFeature(nn.Module):
 
 @register_model(
     "hitanet",
+    family="visits",
     paper="Luo et al., KDD 2020, doi:10.1145/3394486.3403107",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

@@ -37,6 +37,7 @@ from zoo.registry import register_model
 
 @register_model(
     "laat",
+    family="notes",
     paper="Vu et al., IJCAI 2020, arXiv:2007.06351",
     uses={"note"},
     needs={"note"},

@@ -51,6 +51,7 @@ from zoo.registry import register_model
 
 @register_model(
     "leap",
+    family="medication",
     paper="Zhang et al., KDD 2017, doi:10.1145/3097983.3098109",
     uses={"diagnosis"},
     needs={"diagnosis"},

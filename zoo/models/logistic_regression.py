@@ -20,6 +20,7 @@ FOLDS = 5
 
 @register_model(
     "logistic_regression",
+    family="classical",
     paper="Cox, JRSS B 1958",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

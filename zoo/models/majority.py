@@ -15,6 +15,7 @@ from zoo.registry import register_model
 
 @register_model(
     "majority",
+    family="classical",
     uses=set(),
     kinds={"binary", "multiclass", "multilabel", "regression"},
     waives={"overfits": "it looks at no patient, so that it cannot tell eight of them apart"},

@@ -51,6 +51,7 @@ PART = {"weights": "sequence.", "hyperparameters": ("dim", "layers", "heads", "f
 
 @register_model(
     "med_bert",
+    family="visits",
     paper="Rasmy et al., npj Digital Medicine 2021, arXiv:2005.12833",
     uses=set(CODES),
     kinds={"binary", "multiclass", "multilabel", "regression"},

@@ -29,6 +29,7 @@ from zoo.registry import register_model
 
 @register_model(
     "med_bert_clinical_bert",
+    family="notes",
     paper="Liu et al., IEEE JBHI 2023, arXiv:2201.10113",
     uses={"note", *med_bert.CODES},
     needs={"note"},

@@ -55,6 +55,7 @@ RATES = {"drugs": 5e-5, "binary": 2e-5, "multilabel": 1e-5}
 
 @register_model(
     "medm_plm",
+    family="notes",
     paper="Liu et al., IEEE JBHI 2023, arXiv:2201.10113",
     uses={"note", *CODES},
     needs={"note"},

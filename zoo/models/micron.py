@@ -73,6 +73,7 @@ class Change(Output):
 
 @register_model(
     "micron",
+    family="medication",
     paper="Yang et al., IJCAI 2021, arXiv:2105.01876",
     uses={"diagnosis", "procedure", "drug"},
     needs={"diagnosis", "drug"},

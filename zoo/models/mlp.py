@@ -15,6 +15,7 @@ from zoo.registry import register_model
 
 @register_model(
     "mlp",
+    family="visits",
     paper="Rumelhart et al., Nature 323, 1986, doi:10.1038/323533a0",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

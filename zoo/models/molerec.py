@@ -59,6 +59,7 @@ SPREAD = 4.0
 
 @register_model(
     "molerec",
+    family="medication",
     paper="Yang et al., WWW 2023, arXiv:2303.05759",
     uses={"diagnosis", "procedure"},
     needs={"diagnosis"},

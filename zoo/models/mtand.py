@@ -29,6 +29,7 @@ from zoo.registry import register_model
 
 @register_model(
     "mtand",
+    family="series",
     paper="Shukla and Marlin, ICLR 2021, arXiv:2101.10318",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

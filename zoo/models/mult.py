@@ -31,6 +31,7 @@ from zoo.registry import register_model
 
 @register_model(
     "mult",
+    family="multimodal",
     paper="Tsai et al., ACL 2019, arXiv:1906.00295",
     uses={*SIGNALS, "note", *CODES},
     kinds={"binary", "multiclass", "multilabel", "regression"},

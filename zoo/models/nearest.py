@@ -15,6 +15,7 @@ SURE = 10.0
 
 @register_model(
     "nearest",
+    family="medication",
     uses={"drug"},
     needs={"drug"},
     kinds={"multilabel"},

@@ -31,6 +31,7 @@ from zoo.registry import register_model
 
 @register_model(
     "plm_icd",
+    family="notes",
     paper="Huang et al., ClinicalNLP 2022, arXiv:2207.05289",
     uses={"note"},
     needs={"note"},

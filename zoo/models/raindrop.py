@@ -60,6 +60,7 @@ from zoo.registry import MultipleOf, register_model
 
 @register_model(
     "raindrop",
+    family="series",
     paper="Zhang et al., ICLR 2022, arXiv:2110.05357",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

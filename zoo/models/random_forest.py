@@ -16,6 +16,7 @@ from zoo.registry import register_model
 
 @register_model(
     "random_forest",
+    family="classical",
     paper="Breiman, Machine Learning 45, 2001, doi:10.1023/A:1010933404324",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "regression"},

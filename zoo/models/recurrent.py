@@ -72,7 +72,9 @@ class Recurrent(VisitsAndGrid):
         return self.dropout(grid.at_last(self.recur_grid(grid.features().flatten(2))[0]))
 
 
-@register_model("rnn", paper="Elman, Cognitive Science 14, 1990, doi:10.1207/s15516709cog1402_1", **TAKES)
+@register_model(
+    "rnn", family="visits", paper="Elman, Cognitive Science 14, 1990, doi:10.1207/s15516709cog1402_1", **TAKES
+)
 class RNN(Recurrent):
     """A simple recurrent network over the visits of a patient.
 
@@ -82,7 +84,7 @@ class RNN(Recurrent):
     cell = nn.RNN
 
 
-@register_model("gru", paper="Cho et al., EMNLP 2014, arXiv:1406.1078", **TAKES)
+@register_model("gru", family="visits", paper="Cho et al., EMNLP 2014, arXiv:1406.1078", **TAKES)
 class GRU(Recurrent):
     """A gated recurrent unit over the visits of a patient.
 
@@ -99,7 +101,9 @@ class GRU(Recurrent):
     cell = nn.GRU
 
 
-@register_model("lstm", paper="Hochreiter and Schmidhuber, Neural Computation 9, 1997; Gers et al., 2000", **TAKES)
+@register_model(
+    "lstm", family="visits", paper="Hochreiter and Schmidhuber, Neural Computation 9, 1997; Gers et al., 2000", **TAKES
+)
 class LSTM(Recurrent):
     """A long short-term memory over the visits of a patient.
 

@@ -51,6 +51,7 @@ from zoo.registry import register_model
 
 @register_model(
     "retain",
+    family="visits",
     paper="Choi et al., NeurIPS 2016, arXiv:1608.05745",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

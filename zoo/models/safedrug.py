@@ -65,6 +65,7 @@ SPREAD = 4.0
 
 @register_model(
     "safedrug",
+    family="medication",
     paper="Yang et al., IJCAI 2021, arXiv:2105.02711",
     uses={"diagnosis", "procedure"},
     needs={"diagnosis"},

@@ -15,6 +15,7 @@ from zoo.registry import MultipleOf, register_model
 
 @register_model(
     "stagenet",
+    family="series",
     paper="Gao et al., WWW 2020, arXiv:2001.10054",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

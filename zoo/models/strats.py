@@ -30,6 +30,7 @@ from zoo.registry import register_model
 
 @register_model(
     "strats",
+    family="series",
     paper="Tipirneni and Reddy, ACM TKDD 2022, arXiv:2107.14293",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

@@ -21,6 +21,7 @@ from zoo.registry import register_model
 
 @register_model(
     "tcn",
+    family="series",
     paper="Bai et al., 2018, arXiv:1803.01271",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

@@ -30,6 +30,7 @@ from zoo.registry import UserError, register_model
 
 @register_model(
     "text_cnn",
+    family="notes",
     paper="Kim, EMNLP 2014, arXiv:1408.5882",
     uses={"note"},
     needs={"note"},

@@ -28,6 +28,7 @@ from zoo.registry import register_model
 
 @register_model(
     "text_encoder",
+    family="notes",
     paper="Devlin et al., NAACL 2019, arXiv:1810.04805",
     uses={"note"},
     needs={"note"},

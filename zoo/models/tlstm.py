@@ -13,6 +13,7 @@ from zoo.registry import register_model
 
 @register_model(
     "tlstm",
+    family="series",
     paper="Baytas et al., KDD 2017, doi:10.1145/3097983.3097997",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

@@ -17,6 +17,7 @@ from zoo.registry import MultipleOf, register_model
 
 @register_model(
     "transformer",
+    family="visits",
     paper="Vaswani et al., NeurIPS 2017, arXiv:1706.03762",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from zoo.registry import UserError
+from zoo.registry import UserError, called, html_table, shown, summary, tasks
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Relations:
     stays: pd.DataFrame
     gaps_known: bool
     orders_by_day: bool
-    code_sets: Callable[[str, str], CodeSets]
-    drug_sets: Callable[[str, tuple[str, ...] | None], CodeSets]
+    code_sets: Callable[[str, str], CodeSets] = field(repr=False)
+    drug_sets: Callable[[str, tuple[str, ...] | None], CodeSets] = field(repr=False)
 
     def candidates(self, unit: str = "visit") -> Candidates:
         """All visits, or all ICU stays, as candidates for samples.
@@ -120,6 +120,9 @@ class Candidates:
     def __init__(self, what: str, frame: pd.DataFrame):
         self.frame, self.attrition = frame, Attrition()
         self.attrition.add(f"all {what}", 0, len(frame))
+
+    def __repr__(self) -> str:
+        return f"Candidates({len(self.frame)} left of {self.attrition.steps[0]['remaining']})"
 
     def leave_out(self, mask: pd.Series | np.ndarray, reason: str) -> None:
         """Leave out the candidates for which the mask holds; null counts as not."""
@@ -205,7 +208,13 @@ class Task:
 
     @property
     def name(self) -> str:
-        return self.registered_name
+        return tasks.entry(type(self)).name
+
+    def __repr__(self) -> str:
+        return called(type(self), **self.parameters())
+
+    def _repr_html_(self) -> str:
+        return html_table(self.name, {"kind": self.kind, **self.parameters()}, [summary(type(self))])
 
     def parameters(self) -> dict:
         """The constructor's arguments that this task was made with."""
@@ -215,13 +224,17 @@ class Task:
 def one_of(name: str, value: object, choices: tuple) -> None:
     """Raise a `UserError` where a task's parameter is none of its choices."""
     if value not in choices:
-        raise UserError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}.")
+        raise UserError(f"{name}={shown(value)} must be one of {', '.join(map(repr, choices))}.")
+
+
+LONGEST = 1_000_000
+"""What a number of hours or days can be at most: some 100 years of hours."""
 
 
 def number(name: str, value: object, low: float = 0) -> None:
-    """Raise a `UserError` where a task's parameter is no number, or under its least value."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < np.inf:
-        raise UserError(f"{name}={value!r} must be a number of at least {low}.")
+    """Raise a `UserError` where a task's parameter is no number, under its least value, or too large to be a time."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= LONGEST:
+        raise UserError(f"{name}={shown(value)} must be a number of at least {low} and at most {LONGEST}.")
 
 
 def hours_after(start: pd.Series, hours: float) -> pd.Series:

@@ -6,16 +6,18 @@ import inspect
 
 import torch
 
+from zoo.data._splits import checked_seed
 from zoo.data._task_data import TaskData
+from zoo.data.spec import KINDS
 from zoo.models._model import Model
-from zoo.registry import UserError, check_parameters, models
+from zoo.registry import UserError, check_parameters, models, shown
 
 
-def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters) -> Model:
+def create_model(name: str | type[Model], data: TaskData, *, seed: int = 0, **hyperparameters) -> Model:
     """Make a model for prepared data.
 
     Args:
-        name: a registered model; see `zoo.list_models`.
+        name: a registered model; see `zoo.list_models`. Or a class, registered or not.
         data: what `zoo.load` returned.
         seed: of its first weights.
         **hyperparameters: the model's own.
@@ -24,8 +26,12 @@ def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters)
         UserError: the name or a hyperparameter is unknown or of the wrong type, the model does not serve the kind of
             the task, or the data lack a concept that it needs.
     """
+    check_given("create_model", name, data)
+    if isinstance(name, Model):
+        raise UserError(f"{name.registered_name!r} is made already: give it to zoo.train.")
     entry = models.entry(name)
-    kinds = entry.facts.get("kinds", ())
+    name = entry.name
+    kinds = entry.facts.get("kinds", KINDS if not entry.registered else ())
     if data.task.kind not in kinds:
         raise UserError(
             f"model {name!r} does not serve {data.task.kind} tasks such as {data.task.name!r}; "
@@ -34,25 +40,41 @@ def create_model(name: str, data: TaskData, *, seed: int = 0, **hyperparameters)
     predicts = entry.facts.get("predicts")
     if predicts is not None and predicts != data.task.predicts:
         raise UserError(f"model {name!r} predicts a {predicts} set; task {data.task.name!r} asks for something else.")
-    check_parameters(f"model {name!r}", entry.thing, hyperparameters)
-    check_seed(seed)
+    hyperparameters = check_parameters(f"model {name!r}", entry.thing, hyperparameters)
+    seed = checked_seed(seed)
     spec = data.spec(name, hyperparameters)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             model = entry.thing(spec, **hyperparameters)
             model.first_weights()
-        except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+        except (RuntimeError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
             if isinstance(error, UserError) or not hyperparameters:
                 raise
-            raise UserError(f"model {name!r} cannot be made with {hyperparameters}: {error}") from error
+            raise UserError(f"model {name!r} cannot be made with {shown(hyperparameters)}: {error}") from error
     bound = inspect.signature(entry.thing.__init__).bind(model, spec, **hyperparameters)
     bound.apply_defaults()
     model.configuration = {n: v for n, v in bound.arguments.items() if n not in ("self", "spec")}
     return model
 
 
-def check_seed(seed: object) -> None:
-    """Raise a `UserError` where a seed is none."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
-        raise UserError(f"seed={seed!r} must be a whole number from 0 to 2147483647.")
+def check_given(verb: str, model: object, data: object) -> None:
+    """Look at what was given as a model and as data; a class that nobody registered gets a name of its own.
+
+    Raises:
+        UserError: they are swapped, or are something else.
+    """
+    if isinstance(model, TaskData) and not isinstance(data, TaskData):
+        raise UserError(f"the arguments are swapped: it is zoo.{verb}(model, data), such as zoo.{verb}('gru', data).")
+    if not isinstance(data, TaskData):
+        raise UserError(f"data={shown(data)} must be what zoo.load returns.")
+    thing = model if isinstance(model, type) else type(model)
+    if isinstance(model, str):
+        models.entry(model)
+    elif not issubclass(thing, Model):
+        raise UserError(
+            f"model={shown(model)} must be a name, such as 'gru' (see zoo.list_models()), or a class or an instance of "
+            f"zoo.models.Model."
+        )
+    else:
+        models.entry(thing)

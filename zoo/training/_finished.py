@@ -12,9 +12,11 @@ from pathlib import Path
 from torch import Tensor
 
 from zoo.data import Spec
+from zoo.data._split_files import read_split
+from zoo.data._splits import NAMES, TABLE
 from zoo.models._model import Estimator
 from zoo.registry import UserError, models
-from zoo.result import FILE, Result
+from zoo.result import FILE, Result, run_path
 from zoo.training._checkpoint import read_tensors
 
 PARTS = {"dataset": dict, "task": dict, "data": dict, "model": dict, "inputs": list}
@@ -25,6 +27,24 @@ TRAINED_ON = ("train_share", "train_seed")
 """And which of the training subjects are left."""
 PREPARED = ("concepts", "levels", *SPLIT, *TRAINED_ON, "max_visits")
 """What the configuration of a run holds of how its data were prepared."""
+
+
+SPLIT_TABLE = "split.csv"
+"""The DataFrame that a split was given as."""
+
+
+def split_held(held: object, folder: Path) -> object:
+    """A split as `zoo.load` takes it, from what the configuration of the run in a folder says of it.
+
+    Raises:
+        UserError: the run was split by a table, and that is missing or damaged.
+    """
+    if isinstance(held, dict) and TABLE in held:
+        try:
+            return read_split(folder / SPLIT_TABLE, NAMES)
+        except UserError as error:
+            raise UserError(f"the run was split by a table, which is not there or damaged: {error}") from error
+    return tuple(held) if isinstance(held, list) else held
 
 
 @dataclass(frozen=True)
@@ -42,14 +62,14 @@ class Finished:
     spec: Spec
 
     @classmethod
-    def read(cls, folder: str | Path) -> Finished:
-        """Read the run in a folder.
+    def read(cls, folder: str | Path | Result) -> Finished:
+        """Read the run in a folder, or the one whose result is given.
 
         Raises:
             UserError: the folder is none, or holds no finished run, one that is half written or damaged, or one of
                 another version.
         """
-        folder = Path(folder).expanduser()
+        folder = run_path(folder)
         if not folder.is_dir():
             raise UserError(f"there is no run folder {folder}: give the folder that a run was written to.")
         if not (folder / "config.json").exists():

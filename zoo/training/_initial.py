@@ -8,7 +8,7 @@ from pathlib import Path
 from zoo.data._task_data import TaskData
 from zoo.models._model import Model
 from zoo.registry import UserError, models
-from zoo.training._finished import SPLIT, Finished
+from zoo.training._finished import SPLIT, Finished, split_held
 
 
 class Initial(Finished):
@@ -44,7 +44,9 @@ class Initial(Finished):
     def split_of(self, dataset: str) -> dict:
         """How the run split the subjects of a dataset, as `zoo.load` takes it; nothing where it was on another one."""
         held = self.result.config["data"]
-        return {n: held[n] for n in SPLIT} if dataset == self.result.dataset else {}
+        if dataset != self.result.dataset:
+            return {}
+        return {**{n: held[n] for n in SPLIT}, "split": split_held(held["split"], self.folder)}
 
     def check_model(self, name: str) -> None:
         """Raise a `UserError` where the run is of another model, and of none that this one takes a part of."""
@@ -60,7 +62,8 @@ class Initial(Finished):
         """
         name = model if isinstance(model, str) else model.registered_name
         self.check_model(name)
-        held = self.split_of(data.dataset.name)
+        held = self.result.config["data"] if data.dataset.name == self.result.dataset else {}
+        held = {n: held[n] for n in SPLIT if n in held}
         there = json.loads(json.dumps({n: data.key[n] for n in held}, default=str))
         said = ", ".join(f"{n}={value!r}" for n, value in held.items() if there[n] != value)
         if said:

@@ -89,7 +89,13 @@ class Loop:
     """
 
     def __init__(
-        self, trainer, model: Model, data: TaskData, seed: int, report: Callable[[int, str], None], folder: Path | None
+        self,
+        trainer,
+        model: Model,
+        data: TaskData,
+        seed: int,
+        report: Callable[[int, str, float], None],
+        folder: Path | None,
     ):
         self.trainer, self.model, self.data, self.seed, self.report = trainer, model, data, seed, report
         self.device = trainer.resolved_device()
@@ -103,6 +109,7 @@ class Loop:
         self.warmup, self.total = warmup_steps(trainer.warmup, total), total
         self.losses = torch.zeros(self.steps, device=self.device)
         self.place = Place(processes=self.processes.count)
+        self.told = ""
         self.best_weights: dict[str, Tensor] | None = None
         self.events: Events | None = None
 
@@ -133,6 +140,7 @@ class Loop:
         for step in range(self.place.step, self.steps):
             self._step(step)
             self.place.step = step + 1
+            self._report(f"step {step + 1} of {self.steps}{self.told}")
             look = (step + 1) % LOOK == 0
             if look:
                 self._look()
@@ -252,8 +260,13 @@ class Loop:
             self._fail("training loss", losses[bad[0]], int(bad[0]), self._samples(int(bad[0])))
         bounds = np.minimum(np.arange(steps + 1) * self.step_rows, len(self.rows))
         mean = float(np.average(losses, weights=np.diff(self.rows.offsets[bounds])))
-        self.report(self.place.epoch + 1, f"step {steps} of {self.steps}, loss {mean:.4f}")
+        self.told = f", loss {mean:.4f}"
         return mean
+
+    def _report(self, line: str) -> None:
+        """Tell of the epoch in progress, or of the one that is just over."""
+        share = (self.place.epoch + self.place.step / self.steps) / self.trainer.max_epochs
+        self.report(self.place.epoch + (self.place.step > 0), line, share)
 
     def _bounds(self, step: int) -> tuple[int, int]:
         """Between which rows those of a step lie."""
@@ -353,7 +366,8 @@ class Loop:
     def _log(self) -> None:
         row = self.place.epochs[-1]
         shown = "" if row["validation_loss"] is None else f", validation {row['validation_loss']:.4f}"
-        self.report(self.place.epoch, f"loss {row['train_loss']:.4f}{shown}")
+        self.told = f", loss {row['train_loss']:.4f}{shown}"
+        self._report(self.told.removeprefix(", "))
         if not self._writes:
             return
         write_table(self.folder, self.place.epochs)

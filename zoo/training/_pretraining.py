@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from zoo.data import Batch
+from zoo.data._splits import checked_seed
 from zoo.data._task_data import TaskData
 from zoo.models._model import Model, Output
 from zoo.registry import UserError, check_parameters
 from zoo.result import Result
-from zoo.training._create import check_seed, create_model
+from zoo.training._create import check_given, create_model
 from zoo.training._processes import Processes, launched
 from zoo.training._run import Job, configuration, fitted
 from zoo.training._scores import scores_of
@@ -52,14 +53,16 @@ class Pretraining(Model):
         return output.logits
 
 
-def pretrain(model: str | Model, data: TaskData, seed: int = 0, out: str | Path | None = None, **trainer) -> Result:
+def pretrain(
+    model: str | Model | type[Model], data: TaskData, seed: int = 0, out: str | Path | None = None, **trainer
+) -> Result:
     """Pre-train a model on every visit of the training split, whatever the task, and write the run.
 
     Subjects that the task leaves out are learned from too; those of the validation and test splits are not. The run
     is the ``init`` of `zoo.train`. The same call goes on where it was killed.
 
     Args:
-        model: a registered name, or what `create_model` made.
+        model: a registered name, or what `create_model` made; or a class or an instance that is not registered.
         data: what `zoo.load` returned.
         seed: of first weights (where a name is given), order of batches, and what is masked or dropped.
         out: the run folder; a new one below ``runs`` by default.
@@ -71,9 +74,9 @@ def pretrain(model: str | Model, data: TaskData, seed: int = 0, out: str | Path 
     Raises:
         UserError: the model is not pre-trained, a keyword is unknown, or the folder holds another run.
     """
-    check_parameters("the trainer", Trainer, trainer)
-    check_seed(seed)
-    if isinstance(model, str):
+    check_given("pretrain", model, data)
+    trainer, seed = check_parameters("the trainer", Trainer, trainer), checked_seed(seed)
+    if isinstance(model, (str, type)):
         model = create_model(model, data, seed=seed)
     if type(model).pretrain is Model.pretrain:
         raise UserError(f"model {model.registered_name!r} is not pre-trained: train it.")

@@ -9,12 +9,28 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from zoo.registry import UserError
+from zoo.registry import UserError, shown
+
+LAUNCHED_WITH = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher sets in the environment besides ``WORLD_SIZE``; without it processes would wait for ever."""
 
 
 def launched() -> bool:
-    """Whether ``accelerate launch`` or ``torchrun`` has started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE") or 1) > 1
+    """Whether ``accelerate launch`` or ``torchrun`` has started this process as one of several.
+
+    Raises:
+        UserError: the environment says that there are several, but no launcher has said which of them this one is.
+    """
+    count = os.environ.get("WORLD_SIZE") or "1"
+    if not count.isascii() or not count.isdigit():
+        raise UserError(f"WORLD_SIZE={shown(count)} in the environment is no number of processes: unset it.")
+    missing = [n for n in LAUNCHED_WITH if not os.environ.get(n)]
+    if int(count) > 1 and missing:
+        raise UserError(
+            f"WORLD_SIZE={count} stands in the environment, but {', '.join(missing)} does not: no launcher has started "
+            f"{count} processes. Unset WORLD_SIZE, or start them with torchrun or accelerate launch."
+        )
+    return int(count) > 1
 
 
 class Processes:
@@ -36,10 +52,11 @@ class Processes:
         # A gradient is missing where a batch has nothing of a concept.
         wrapper = DistributedDataParallelKwargs(find_unused_parameters=True)
         how = {"device_placement": False, "kwargs_handlers": [wrapper]}
+        together = launched()
         try:
             self._accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", **how)
         except ValueError as error:  # this interpreter has an accelerator on another device or of another precision
-            if launched():
+            if together:
                 raise UserError(f"the processes cannot train on device {device.type!r} together: {error}") from error
             self._accelerator = Accelerator(**how)
         self.count = self._accelerator.num_processes

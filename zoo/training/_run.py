@@ -6,7 +6,7 @@ import dataclasses
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,17 +15,19 @@ from pathlib import Path
 import numpy as np
 
 from zoo import cache
-from zoo.data._splits import NAMES
+from zoo.data import Batch
+from zoo.data._splits import NAMES, checked_seed
 from zoo.data._task_data import TaskData
+from zoo.data.spec import KINDS
 from zoo.metrics import evaluate, metric_names, tune_threshold
 from zoo.models._model import Estimator, Model
 from zoo.progress import progress
-from zoo.registry import UserError, check_parameters
+from zoo.registry import UserError, check_parameters, models
 from zoo.result import Result, write_json
 from zoo.training._balance import training_places
 from zoo.training._checkpoint import BEST, remove_all, write_tensors
-from zoo.training._create import check_seed, create_model
-from zoo.training._finished import PREPARED
+from zoo.training._create import check_given, create_model
+from zoo.training._finished import PREPARED, SPLIT_TABLE
 from zoo.training._initial import Initial
 from zoo.training._log import FILE as LOG_FILE
 from zoo.training._processes import Processes
@@ -40,11 +42,11 @@ LIBRARIES = ("ehr-zoo", "torch", "numpy", "pandas", "scikit-learn", "lightgbm", 
 
 
 def train(
-    model: str | Model,
+    model: str | Model | type[Model],
     data: TaskData,
     seed: int = 0,
     out: str | Path | None = None,
-    init: str | Path | None = None,
+    init: str | Path | Result | None = None,
     **trainer,
 ) -> Result:
     """Train a model, test it, and write the run.
@@ -53,27 +55,29 @@ def train(
     together, each with batches of ``batch_size``; one of them writes.
 
     Args:
-        model: a registered name, or what `create_model` made.
+        model: a registered name, or what `create_model` made; or a class or an instance of `zoo.models.Model` that is
+            not registered, which then has the name of its class.
         data: what `zoo.load` returned.
         seed: of first weights (where a name is given), order of batches and dropout.
         out: the run folder; a new one below ``runs`` by default. A finished run of the same configuration there is
             reported, not run again, and an unfinished one goes on from its last checkpoint.
-        init: the folder of a finished run, of `pretrain` or of a training, whose weights to begin with. Its
-            vocabularies are laid over the data, and a model given by name gets its hyperparameters. Weights of another
-            shape, such as those of the head of another task, are not taken; the result's notes name them.
+        init: a finished run (its folder, or its `Result`), of `pretrain` or of a training, whose weights to begin
+            with. Its vocabularies are laid over the data, and a model given by name gets its hyperparameters. Weights
+            of another shape, such as those of the head of another task, are not taken; the result's notes name them.
         **trainer: keywords of `Trainer`.
 
     Raises:
         UserError: a keyword is unknown, the folder holds another run, there is nothing to train on, or the run of
             ``init`` is of another model, or has split the same subjects otherwise.
     """
-    check_parameters("the trainer", Trainer, trainer)
-    check_seed(seed)
+    check_given("train", model, data)
+    trainer, seed = check_parameters("the trainer", Trainer, trainer), checked_seed(seed)
     initial = None if init is None else Initial.read(init)
     if initial:
         data = initial.laid_over(data, model)
-    if isinstance(model, str):
-        model = create_model(model, data, seed=seed, **(initial.hyperparameters(model) if initial else {}))
+    if isinstance(model, (str, type)):
+        name = models.entry(model).name
+        model = create_model(model, data, seed=seed, **(initial.hyperparameters(name) if initial else {}))
     loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
     loop.check(data.task.kind, data.interactions is not None, data.task.ks)
     if not data.size("train"):
@@ -83,11 +87,11 @@ def train(
     if loop.balance:
         further += [f"trained on {len(places)} of {data.size('train')} training samples, as many of each label"]
 
-    def learn(report: Callable[[int, str], None], folder: Path) -> dict[str, int]:
+    def learn(report: Callable, folder: Path) -> dict[str, int]:
         if not isinstance(model, Estimator):
             return fitted(model, data, loop, seed, report, folder)
         model.seed = seed
-        model.fit(data.batches("train", model, loop.batch_size, places=places))
+        model.fit(_told(data.batches("train", model, loop.batch_size, places=places), report))
         return {}
 
     config = {**configuration(model, data, loop), "pretraining": False, "init": initial and initial.identity}
@@ -105,7 +109,8 @@ class Job:
         loop, seed: how.
         task: the name of the task.
         config: what tells the run from others, with these and the data.
-        learn: from what is told of progress, and the run folder, to facts for the result's sizes; trains the model.
+        learn: from what is told of progress (see `zoo.progress.progress`), and the run folder, to facts for the
+            result's sizes; trains the model.
         test: gives the metrics of the trained model, and the threshold behind them.
         notes: what a reader of the metrics must know besides what the data tell.
     """
@@ -116,7 +121,7 @@ class Job:
     seed: int
     task: str
     config: dict
-    learn: Callable[[Callable[[int, str], None], Path], dict[str, int]]
+    learn: Callable[[Callable, Path], dict[str, int]]
     test: Callable[[], tuple[dict[str, dict], float | None]]
     notes: list[str] = field(default_factory=list)
 
@@ -147,13 +152,17 @@ class Job:
             folder = made(folder, new=out is None)
             write_json(folder / "config.json", identity)
             write_json(folder / SOURCE, {"root": data.dataset.given_root})
+            if data.split_table is not None:
+                data.split_table.to_csv(folder / SPLIT_TABLE, index=False)
         processes.wait()
 
         times: dict[str, float] = {}
         began = time.perf_counter()
+        verb = "pre-training" if self.config["pretraining"] else "training"
+        what = progress(f"{verb} {model.registered_name}", at_most=True)
         with (
-            given_back(folder, "config.json", SOURCE, LOG_FILE) if processes.main else nullcontext(),
-            progress(f"training {model.registered_name}") if processes.main else nullcontext(_silent) as report,
+            given_back(folder, "config.json", SOURCE, SPLIT_TABLE, LOG_FILE) if processes.main else nullcontext(),
+            what if processes.main else nullcontext(_silent) as report,
         ):
             training = self.learn(report, folder)
         times["train"] = time.perf_counter() - began
@@ -169,8 +178,9 @@ class Job:
             versions={"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
             sizes={**{s: data.size(s) for s in NAMES}, "parameters": _parameters(model), **training},
             times={n: round(t, 3) for n, t in times.items()},
-            notes=notes(data, model) + self.notes,
+            notes=list(dict.fromkeys(notes(data, model) + self.notes)),
             threshold=threshold,
+            labels=_labels(data),
         )
         if processes.main:
             result.write(folder)
@@ -179,13 +189,31 @@ class Job:
         return result
 
 
+def _labels(data: TaskData) -> dict[str, dict]:
+    if data.task.kind not in KINDS:
+        return {}
+    return {s: data.label_facts(data.places(s)) for s in NAMES}
+
+
+def _told(batches: Iterable[Batch], report: Callable) -> Iterator[Batch]:
+    """The batches, each told of when it is read; then the model has them all."""
+    for number, batch in enumerate(batches):
+        report(f"reading batch {number + 1}")
+        yield batch
+    report("fitting")
+
+
 def _silent(*_) -> None:
     """Report nothing."""
 
 
 def fitted(model: Model, data: TaskData, loop: Trainer, seed: int, report: Callable, folder: Path) -> dict[str, int]:
     """Train a network in a run folder, and write how its losses went."""
-    fit = loop.fit(model, data, seed, report, folder)
+
+    def epoch(number: int, line: str, share: float) -> None:
+        report(f"epoch {number} of {loop.max_epochs}", line, share)
+
+    fit = loop.fit(model, data, seed, epoch, folder)
     if Processes(loop.resolved_device()).main:
         write_json(folder / "losses.json", _finite({"train": fit.train_loss, "validation": fit.validation_loss}))
     return {"best_epoch": fit.best_epoch, "epochs": len(fit.train_loss)}
@@ -229,7 +257,8 @@ def notes(data: TaskData, model: Model) -> list[str]:
         for split in NAMES:
             label = data.label(split)
             if len(label) and len(np.unique(label)) == 1:
-                found.append(f"all {len(label)} {split} samples have the label {label[0]}")
+                many = f"all {len(label)} {split} samples have" if len(label) > 1 else f"the only {split} sample has"
+                found.append(f"{many} the label {label[0]}")
     if data.dropped_labels:
         occurrences = sum(data.dropped_labels.values())
         codes = len(data.dropped_labels)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from zoo.registry import UserError
+from zoo.registry import UserError, path_of
 from zoo.result import FILE, Result, is_unfinished
 from zoo.training._checkpoint import BEST, LAST, remove_all
 from zoo.training._log import EVENTS
@@ -22,7 +22,7 @@ def run_folder(out: str | Path | None, identity: dict) -> tuple[Path, Result | N
         kind = "-pretraining" if identity["config"]["pretraining"] else ""
         name = "{dataset}-{task}-{model}{kind}-seed{seed}"
         return Path("runs") / name.format(kind=kind, **identity), None
-    folder = Path(out).expanduser()
+    folder = path_of("out", out)
     if not (folder / "config.json").exists():
         if folder.exists() and (not folder.is_dir() or any(not _may_stay(p) for p in folder.iterdir())):
             raise UserError(f"{folder} exists and is no run folder: choose another one.")

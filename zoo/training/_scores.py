@@ -7,6 +7,7 @@ import torch
 
 from zoo.data._task_data import TaskData
 from zoo.models._model import Model
+from zoo.progress import progress
 from zoo.training._processes import Processes
 
 
@@ -26,8 +27,9 @@ def scores_of(
     rank, count = (processes.rank, processes.count) if processes else (0, 1)
     found, losses = None, torch.zeros(size, device=device)
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), progress(f"predicting the {split} split") as report:
         for low, high in chunks[rank::count] or chunks[:1]:  # a process without a batch must learn the scores' shape
+            report(share=low / len(rows))
             batch = rows.batch(low, high).to(device)
             output = model(batch)
             scores = model.predict(output).float()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from zoo.data._task_data import TaskData
 from zoo.data.spec import KINDS
 from zoo.metrics import metric_names
 from zoo.models._model import Model
-from zoo.registry import UserError, nearest
+from zoo.registry import UserError, check_parameters, nearest, shown, whole_number
 from zoo.training._log import LOGS, check_log
 from zoo.training._loop import Loop
 from zoo.training._optimizer import OPTIMIZERS
@@ -26,6 +26,11 @@ from zoo.training._scores import scores_of
 PRECISIONS = ("fp32", "bf16")
 LACK = re.compile("out of memory|not enough memory|can't allocate memory")
 """What torch says when memory does not suffice; on a CPU it has no exception of its own for it."""
+
+
+def _first_sentence(text: str) -> str:
+    """What an error says first, on one line."""
+    return re.split(r"[.:]?\s*\n|\. ", text)[0][:200]
 
 
 @dataclass(frozen=True)
@@ -83,20 +88,23 @@ class Trainer:
     warmup: float = 0
     clip: float | None = 1.0
     precision: str = "fp32"
-    device: str = "auto"
+    device: str | torch.device = "auto"
     balance: bool = False
     checkpoint_every: int | str = "300s"
     log: str = "csv"
 
     def __post_init__(self):
+        plain = check_parameters("the trainer", Trainer, {f.name: getattr(self, f.name) for f in fields(self)})
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "device", str(self.device))
         for name in ("max_epochs", "patience", "batch_size", "accumulate"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UserError(f"trainer {name}={value!r} must be a whole number of at least 1.")
+            object.__setattr__(self, name, whole_number(f"trainer {name}", value, 1))
         for name in ("lr", "clip"):
             value = getattr(self, name)
             if not (name == "clip" and value is None) and not 0 < value < float("inf"):
-                raise UserError(f"trainer {name}={value!r} must be a number above 0.")
+                raise UserError(f"trainer {name}={shown(value)} must be a number above 0.")
         for name in ("weight_decay", "warmup"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"trainer {name}={getattr(self, name)!r} must be a number of at least 0.")
@@ -154,9 +162,10 @@ class Trainer:
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             device = torch.device(self.device)
-            torch.zeros(1, device=device)
-        except (RuntimeError, AssertionError) as error:
-            why = str(error).splitlines()[0]
+            torch.zeros(1, dtype=torch.float64, device=device).cpu()  # times in a batch are of double precision
+        except Exception as error:  # what a device that is not there raises hangs on the device
+            text = str(error).strip()
+            why = "torch knows no such device" if text.startswith("Expected one of") else _first_sentence(text)
             raise UserError(f"trainer device={self.device!r} cannot be used ({why}): try 'auto' or 'cpu'.") from error
         return device
 
@@ -165,7 +174,7 @@ class Trainer:
         model: Model,
         data: TaskData,
         seed: int,
-        report: Callable[[int, str], None] = lambda *_: None,
+        report: Callable[[int, str, float], None] = lambda *_: None,
         folder: Path | None = None,
     ) -> Fit:
         """Train a network and leave it with the weights of its best epoch.
@@ -175,7 +184,7 @@ class Trainer:
             data: its ``train`` split is trained on; ``validation`` decides when to stop. Without validation samples all
                 epochs are trained and the last weights stay.
             seed: of the order of batches and of dropout.
-            report: is told the epoch and a line about it.
+            report: is told the epoch, a line about it, and what share of the steps of all epochs is over.
             folder: where checkpoints and logs go; training goes on from the last checkpoint in it. All processes must
                 see it. None writes nothing.
 
