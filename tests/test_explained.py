@@ -8,11 +8,16 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from browser import in_browser
+from smallest import smallest
 
 import zoo
 from zoo.cli import app
+from zoo.data import Batch
 from zoo.datasets._narrative import FUNCTION
+from zoo.models import Estimator, Model
+from zoo.registry import models
 from zoo.reporting._explained import explained
 
 HOSTILE = "<script>document.title = 'taken'</script><b onclick='x'>bold</b>"
@@ -190,3 +195,43 @@ def test_the_command_writes_the_page(caml, tmp_path, capsys):
     app(["explain", str(caml), "--sample", "1", "--out", str(tmp_path / "sample.parquet")], standalone_mode=False)
     assert pd.read_parquet(tmp_path / "sample.parquet").weight.sum() == pytest.approx(1, abs=1e-5)
     assert json.loads((caml / "result.json").read_text())["model"] == "caml"
+
+
+# Which models explain
+
+
+def how_it_explains(model: Model, batch: Batch) -> str | None:
+    """What `zoo.explain` would find in a model, in the words of its registration."""
+    if model.contributions(batch) is not None:
+        return "contributions of events"
+    attended = model.attended(batch, 0)
+    if attended is not None:
+        return (
+            f"attention to {' and '.join(n for n, a in (('words', attended.tokens), ('codes', attended.events)) if a)}"
+        )
+    visits = [n for n, a in model(batch).attention.items() if a.shape[-1] == len(batch.visit_start)]
+    return "attention to visits" if visits else None
+
+
+def test_models_say_how_they_explain():
+    said = {name: models.entry(name).facts.get("explains") for name in models.names()}
+    assert sum(s is not None for s in said.values()) >= 8
+    for name in said:
+        if issubclass(models.get(name), Estimator):
+            assert said[name] is None
+            continue
+        model, batch = smallest(name)
+        with torch.no_grad():
+            assert how_it_explains(model, batch) == said[name], name
+
+
+def test_lists_and_facts_say_it(capsys):
+    app(["list", "models"], standalone_mode=False)
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["dipole"].endswith("[explains by attention to visits]")
+    assert "explains" not in lines["gru"]
+    app(["list", "models", "--json"], standalone_mode=False)
+    told = {m["name"]: m["explains"] for m in json.loads(capsys.readouterr().out)}
+    assert told == {n: models.entry(n).facts.get("explains") for n in zoo.list_models()}
+    assert "explains: contributions of events" in str(zoo.info("retain"))
+    assert "explains: nothing" in str(zoo.info("gru"))

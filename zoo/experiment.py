@@ -253,6 +253,8 @@ _TOLD_OTHERWISE = ("noun", "name", "parameters", "explained", "documentation")
 
 
 def _words(value: object) -> str:
+    if value is None:
+        return "nothing"
     if isinstance(value, Mapping):
         return "; ".join(f"{n}: {_words(v)}" for n, v in value.items())
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
@@ -297,6 +299,7 @@ def _facts_of(noun: str, name: str, thing: type, facts: Mapping) -> dict:
     return {
         "noun": noun,
         "name": name,
+        **({"explains": None} if noun == registry.models.noun else {}),
         **{k: sorted(v) if isinstance(v, (set, frozenset)) else v for k, v in facts.items()},
         "parameters": {n: p.default for n, p in parameters.items()},
         "explained": {n: told[n] for n in parameters if n in told},

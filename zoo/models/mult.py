@@ -17,6 +17,8 @@ Here masks say what is there.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +28,7 @@ from zoo.layers import EncoderLayer, sinusoids
 from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Points, Positive, Size
 from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, Sizes
 from zoo.models._model import Output
-from zoo.registry import register_model
+from zoo.registry import MultipleOf, register_model
 
 
 @register_model(
@@ -68,7 +70,7 @@ class MulT(FusingModel):
         vocabulary_size: Size = 8000,
         max_length: Size = 126,
         max_tokens: Size = 1260,
-        dim: MultipleOfHeads = 32,
+        dim: Annotated[MultipleOfHeads, MultipleOf(times=2)] = 32,
         time_dim: MultipleOfHeads = 32,
         points: Points = 24,
         hours: Positive = 48.0,
