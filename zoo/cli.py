@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -242,7 +244,8 @@ def explain(
         write_whole(out, lambda path: path.write_text(page, encoding="utf-8"))
     else:
         write_table(found, out)
-    tell("{output}: score {score:.4f}, logit {logit:.4f}, label {label}".format(**found.attrs))
+    last = "{output}: score {score:.4f}, logit {logit:.4f}, label {label}".format(**found.attrs)
+    tell(*textwrap.wrap(last, shutil.get_terminal_size().columns, subsequent_indent="  "))
 
 
 @app.command()

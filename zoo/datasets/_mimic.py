@@ -34,9 +34,9 @@ class Mimic(Dataset):
     """The dictionary of laboratory tests; it need not be there."""
 
     def code_names(self, concept: str) -> dict[str, str]:
-        """Those of ``d_labitems``: the label of each test, and what it was done on where that is not blood."""
+        """Also those of ``d_labitems``: the label of each test, and what it was done on where that is not blood."""
         if concept != "lab" or not self._present([self.labs_table]):
-            return {}
+            return super().code_names(concept)
         columns = {"itemid": "integer", "label": "text", "fluid": "text"}
         with (
             TemporaryDirectory() as folder,

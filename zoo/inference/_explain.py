@@ -105,7 +105,7 @@ def _contribution_rows(tested: Tested, sample: int, batch: Batch, told: Contribu
         _events(tested, sample, batch, concept).assign(contribution=told.events[concept][:, place].double().numpy())
         for concept in tested.run.spec.concepts
     ]
-    found = _named(pd.concat(parts, ignore_index=True), tested)
+    found = pd.concat(parts, ignore_index=True)
     found = found.sort_values("time", kind="stable", ignore_index=True)
     rest = {"concept": "rest", "code": "", "name": "", "contribution": float(told.rest[0, place])}
     return pd.concat([found.astype({"visit_id": "Int64"}), _row(rest, found)], ignore_index=True)
@@ -122,7 +122,7 @@ def _attended_rows(tested: Tested, sample: int, batch: Batch, attended: Attended
     for name, (concept, weights) in attended.events.items():
         rows = _events(tested, sample, batch, concept)
         parts.append(rows.assign(attention=name, token="", weight=weights.double().numpy()))
-    found = _named(pd.concat(parts, ignore_index=True), tested)
+    found = pd.concat(parts, ignore_index=True)
     return found[["attention", *EVENT, "token", "weight"]]
 
 
@@ -130,7 +130,7 @@ EVENT = ("concept", "visit_id", "time", "code", "name", "value", "unit")
 
 
 def _events(tested: Tested, sample: int, batch: Batch, concept: str) -> pd.DataFrame:
-    """The events of a concept in a batch of one sample, a row each, with the columns `EVENT`; names are to come."""
+    """The events of a concept in a batch of one sample, a row each, with the columns `EVENT`."""
     events, vocabulary = batch[concept], tested.run.spec.vocabularies[concept]
     visits, visit = _visits(tested, sample, batch), events.visit.numpy()
     place = (events.ids if events.variable is None else events.variable).numpy()
@@ -138,21 +138,19 @@ def _events(tested: Tested, sample: int, batch: Batch, concept: str) -> pd.DataF
     units = ["", "", *(u or "" for u in vocabulary.units or [""] * len(vocabulary.codes))]
     value = tested.measured(sample).get(concept)
     value = np.full(len(place), np.nan) if value is None else value.astype(np.float64)
+    codes = np.array(["<padding>", "<unknown>", *vocabulary.codes], object)[place].tolist()
+    names = named(set(codes), concept, tested.data.dataset)
     return pd.DataFrame(
         {
             "concept": concept,
             "visit_id": visits.visit_id.to_numpy()[visit],
             "time": visits.start.to_numpy()[visit] + since,
-            "code": np.array(["<padding>", "<unknown>", *vocabulary.codes], object)[place],
-            "name": "",
+            "code": codes,
+            "name": [names[c] for c in codes],
             "value": value,
             "unit": np.where(np.isnan(value), "", np.array(units, object)[place]),
         }
     )
-
-
-def _named(rows: pd.DataFrame, tested: Tested) -> pd.DataFrame:
-    return rows.assign(name=rows.code.map(named(rows.code.unique(), tested.data.dataset)).astype(object))
 
 
 def _row(values: dict, like: pd.DataFrame) -> pd.DataFrame:

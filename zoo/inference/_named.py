@@ -18,24 +18,18 @@ SHOWN = 2
 """How many members of a class without a name are named in its place."""
 
 
-def named(codes: Iterable[str], dataset: Dataset) -> dict[str, str]:
+def named(codes: Iterable[str], concept: str, dataset: Dataset) -> dict[str, str]:
     """The name of each code; empty where nobody has one.
 
     Args:
-        codes: canonical ones, or nodes above them.
-        dataset: whose dictionaries are asked for laboratory tests and drugs that have no name of ours.
+        codes: canonical ones of a concept, or nodes above them.
+        concept: which.
+        dataset: whose dictionaries are asked where we have no name.
     """
     found = {code: known(code) for code in codes}
-    unnamed = {code for code, name in found.items() if not name}
-    if any(c.startswith("LAB//") for c in unnamed):
-        found |= _of_these(unnamed, dataset.code_names("lab"))
-    if any(c.startswith("NDC//") for c in unnamed):
-        found |= _of_these(unnamed, {c: known(n) for c, n in dataset.drug_names().items()})
-    return found
-
-
-def _of_these(codes: Iterable[str], names: dict[str, str]) -> dict[str, str]:
-    return {code: names[code] for code in codes if code in names}
+    unnamed = [code for code, name in found.items() if not name and "//" in code]
+    own = dataset.code_names(concept) if unnamed else {}
+    return found | {code: own[code] for code in unnamed if code in own}
 
 
 @cache
@@ -56,7 +50,7 @@ def known(code: str) -> str:
         return key.replace("_", " ")
     if system in ("LAB", "DRUG"):
         return key
-    return name_of(code) or (_members(code, system) if system in ("ATC", *icd.SYSTEMS) else "")
+    return name_of(code) or (_members(code, system) if key and system in ("ATC", *icd.SYSTEMS) else "")
 
 
 def _members(node: str, system: str) -> str:
