@@ -127,7 +127,7 @@ def _ranked(found: pd.DataFrame, top: int) -> Iterator[tuple[str, list[Line], li
         lines, others = _largest(events, events.contribution, top)
         small = [f"{len(others)} smaller ones: {others.sum():+.4f} together"] if len(others) else []
         logit = found.contribution.sum()
-        below = [*small, f"what no event adds: {rest:+.4f}", f"all together, the logit: {logit:+.4f}"]
+        below = [*small, f"the rest, which no event adds: {rest:+.4f}", f"all together, the logit: {logit:+.4f}"]
         yield f"what events add to the logit of {found.attrs['output']}", lines, below
         return
     for name, rows in found.groupby("attention", sort=False):
