@@ -6,7 +6,7 @@ from typing import Annotated, Union, get_args, get_origin
 
 import pytest
 import torch
-from smallest import smallest
+from smallest import sizes, smallest
 
 import zoo
 from zoo.models import Estimator
@@ -103,6 +103,17 @@ def test_a_subclass_and_a_stranger_are_checked_alike():
     with pytest.raises(TypeError):
         Stranger(None, width=3)
     assert inspect.signature(Stranger).parameters
+
+
+def test_chunks_are_no_longer_than_the_text_encoder_has_places():
+    """Longer ones would be found in training, at the first note that is long enough."""
+    encoders = [m for m in models.names() if "encoder_heads" in parameters_of(models.get(m))]
+    assert len(encoders) > 8
+    for name in encoders:
+        length = "chunk" if "chunk" in parameters_of(models.get(name)) else "max_length"
+        model, _ = smallest(name)
+        assert f"{length}=511 must be at most 510" in refused(name, model.spec, **{**sizes(name), length: 511})
+        models.get(name)(model.spec, **{**sizes(name), length: 510})
 
 
 @pytest.mark.parametrize("windows", [0, 2.5, "x", [], [3, 0], [2.5], [True]])

@@ -148,6 +148,7 @@ class Notes(Modality):
         self.encoder = made_encoder(
             spec, sizes.encoder_dim, sizes.encoder_layers, sizes.encoder_heads, sizes.dropout, None, False
         )
+        self.encoder.check_length(max_length=sizes.max_length)
         self.attend = EventAttention(self.encoder.width, sizes.dim, sizes.time_dim, sizes.heads)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:

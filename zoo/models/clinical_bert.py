@@ -89,6 +89,7 @@ class ClinicalBERT(TextModel):
         c: Positive = 2.0,
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        self.encoder.check_length(chunk=chunk)
         self.chunk, self.c = chunk, c
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.width, spec.outputs)

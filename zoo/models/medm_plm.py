@@ -106,6 +106,7 @@ class MedMPLM(TextModel):
         dropout: Dropout = 0.1,
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout, trained_layers, cache_frozen)
+        self.encoder.check_length(max_length=max_length)
         self.max_length, width, text = max_length, dim * tree_heads, self.encoder.width
         trees = spec.resources["ontology"]
         self.kinds = [c for c in CODES if c in spec.concepts]

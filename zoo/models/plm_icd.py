@@ -68,6 +68,7 @@ class PLMICD(TextModel):
         dropout: Dropout = 0.1,
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        self.encoder.check_length(chunk=chunk)
         self.chunk = chunk
         self.dropout = nn.Dropout(dropout)
         self.attention = LabelAttention(self.encoder.width, spec.outputs, attention_dim or self.encoder.width)

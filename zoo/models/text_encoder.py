@@ -62,6 +62,7 @@ class TextEncoderModel(TextModel):
         dropout: Dropout = 0.1,
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        self.encoder.check_length(chunk=chunk)
         self.chunk = chunk
         self.hidden_tokens = TokenLoss(spec.tokens, self.encoder.width)
         self.dropout = nn.Dropout(dropout)
