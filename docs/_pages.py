@@ -70,6 +70,7 @@ def _of_model(entry: Entry) -> dict[str, str]:
         "concepts": _code(sorted(facts["uses"])),
         "cannot run without": _code(sorted(facts.get("needs", ()))),
         "kinds of task": _code(sorted(facts["kinds"])),
+        "explains a prediction by": facts.get("explains", ""),
         "waived checks": "; ".join(f"`{check}`: {reason}" for check, reason in facts.get("waives", {}).items()),
     }
 

@@ -8,12 +8,20 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from browser import in_browser
+from smallest import smallest
 
 import zoo
 from zoo.cli import app
+from zoo.data import Batch
 from zoo.datasets._narrative import FUNCTION
-from zoo.reporting._explained import explained
+from zoo.datasets._writers import write_source
+from zoo.inference._named import known, named
+from zoo.knowledge.labs import labs
+from zoo.models import Estimator, Model
+from zoo.registry import models
+from zoo.reporting._explained import BAR, TOP, explained, ranked, told
 
 HOSTILE = "<script>document.title = 'taken'</script><b onclick='x'>bold</b>"
 PROBE = """
@@ -190,3 +198,154 @@ def test_the_command_writes_the_page(caml, tmp_path, capsys):
     app(["explain", str(caml), "--sample", "1", "--out", str(tmp_path / "sample.parquet")], standalone_mode=False)
     assert pd.read_parquet(tmp_path / "sample.parquet").weight.sum() == pytest.approx(1, abs=1e-5)
     assert json.loads((caml / "result.json").read_text())["model"] == "caml"
+
+
+# Which models explain
+
+
+def how_it_explains(model: Model, batch: Batch) -> str | None:
+    """What `zoo.explain` would find in a model, in the words of its registration."""
+    if model.contributions(batch) is not None:
+        return "contributions of events"
+    attended = model.attended(batch, 0)
+    if attended is not None:
+        return (
+            f"attention to {' and '.join(n for n, a in (('words', attended.tokens), ('codes', attended.events)) if a)}"
+        )
+    visits = [n for n, a in model(batch).attention.items() if a.shape[-1] == len(batch.visit_start)]
+    return "attention to visits" if visits else None
+
+
+def test_models_say_how_they_explain():
+    said = {name: models.entry(name).facts.get("explains") for name in models.names()}
+    assert sum(s is not None for s in said.values()) >= 8
+    for name in said:
+        if issubclass(models.get(name), Estimator):
+            assert said[name] is None
+            continue
+        model, batch = smallest(name)
+        with torch.no_grad():
+            assert how_it_explains(model, batch) == said[name], name
+
+
+def test_lists_and_facts_say_it(capsys):
+    app(["list", "models"], standalone_mode=False)
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["dipole"].endswith("[explains by attention to visits]")
+    assert "explains" not in lines["gru"]
+    app(["list", "models", "--json"], standalone_mode=False)
+    told = {m["name"]: m["explains"] for m in json.loads(capsys.readouterr().out)}
+    assert told == {n: models.entry(n).facts.get("explains") for n in zoo.list_models()}
+    assert "explains: contributions of events" in str(zoo.info("retain"))
+    assert "explains: nothing" in str(zoo.info("gru"))
+
+
+# What codes and values are called
+
+
+@pytest.fixture(scope="module", params=["mimic3", "mimic4", "eicu"])
+def of_values(request, session_cache, tmp_path_factory):
+    """A run of RETAIN on labs, vitals and drugs of a schema, and its data."""
+    root = tmp_path_factory.mktemp(request.param) / "root"
+    write_source(request.param, 60, 3, root, format="csv")
+    data = zoo.load(request.param, root=root, task="mortality", concepts=["lab", "drug", "vital"])
+    run = zoo.train(zoo.create_model("retain", data, dim=4), data, out=root.parent / "run", max_epochs=1)
+    return run.folder, data
+
+
+def test_labs_vitals_and_drugs_have_names_values_and_units(of_values):
+    folder, data = of_values
+    sample = next(n for n in range(data.size("test")) if zoo.explain(folder, n, data).concept.nunique() == 4)
+    found = zoo.explain(folder, sample, data)
+    events = found[found.concept != "rest"]
+    assert not events.code.str.contains("//q|//[?]").any()
+    known = events[events.code != "<unknown>"]
+    assert known.name.str.len().gt(0).all(), known.code[known.name == ""].unique()
+    assert not known.name.str.contains("//|_").any()
+    kept = pd.concat(data.dataset.read(c) for c in ("lab", "vital"))
+    measured = known[known.concept != "drug"].merge(kept, on=["visit_id", "code", "time"], suffixes=("", "_kept"))
+    assert len(measured) >= len(known[known.concept != "drug"]) > 50
+    measured = measured[(measured.unit == measured.unit_kept) & measured.value.notna()]
+    assert len(measured) > 50
+    assert np.isclose(measured.value, measured.value_kept, rtol=1e-6).mean() > 0.95  # several of one time are crossed
+    assert known.unit[known.value.notna()].str.len().gt(0).mean() > 0.9
+    assert (known.unit[known.value.isna()] == "").all()
+    assert known.value[known.concept == "drug"].isna().all()
+
+
+def test_a_lab_that_we_do_not_know_has_the_name_of_the_sources_dictionary(of_values):
+    _, data = of_values
+    names = data.dataset.code_names("lab")
+    if data.dataset.name == "eicu":
+        assert names == {}
+        assert named(["LAB//ALT (SGPT)"], "lab", data.dataset) == {"LAB//ALT (SGPT)": "ALT (SGPT)"}
+        return
+    assert "LAB//51237" not in labs()
+    assert named(["LAB//51237", "LAB//50912", "LAB//1"], "lab", data.dataset) == {
+        "LAB//51237": names["LAB//51237"],
+        "LAB//50912": "creatinine",
+        "LAB//1": "",
+    }
+    assert "INR" in names["LAB//51237"]
+    assert all(c.startswith(("NDC//", "DRUG//")) and n for c, n in data.dataset.code_names("drug").items())
+
+
+ODD = "ITEMID,LABEL,FLUID\n51237, INR ,\n7,Protein,Urine\n,x,\nx,y,\n8,,Blood\n"
+"""A dictionary with blanks, and with numbers that are none."""
+
+
+@pytest.mark.parametrize("dictionary", [None, ODD])
+def test_a_dictionary_that_is_missing_or_odd(dictionary, session_cache, tmp_path):
+    write_source("mimic3", 3, 0, tmp_path / "root", format="csv")
+    (tmp_path / "root" / "D_LABITEMS.csv").unlink()
+    if dictionary:
+        (tmp_path / "root" / "D_LABITEMS.csv").write_text(dictionary)
+    found = zoo.load_dataset("mimic3", tmp_path / "root").code_names("lab")
+    assert found == ({"LAB//51237": "INR", "LAB//7": "Protein (urine)"} if dictionary else {})
+
+
+# The table
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_the_table_fits_and_has_the_largest_first(of_values, width):
+    folder, data = of_values
+    found = zoo.explain(folder, 0, data)
+    lines = told(found, width).splitlines()
+    assert max(map(len, lines)) <= width
+    largest = found[found.concept != "rest"].contribution.abs().sort_values(ascending=False)
+    shown = [float(line.split()[0]) for line in lines[1 : TOP + 1]]
+    assert np.abs(shown) == pytest.approx(largest.to_numpy()[:TOP], abs=5e-5)
+    bars = [re.search(r"[+-]{1,12}(?= )", line[10:]) for line in lines[1 : TOP + 1]]
+    assert len(bars[0][0]) == BAR
+    assert all((value < 0) == (bar[0][0] == "-") for value, bar in zip(shown, bars, strict=True) if bar)
+    assert f"{len(largest) - TOP} smaller ones" in lines[-3]
+    assert lines[-1].endswith(f"the logit: {found.attrs['logit']:+.4f}")
+
+
+def test_the_table_is_what_python_and_a_notebook_show(caml, data, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    found = zoo.explain(caml, 1, data)
+    assert repr(found) == str(found) == told(found, 80)
+    assert "[" in told(found).splitlines()[1]
+    assert type(found[found.weight > 0]) is pd.DataFrame
+    app(["explain", str(caml), "--sample", "1"], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert told(found, 80) in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    assert found._repr_html_().count("<tr>") == min(TOP, len(found))
+
+
+def test_tokens_are_shown_among_those_beside_them():
+    found = table()
+    first = told(found, 100).splitlines()[1]
+    assert first.split()[:2] == ["0.9000", "#" * BAR]
+    assert "chest [pain] hypertension" in first
+    assert HOSTILE not in "".join(ranked(found))
+
+
+def test_a_class_of_codes_is_told_by_its_members():
+    assert known("ATC//C03C").startswith("C03C: furosemide; ")
+    assert known("ICD9CM//428").startswith("428: Congestive heart failure")
+    assert known("ICD9CM//428.0") == "Congestive heart failure, unspecified"
+    assert known("ATC//Z99") == known("ICD9CM//") == known("") == ""

@@ -545,5 +545,5 @@ def test_a_grid_stands_beside_visits(name):
     ],
 )
 def test_settings_that_make_no_model(name, wrong, said, synthetic):
-    with pytest.raises(UserError, match=f"^{name}: .*{said}"):
+    with pytest.raises(UserError, match=f"^model {name!r}: .*{said}"):
         zoo.create_model(name, synthetic("binary"), **wrong)

@@ -360,8 +360,8 @@ def test_a_fourth_modality_is_added_without_touching_the_model():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dim": 6, "heads": 4}, "dim=6 and time_dim=32 must be multiples of heads=4"),
-        ({"top": 9}, "top=9 must be at least 1, and at most experts=8"),
+        ({"dim": 6, "heads": 4}, "dim=6 must be a multiple of heads=4"),
+        ({"top": 9}, "top=9 must be at most experts=8"),
         ({"router": "shared"}, "router='shared' must be one of 'joint', 'per_modality', 'disjoint'"),
         ({"gate": "cosine"}, "gate='cosine' must be one of 'laplace', 'gaussian', 'softmax'"),
         ({"modality_dropout": 1.0}, "modality_dropout=1.0 must be at least 0 and below 1"),

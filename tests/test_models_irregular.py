@@ -261,7 +261,7 @@ def test_history_is_read_only_where_asked_for(data, name):
     [
         ({"dim": 6, "heads": 4}, "dim=6 must be a multiple of heads=4"),
         ({"points": 1}, "points=1 must be at least 2"),
-        ({"hours": 0.0}, "hours=0.0 a number above 0"),
+        ({"hours": 0.0}, "hours=0.0 must be above 0"),
         ({"max_triples": 0}, "max_triples=0 must be at least 1"),
     ],
 )

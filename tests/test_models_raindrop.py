@@ -316,12 +316,12 @@ def test_history_is_read_only_where_asked_for(data):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dim": 0}, "raindrop: dim=0 must be at least 1"),
+        ({"dim": 0}, "'raindrop': dim=0 must be at least 1"),
         ({"layers": 0}, "layers=0 must be at least 1"),
         ({"max_steps": 0}, "max_steps=0 must be at least 1"),
-        ({"time_dim": 5}, "time_dim=5 must be an even number above 0"),
+        ({"time_dim": 5}, "time_dim=5 must be a multiple of 2"),
         ({"prune": 1.0}, "prune=1.0 must be at least 0 and below 1"),
-        ({"hours": 0.0}, "hours=0.0 must be a number above 0"),
+        ({"hours": 0.0}, "hours=0.0 must be above 0"),
         ({"max_triples": 0}, "max_triples=0 must be at least 1"),
     ],
 )

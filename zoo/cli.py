@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +66,7 @@ def list_(
     family: Annotated[str | None, typer.Option("--family", help="Only models of this family.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what there is, a line each; of models with their family."""
+    """List what there is, a line each; of models with their family, and with what they explain a prediction."""
     if noun not in NOUNS:
         raise UserError(f"unknown noun {noun!r}: {registry.nearest(noun, NOUNS)}.")
     if noun == "models":
@@ -76,20 +78,24 @@ def list_(
     else:
         names = NOUNS[noun].names()
     found = {name: NOUNS[noun].summary(name) for name in names}
-    families = {n: _family(n) if noun == "models" else "" for n in found}
+    families, explaining = (
+        {n: _fact_of_model(n, fact) if noun == "models" else "" for n in found} for fact in ("family", "explains")
+    )
     if as_json:
-        more = {n: {"family": families[n] or None} if noun == "models" else {} for n in found}
+        told = {n: {"family": families[n] or None, "explains": explaining[n] or None} for n in found}
+        more = {n: told[n] if noun == "models" else {} for n in found}
         print(json.dumps([{"name": n, "summary": s, **more[n]} for n, s in found.items()]))
         return
     width, wide = (max(map(len, column), default=0) for column in (found, families.values()))
     for name, summary in found.items():
         middle = f"  {families[name]:<{wide}}" if wide else ""
-        tell(f"{name:<{width}}{middle}  {summary}".rstrip())
+        explains = f" [explains by {explaining[name]}]" if explaining[name] else ""
+        tell(f"{name:<{width}}{middle}  {summary}{explains}".rstrip())
 
 
-def _family(model: str) -> str:
+def _fact_of_model(model: str, fact: str) -> str:
     try:
-        return registry.models.facts(model).get("family", "")
+        return registry.models.facts(model).get(fact, "")
     except UserError:  # somebody's package that cannot be imported is listed like the others
         return ""
 
@@ -231,7 +237,7 @@ def explain(
 
     found = explain(run, sample, dataset, root, split=split, output=output, **own)
     if out is None:
-        tell(found.to_string(index=False))
+        tell(found)
     elif out.suffix == ".html":
         from zoo.reporting._explained import explained
 
@@ -240,7 +246,8 @@ def explain(
             unfinished.write_text(page, encoding="utf-8")
     else:
         write_table(found, out)
-    tell("{output}: score {score:.4f}, logit {logit:.4f}, label {label}".format(**found.attrs))
+    last = "{output}: score {score:.4f}, logit {logit:.4f}, label {label}".format(**found.attrs)
+    tell(*textwrap.wrap(last, shutil.get_terminal_size().columns, subsequent_indent="  "))
 
 
 @app.command()

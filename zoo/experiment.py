@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from zoo import registry
 from zoo.cache.writing import whole
-from zoo.registry import UserError, check_parameters, explained, nearest, parameters_of, printable, shown
+from zoo.registry import (
+    UserError,
+    check_multiples,
+    check_parameters,
+    explained,
+    nearest,
+    parameters_of,
+    printable,
+    shown,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +73,7 @@ def run(
         initial.check_model(model)
         groups["data"] = {**initial.split_of(dataset), **groups["data"]}
         groups["model"] = {**initial.hyperparameters(model), **groups["model"]}
+    check_multiples(f"model {model!r}", registry.models.get(model), groups["model"])
     data = prepared(dataset, task, root, groups)
     data = initial.laid_over(data, model) if initial else data
     made = create_model(model, data, seed=seed, **groups["model"])
@@ -92,6 +102,7 @@ def pretrain(
     from zoo import training
 
     groups = _checked(model, settings or {})
+    check_multiples(f"model {model!r}", registry.models.get(model), groups["model"])
     data = prepared(dataset, task, root, groups)
     made = training.create_model(model, data, seed=seed, **groups["model"])
     return training.pretrain(made, data, seed=seed, out=out, **groups["trainer"])
@@ -246,6 +257,8 @@ _TOLD_OTHERWISE = ("noun", "name", "parameters", "explained", "documentation")
 
 
 def _words(value: object) -> str:
+    if value is None:
+        return "nothing"
     if isinstance(value, Mapping):
         return "; ".join(f"{n}: {_words(v)}" for n, v in value.items())
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
@@ -290,6 +303,7 @@ def _facts_of(noun: str, name: str, thing: type, facts: Mapping) -> dict:
     return {
         "noun": noun,
         "name": name,
+        **({"explains": None} if noun == registry.models.noun else {}),
         **{k: sorted(v) if isinstance(v, (set, frozenset)) else v for k, v in facts.items()},
         "parameters": {n: p.default for n, p in parameters.items()},
         "explained": {n: told[n] for n in parameters if n in told},

@@ -33,7 +33,7 @@ import numpy as np
 from zoo import registry
 from zoo.cache import writing
 from zoo.progress import progress
-from zoo.registry import UserError, check_parameters, nearest, parameters_of
+from zoo.registry import UserError, check_multiples, check_parameters, nearest, parameters_of
 from zoo.result import FILE, write_json
 
 if TYPE_CHECKING:
@@ -185,12 +185,14 @@ def _served(pairs: list[Pair], kinds: Mapping[str, str]) -> list[Pair]:
 
 def _check_someone_has(group: str, settings: Mapping[str, object], things: list[type]) -> None:
     known = {n for thing in things for n in parameters_of(thing)}
-    for name, value in settings.items():
+    for name in settings:
         if name not in known:
             raise UserError(f"none of the {group}s has a parameter {name!r}: {nearest(name, known)}.")
-        for thing in things:
-            if name in parameters_of(thing):
-                check_parameters(f"{group} {thing.registered_name!r}", thing, {name: value})
+    for thing in things:
+        what, own = f"{group} {thing.registered_name!r}", parameters_of(thing)
+        taken = {n: v for n, v in settings.items() if n in own}
+        check_parameters(what, thing, taken)
+        check_multiples(what, thing, taken)
 
 
 def _made(task: str, settings: Mapping[str, object]) -> Task:

@@ -29,15 +29,8 @@ class Feature:
 
     def ragged(self, visit: np.ndarray, own: np.ndarray, sample: np.ndarray) -> Ragged:
         """The events of a batch: those of the visits, the ``own`` of them cut for their sample."""
-        begin, end = self.store.offsets[visit], self.store.offsets[visit + 1]
-        end[own] = self.cut.own_end[sample]
-        if self.cut.early[sample].any():
-            self._cut_early(end, visit, own, sample)
-        length = end - begin
-        index = spans(begin, length)
+        index, offsets = self._events(visit, own, sample)
         place = self.place[self.store.code[index]]
-        offsets = np.zeros(len(visit) + 1, np.int64)
-        np.cumsum(length, out=offsets[1:])
         time = self.store.time[index].astype(np.float32) / np.float32(3600)
         if self.store.value is None:
             found = Ragged(tensor(place.astype(np.int64)), tensor(offsets), tensor(time))
@@ -50,6 +43,22 @@ class Feature:
             tensor(place.astype(np.int64)),
             tensor(self.vocabulary.standardised(place, value).astype(np.float32)),
         )
+
+    def values(self, visit: np.ndarray, own: np.ndarray, sample: np.ndarray) -> np.ndarray:
+        """(events,) what the events of `ragged` have been measured to be, in the units of the vocabulary, or NaN."""
+        index, _ = self._events(visit, own, sample)
+        return self.measured.values(self.store.code[index], self.store.value[index])
+
+    def _events(self, visit: np.ndarray, own: np.ndarray, sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The places of events in the store, and (visits + 1,) between which of them those of each visit lie."""
+        begin, end = self.store.offsets[visit], self.store.offsets[visit + 1]
+        end[own] = self.cut.own_end[sample]
+        if self.cut.early[sample].any():
+            self._cut_early(end, visit, own, sample)
+        length = end - begin
+        offsets = np.zeros(len(visit) + 1, np.int64)
+        np.cumsum(length, out=offsets[1:])
+        return spans(begin, length), offsets
 
     @cached_property
     def measured(self) -> Measured:

@@ -368,6 +368,18 @@ class TaskData:
         features = self._features_for(model)
         return self._batch(np.asarray(places), np.arange(len(places) + 1), features)
 
+    def values(self, place: int, model) -> dict[str, np.ndarray]:
+        """What was measured in one sample: (events,) of each concept with values, as they lie in its `batch`.
+
+        They are in the units of the vocabulary; NaN where there is none that counts.
+        """
+        sample = np.array([place])
+        visit = np.arange(self._first(sample)[0], self._own[place] + 1)
+        features = self._features_for(model).items()
+        return {
+            c: f.values(visit, np.array([len(visit) - 1]), sample) for c, f in features if f.store.value is not None
+        }
+
     def places(self, split: str) -> np.ndarray:
         """The places of a split in `samples`."""
         return np.flatnonzero(self._split == _split_place(split))

@@ -193,6 +193,24 @@ class Dataset:
         folder = cache.obtain(f"{self.name}-drug-names", key, self._write_drug_names)
         return json.loads((folder / "names.json").read_text())
 
+    def code_names(self, concept: str) -> dict[str, str]:
+        """What the source itself calls the codes of a concept; nothing where it has no names for them."""
+        if concept != "drug" or concept not in self.concepts:
+            return {}
+        return {**self._ingredient_names(), **{c: n.partition("//")[2] for c, n in self.drug_names().items()}}
+
+    def _ingredient_names(self) -> dict[str, str]:
+        """The name that most orders of an ingredient have: that of orders which have its number only."""
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        some = _is_event() & pc.field("ingredient").is_valid() & pc.field("text").is_valid()
+        path = self.events_folder("drug") / "events.parquet"
+        orders = pq.read_table(path, columns=["ingredient", "text"], filters=some).to_pandas()
+        counts = orders.assign(text=orders.text.str.strip().str.lower()).value_counts().reset_index()
+        first = counts.sort_values(["count", "text"], ascending=[False, True]).drop_duplicates("ingredient")
+        return dict(zip(first.ingredient, first.text, strict=True))
+
     def report(self, concepts: Iterable[str] = ()) -> canonical.Cleaning:
         """What was left out or nulled in the relations and in the events of the named concepts, with reasons."""
         cleaning = canonical.Cleaning()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from functools import reduce
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import ibis
 import ibis.expr.types as ir
 
 from zoo.datasets import _expressions as ex
+from zoo.datasets import _source as source
 from zoo.datasets._engine import Dataset
 from zoo.knowledge.vitals import VitalItem
 
@@ -26,6 +29,28 @@ class Mimic(Dataset):
     """Columns of the table of ICU stays: where a stay began, and where it ended."""
     background: ClassVar[str]
     """The column of the table of admissions that becomes ``ethnicity``."""
+
+    labs_table: ClassVar[str]
+    """The dictionary of laboratory tests; it need not be there."""
+
+    def code_names(self, concept: str) -> dict[str, str]:
+        """Also those of ``d_labitems``: the label of each test, and what it was done on where that is not blood."""
+        if concept != "lab" or not self._present([self.labs_table]):
+            return super().code_names(concept)
+        columns = {"itemid": "integer", "label": "text", "fluid": "text"}
+        with (
+            TemporaryDirectory() as folder,
+            self.connected(Path(folder)) as connection,
+            source.reading(self._present([self.labs_table])),
+        ):
+            tests = source.Files(self.root, connection).table(self.labs_table, **columns, optional=columns)
+            rows = tests.filter(tests.itemid.notnull(), tests.label.notnull()).to_pyarrow().to_pylist()
+        named = {}
+        for row in rows:
+            fluid = (row["fluid"] or "").strip()
+            of = f" ({fluid.lower()})" if fluid.lower() not in ("", "blood") else ""
+            named[f"LAB//{row['itemid']}"] = f"{row['label'].strip()}{of}"
+        return named
 
     def with_age(self, visits: ir.Table, tables) -> ir.Table:
         """Admissions with ``age``, years at admission; over `ex.OLDEST` where the source hides it."""

@@ -35,6 +35,7 @@ class MIMIC3(Mimic):
     follow_up_days = (90, 4 * 365)
     stay_key, background = "icustay_id", "ethnicity"
     places = (("first_careunit", "last_careunit"), ("first_wardid", "last_wardid"))
+    labs_table = "d_labitems"
     concepts_from = {
         "diagnosis": ("diagnoses_icd",),
         "procedure": ("procedures_icd",),

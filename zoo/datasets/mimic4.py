@@ -39,6 +39,7 @@ class MIMIC4(Mimic):
     stay_key, background = "stay_id", "race"
     follow_up_days = (365, 365)
     places = (("first_careunit", "last_careunit"),)
+    labs_table = "hosp/d_labitems"
     concepts_from = {
         "diagnosis": ("hosp/diagnoses_icd",),
         "procedure": ("hosp/procedures_icd",),

@@ -12,11 +12,12 @@ import torch
 
 from zoo.data import Batch, Spec
 from zoo.data._task_data import TaskData
+from zoo.inference._named import named
 from zoo.inference._run import Run, load_run
 from zoo.inference._tested import Tested
-from zoo.knowledge.names import name as name_of
-from zoo.models._model import Attended
+from zoo.models._model import Attended, Contributions
 from zoo.registry import UserError, nearest
+from zoo.reporting._explained import Explained
 
 if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset
@@ -32,7 +33,7 @@ def explain(
     split: str | None = None,
     output: str | None = None,
     **parameters,
-) -> pd.DataFrame:
+) -> Explained:
     """What a finished run looked at in one sample.
 
     Args:
@@ -42,13 +43,17 @@ def explain(
         output: the name of the class or label to explain; by default the most probable one.
 
     Returns:
+        A table; its text and its look in a notebook show the largest first, `zoo.explain` leaves them as they lie:
+        events and visits in the order of time, tokens in that of their note.
+
         For a model that tells contributions, one row an event with ``concept``, ``visit_id``, ``time``, ``code``,
-        ``name`` (of the code, where we have one) and ``contribution`` to the logit of the output (the value, of a
-        regression); the last row, of the concept ``rest``, is what no event adds, and together they are the logit.
-        For a model that attends to the words of notes (CAML, LAAT, PLM-ICD, MedM-PLM), one row a token, or a code of
-        a visit: ``attention`` (which one), ``concept``, ``visit_id``, ``time``, ``code``, ``name``, ``token`` and
-        ``weight``. For a model with attention to visits only, one row a visit: ``attention`` (which one),
-        ``visit_id``, ``time`` and ``weight``. ``attrs`` has ``output``, ``logit``, ``score`` and ``label``.
+        ``name`` (of the code, where anybody has one), ``value`` and ``unit`` (of what was measured, as it counts) and
+        ``contribution`` to the logit of the output (the value, of a regression); the last row, of the concept ``rest``,
+        is what no event adds, and together they are the logit. For a model that attends to the words of notes, one row
+        a token, or a code of a visit: ``attention`` (which one), the same of the event, ``token`` and ``weight``. For a
+        model with attention to visits only, one row a visit: ``attention`` (which one), ``visit_id``, ``time`` and
+        ``weight``. ``attrs`` has ``output``, ``logit``, ``score`` and ``label``. `zoo info` says of each model which of
+        these it is.
 
     Raises:
         UserError: as `evaluate`; there is no such sample or output; or the model tells neither.
@@ -67,13 +72,17 @@ def explain(
         place = _output_place(run.spec, score, output)
         attended = run.model.attended(batch, place)
     if contributions is not None:
-        found = _contribution_rows(run.spec, tested, sample, batch, contributions, place)
+        found = _contribution_rows(tested, sample, batch, contributions, place)
     elif attended is not None:
-        found = _attended_rows(run.spec, tested, sample, batch, attended)
+        found = _attended_rows(tested, sample, batch, attended)
     elif told.attention:
         found = _attention_rows(tested, sample, batch, told.attention)
     else:
-        raise UserError(f"model {run.result.model!r} tells neither contributions nor attention: explain another model.")
+        raise UserError(
+            f"model {run.result.model!r} tells neither contributions nor attention: explain another model; "
+            "`zoo list models` says which do."
+        )
+    found = Explained(found)
     found.attrs = {
         "output": run.spec.labels[place],
         "logit": float(told.logits[0, place]),
@@ -91,63 +100,55 @@ def _output_place(spec: Spec, score: torch.Tensor, output: str | None) -> int:
     return spec.labels.index(output)
 
 
-def _contribution_rows(spec: Spec, tested: Tested, sample: int, batch: Batch, told, place: int) -> pd.DataFrame:
-    visits = _visits(tested, sample, batch)
-    parts = []
-    for concept in spec.concepts:
-        events, names = batch[concept], np.array(spec.vocabularies[concept].names, object)
-        visit = events.visit.numpy()
-        since = pd.to_timedelta(np.round(events.time.numpy().astype(np.float64) * 3600), unit="s")
-        codes = names[events.ids.numpy()]
-        parts.append(
-            pd.DataFrame(
-                {
-                    "concept": concept,
-                    "visit_id": visits.visit_id.to_numpy()[visit],
-                    "time": visits.start.to_numpy()[visit] + since,
-                    "code": codes,
-                    "name": [name_of(c) for c in codes],
-                    "contribution": told.events[concept][:, place].double().numpy(),
-                }
-            )
-        )
-    found = pd.concat(parts, ignore_index=True).sort_values("time", kind="stable", ignore_index=True)
+def _contribution_rows(tested: Tested, sample: int, batch: Batch, told: Contributions, place: int) -> pd.DataFrame:
+    parts = [
+        _events(tested, sample, batch, concept).assign(contribution=told.events[concept][:, place].double().numpy())
+        for concept in tested.run.spec.concepts
+    ]
+    found = pd.concat(parts, ignore_index=True)
+    found = found.sort_values("time", kind="stable", ignore_index=True)
     rest = {"concept": "rest", "code": "", "name": "", "contribution": float(told.rest[0, place])}
     return pd.concat([found.astype({"visit_id": "Int64"}), _row(rest, found)], ignore_index=True)
 
 
-def _attended_rows(spec: Spec, tested: Tested, sample: int, batch: Batch, attended: Attended) -> pd.DataFrame:
-    visits = _visits(tested, sample, batch)
+def _attended_rows(tested: Tested, sample: int, batch: Batch, attended: Attended) -> pd.DataFrame:
     parts = []
     for name, weights in attended.tokens.items():
         note = batch["note"]
-        event = torch.repeat_interleave(torch.arange(len(note.ids)), note.token_offsets.diff())
-        words = spec.vocabularies["note"].tokenizer.words(note.tokens.tolist())
-        parts.append(_weighed(name, spec, "note", visits, batch, event, weights).assign(token=words))
+        event = np.repeat(np.arange(len(note.ids)), note.token_offsets.diff().numpy())
+        words = tested.run.spec.vocabularies["note"].tokenizer.words(note.tokens.tolist())
+        rows = _events(tested, sample, batch, "note").iloc[event]
+        parts.append(rows.assign(attention=name, token=words, weight=weights.double().numpy()))
     for name, (concept, weights) in attended.events.items():
-        event = torch.arange(len(batch[concept].ids))
-        parts.append(_weighed(name, spec, concept, visits, batch, event, weights).assign(token=""))
-    return pd.concat(parts, ignore_index=True)[
-        ["attention", "concept", "visit_id", "time", "code", "name", "token", "weight"]
-    ]
+        rows = _events(tested, sample, batch, concept)
+        parts.append(rows.assign(attention=name, token="", weight=weights.double().numpy()))
+    found = pd.concat(parts, ignore_index=True)
+    return found[["attention", *EVENT, "token", "weight"]]
 
 
-def _weighed(
-    attention: str, spec: Spec, concept: str, visits: pd.DataFrame, batch: Batch, event: torch.Tensor, weights
-) -> pd.DataFrame:
-    """One row for each weight, of the event of a concept at a place."""
-    events, names = batch[concept], np.array(spec.vocabularies[concept].names, object)
-    visit, codes = events.visit[event].numpy(), names[events.ids[event].numpy()]
-    since = pd.to_timedelta(np.round(events.time[event].numpy().astype(np.float64) * 3600), unit="s")
+EVENT = ("concept", "visit_id", "time", "code", "name", "value", "unit")
+
+
+def _events(tested: Tested, sample: int, batch: Batch, concept: str) -> pd.DataFrame:
+    """The events of a concept in a batch of one sample, a row each, with the columns `EVENT`."""
+    events, vocabulary = batch[concept], tested.run.spec.vocabularies[concept]
+    visits, visit = _visits(tested, sample, batch), events.visit.numpy()
+    place = (events.ids if events.variable is None else events.variable).numpy()
+    since = pd.to_timedelta(np.round(events.time.numpy().astype(np.float64) * 3600), unit="s")
+    units = ["", "", *(u or "" for u in vocabulary.units or [""] * len(vocabulary.codes))]
+    value = tested.measured(sample).get(concept)
+    value = np.full(len(place), np.nan) if value is None else value.astype(np.float64)
+    codes = np.array(["<padding>", "<unknown>", *vocabulary.codes], object)[place].tolist()
+    names = named(set(codes), concept, tested.data.dataset)
     return pd.DataFrame(
         {
-            "attention": attention,
             "concept": concept,
             "visit_id": visits.visit_id.to_numpy()[visit],
             "time": visits.start.to_numpy()[visit] + since,
             "code": codes,
-            "name": [name_of(c) for c in codes],
-            "weight": weights.double().numpy(),
+            "name": [names[c] for c in codes],
+            "value": value,
+            "unit": np.where(np.isnan(value), "", np.array(units, object)[place]),
         }
     )
 

@@ -108,6 +108,10 @@ class Tested:
         """The samples at these places of the data; a concept that the data lack has no events."""
         return _completed(self.data.batch(places, self.run.model), self.run.spec)
 
+    def measured(self, sample: int) -> dict[str, np.ndarray]:
+        """(events,) the values of one of `samples`, for each concept with values, in the order of its batch."""
+        return self.data.values(self.places[sample], self.run.model)
+
     def scored(self, batch_size: int, device: torch.device) -> Scored:
         """What the run says of the samples, in rows of as many as when it was tested: bit by bit the same scores."""
         model = self.run.model.to(device)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.layers.sample_text import newest_text
+from zoo.registry import UserError
 
 if TYPE_CHECKING:
     from zoo.data import Batch
@@ -77,6 +78,24 @@ class TextEncoder(nn.Module):
     def embedding(self) -> Tensor:
         """(tokens, width) those of the tokens, which the first layer begins with."""
         return self.bert.get_input_embeddings().weight
+
+    def check_length(self, **length: int) -> None:
+        """Look whether there are places for chunks of so many tokens of text, with ``[CLS]`` and ``[SEP]`` beside them.
+
+        Args:
+            length: the hyperparameter by its name.
+
+        Raises:
+            UserError: it has not.
+        """
+        embeddings = self.bert.embeddings
+        if getattr(embeddings, "position_embeddings", None) is None:  # places count from one another
+            return
+        before = getattr(embeddings, "padding_idx", -1) + 1  # RoBERTa begins to count behind its padding
+        most = embeddings.position_embeddings.num_embeddings - before - 2
+        for name, value in length.items():
+            if value > most:
+                raise UserError(f"{name}={value!r} must be at most {most}: the text encoder has no more places.")
 
     def forward(self, chunks: TextChunks) -> Tensor:
         """(chunks + 1, longest, width) what stands at each token of each chunk, ``[CLS]`` first."""

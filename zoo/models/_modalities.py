@@ -148,6 +148,7 @@ class Notes(Modality):
         self.encoder = made_encoder(
             spec, sizes.encoder_dim, sizes.encoder_layers, sizes.encoder_heads, sizes.dropout, None, False
         )
+        self.encoder.check_length(max_length=sizes.max_length)
         self.attend = EventAttention(self.encoder.width, sizes.dim, sizes.time_dim, sizes.heads)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -204,11 +205,6 @@ class FusingModel(Model):
 
     def __init__(self, spec: Spec, moments: Moments, sizes: Sizes):
         super().__init__(spec)
-        if sizes.heads < 1 or sizes.dim % sizes.heads or sizes.time_dim % sizes.heads:
-            raise UserError(
-                f"{self.registered_name}: dim={sizes.dim} and time_dim={sizes.time_dim} must be multiples of "
-                f"heads={sizes.heads}."
-            )
         kinds = {n: kind for n, kind in self.modalities.items() if set(kind.concepts) & set(spec.concepts)}
         self.encode = nn.ModuleDict({name: kind(spec, moments, sizes) for name, kind in kinds.items()})
         self.count, self._shape = max(len(kinds), 1), (moments.points, sizes.dim)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
 from zoo.models._fitted import read_fitted, write_fitted
-from zoo.registry import UserError
+from zoo.registry import UserError, check_multiples, check_parameters, parameters_of
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,21 @@ class Model(nn.Module):
     """
 
     registered_name: ClassVar[str]
+
+    def __new__(cls, *positional, **named) -> Model:
+        """Look at the hyperparameters before any is used, so that wherever a model is made they are what they can be.
+
+        Raises:
+            UserError: one is not of the type that the constructor says, is outside of its `Range`, or not the
+                `MultipleOf` another.
+        """
+        with suppress(TypeError):  # where arguments are missing: a copy has none, and else `__init__` says so
+            given = inspect.signature(cls.__init__).bind(None, *positional, **named).arguments
+            hyperparameters = {n: given[n] for n in parameters_of(cls) if n in given}
+            what = f"model {getattr(cls, 'registered_name', cls.__name__)!r}"
+            check_parameters(what, cls, hyperparameters)
+            check_multiples(what, cls, hyperparameters)
+        return super().__new__(cls)
 
     def __init__(self, spec: Spec):
         super().__init__()

@@ -135,6 +135,7 @@ class TextBeside(TextModel):
 
     def __init__(self, spec: Spec, dim: int, layers: int, heads: int, dropout: float, max_length: int):
         super().__init__(spec, dim, layers, heads, dropout)
+        self.encoder.check_length(max_length=max_length)
         self.max_length = max_length
         self.hidden_tokens = TokenLoss(spec.tokens, self.encoder.width)
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from zoo.models._fitted import array_in
-from zoo.registry import UserError
 
 Trees = dict[str, object]
 """``feature``, ``threshold``, ``left``, ``right``: (nodes,), a leaf leads to itself; ``value``: (nodes, outputs);
@@ -68,20 +67,6 @@ def depth_of(left: np.ndarray, right: np.ndarray, root: np.ndarray) -> int:
     while len(level := level[left[level] != level]):
         depth, level = depth + 1, np.concatenate([left[level], right[level]])
     return depth
-
-
-def check_at_least(model: str, least: float, **settings: float) -> None:
-    """Raise a `UserError` for the first of a model's settings that is below the least that it can be."""
-    for name, value in settings.items():
-        if not value >= least:
-            raise UserError(f"{model}: {name}={value!r} must be at least {least}.")
-
-
-def check_share(model: str, **settings: float) -> None:
-    """Raise a `UserError` for the first of a model's settings that is not above 0 and at most 1."""
-    for name, value in settings.items():
-        if not 0 < value <= 1:
-            raise UserError(f"{model}: {name}={value!r} must be above 0 and at most 1.")
 
 
 def arrays_of_forest(estimators: Sequence, classes: Sequence[int], outputs: int) -> Trees:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.data.grid import GridView
-from zoo.models import Model, Output
+from zoo.models import Dropout, Model, Output, Positive, Size
 from zoo.registry import UserError, register_model
 
 DILATIONS = (1, 3, 5)
@@ -56,14 +56,14 @@ class AdaCare(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 384,
-        channels: int = 64,
-        kernel: int = 2,
-        ratio: int = 4,
+        dim: Size = 384,
+        channels: Size = 64,
+        kernel: Size = 2,
+        ratio: Size = 4,
         activation: str = "sigmoid",
-        dropout: float = 0.5,
-        step_hours: float = 1.0,
-        max_steps: int = 48,
+        dropout: Dropout = 0.5,
+        step_hours: Positive = 1.0,
+        max_steps: Size = 48,
         history: bool = True,
     ):
         super().__init__(spec)

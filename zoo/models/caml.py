@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
 from zoo.layers import LabelAttention, SampleText
+from zoo.models import Dropout, Size
 from zoo.models._model import Attended, Model, Output
 from zoo.models._texts import word_reading
 from zoo.registry import register_model
@@ -40,6 +41,7 @@ from zoo.registry import register_model
     uses={"note"},
     needs={"note"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to words",
 )
 class CAML(Model):
     """A convolution over the words of a document, and for each label an attention to its words.
@@ -57,12 +59,12 @@ class CAML(Model):
     def __init__(
         self,
         spec: Spec,
-        embedding_dim: int = 100,
-        filters: int = 50,
-        kernel_size: int = 10,
-        dropout: float = 0.2,
-        max_length: int = 2500,
-        min_notes: int = 3,
+        embedding_dim: Size = 100,
+        filters: Size = 50,
+        kernel_size: Size = 10,
+        dropout: Dropout = 0.2,
+        max_length: Size = 2500,
+        min_notes: Size = 3,
     ):
         super().__init__(spec)
         self.embedding = nn.Embedding(spec.tokens, embedding_dim, padding_idx=0)

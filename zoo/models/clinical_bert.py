@@ -32,6 +32,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
 from zoo.layers import TextChunks
+from zoo.models import Dropout, MultipleOfEncoderHeads, Positive, Size
 from zoo.models._model import Output
 from zoo.models._texts import BEGINS_WITH, TextModel, encoder_reading
 from zoo.registry import register_model
@@ -78,16 +79,17 @@ class ClinicalBERT(TextModel):
         self,
         spec: Spec,
         encoder: str | None = None,
-        encoder_dim: int = 128,
-        encoder_layers: int = 2,
-        encoder_heads: int = 2,
-        vocabulary_size: int = 8000,
-        chunk: int = 126,
-        max_length: int = 2520,
-        dropout: float = 0.1,
-        c: float = 2.0,
+        encoder_dim: MultipleOfEncoderHeads = 128,
+        encoder_layers: Size = 2,
+        encoder_heads: Size = 2,
+        vocabulary_size: Size = 8000,
+        chunk: Size = 126,
+        max_length: Size = 2520,
+        dropout: Dropout = 0.1,
+        c: Positive = 2.0,
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        self.encoder.check_length(chunk=chunk)
         self.chunk, self.c = chunk, c
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.width, spec.outputs)

@@ -51,6 +51,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.data.batch import Ragged
 from zoo.layers import EncoderLayer, SampleHistory, code_sets
+from zoo.models import Dropout, MultipleOfHeads, Size, Weight
 from zoo.models._drug_sequences import SequenceModel, Sequences, State, Step
 from zoo.models._drug_sets import expected_interactions
 from zoo.models.gamenet import normalised
@@ -86,12 +87,12 @@ class COGNet(SequenceModel):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 64,
-        heads: int = 2,
-        dropout: float = 0.2,
-        max_drugs: int = 45,
-        beams: int = 1,
-        ddi_weight: float = 0.0005,
+        dim: MultipleOfHeads = 64,
+        heads: Size = 2,
+        dropout: Dropout = 0.2,
+        max_drugs: Size = 45,
+        beams: Size = 1,
+        ddi_weight: Weight = 0.0005,
     ):
         super().__init__(spec, max_drugs, beams)
         self.ddi_weight = ddi_weight

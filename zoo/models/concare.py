@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.data.grid import FEATURES, GridView
-from zoo.models import Model, Output
-from zoo.registry import UserError, register_model
+from zoo.models import Dropout, Model, MultipleOfHeads, Output, Positive, Size, Weight
+from zoo.registry import register_model
 
 
 @register_model(
@@ -66,19 +66,17 @@ class ConCare(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 64,
-        heads: int = 4,
-        attention: int = 8,
-        feedforward: int = 256,
-        dropout: float = 0.3,
-        decorrelation: float = 0.1,
-        step_hours: float = 1.0,
-        max_steps: int = 48,
+        dim: MultipleOfHeads = 64,
+        heads: Size = 4,
+        attention: Size = 8,
+        feedforward: Size = 256,
+        dropout: Dropout = 0.3,
+        decorrelation: Weight = 0.1,
+        step_hours: Positive = 1.0,
+        max_steps: Size = 48,
         history: bool = True,
     ):
         super().__init__(spec)
-        if dim % heads:
-            raise UserError(f"concare dim={dim} must be a multiple of heads={heads}.")
         self.heads, self.decorrelation = heads, decorrelation
         self.view = GridView.of(spec, step_hours=step_hours, max_steps=max_steps, history=history)
         self.recur = GRUPerVariable(self.view.columns, FEATURES, dim)

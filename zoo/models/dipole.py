@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.layers import MultiHotEmbedding, SampleHistory
-from zoo.models import Model, Output
+from zoo.models import Dropout, Model, Output, Size
 from zoo.registry import UserError, nearest, register_model
 
 
@@ -84,6 +84,7 @@ SCORES = {"location": LocationScore, "general": GeneralScore, "concatenation": C
     paper="Ma et al., KDD 2017, arXiv:1706.05764",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to visits",
 )
 class Dipole(Model):
     """A bidirectional recurrence whose state at the sample's own visit attends to the visits before it.
@@ -101,10 +102,10 @@ class Dipole(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 256,
+        dim: Size = 256,
         attention: str = "concatenation",
-        attention_dim: int = 128,
-        dropout: float = 0.5,
+        attention_dim: Size = 128,
+        dropout: Dropout = 0.5,
     ):
         super().__init__(spec)
         if attention not in SCORES:

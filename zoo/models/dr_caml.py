@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
+from zoo.models import Dropout, Size, Weight
 from zoo.models._model import Output
 from zoo.models.caml import CAML
 from zoo.registry import UserError, register_model
@@ -37,6 +38,7 @@ from zoo.registry import UserError, register_model
     uses={"note"},
     needs={"note"},
     kinds={"multilabel"},
+    explains="attention to words",
     resources={"names"},
 )
 class DRCAML(CAML):
@@ -55,13 +57,13 @@ class DRCAML(CAML):
     def __init__(
         self,
         spec: Spec,
-        embedding_dim: int = 100,
-        filters: int = 50,
-        kernel_size: int = 10,
-        dropout: float = 0.2,
-        max_length: int = 2500,
-        min_notes: int = 3,
-        regularization: float = 0.1,
+        embedding_dim: Size = 100,
+        filters: Size = 50,
+        kernel_size: Size = 10,
+        dropout: Dropout = 0.2,
+        max_length: Size = 2500,
+        min_notes: Size = 3,
+        regularization: Weight = 0.1,
     ):
         super().__init__(spec, embedding_dim, filters, kernel_size, dropout, max_length, min_notes)
         self.regularization = regularization

@@ -41,6 +41,7 @@ from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.layers import Experts, Gate, SelfAttention, entropy, imbalance
+from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Points, Positive, Size, Weight
 from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, Sizes
 from zoo.models._model import Output
 from zoo.registry import UserError, register_model
@@ -92,39 +93,37 @@ class FuseMoE(FusingModel):
         self,
         spec: Spec,
         encoder: str | None = None,
-        encoder_dim: int = 64,
-        encoder_layers: int = 2,
-        encoder_heads: int = 2,
-        vocabulary_size: int = 8000,
-        max_length: int = 126,
-        max_tokens: int = 1260,
-        dim: int = 64,
-        time_dim: int = 32,
-        points: int = 24,
-        hours: float = 48.0,
-        max_events: int = 500,
-        layers: int = 2,
-        heads: int = 4,
-        experts: int = 8,
-        top: int = 2,
-        expert_dim: int = 128,
+        encoder_dim: MultipleOfEncoderHeads = 64,
+        encoder_layers: Size = 2,
+        encoder_heads: Size = 2,
+        vocabulary_size: Size = 8000,
+        max_length: Size = 126,
+        max_tokens: Size = 1260,
+        dim: MultipleOfHeads = 64,
+        time_dim: MultipleOfHeads = 32,
+        points: Points = 24,
+        hours: Positive = 48.0,
+        max_events: Size = 500,
+        layers: Size = 2,
+        heads: Size = 4,
+        experts: Size = 8,
+        top: Size = 2,
+        expert_dim: Size = 128,
         router: str = "joint",
         gate: str = "laplace",
-        balance: float = 0.01,
-        entropy: float = 0.01,
-        modality_dropout: float = 0.2,
-        dropout: float = 0.1,
+        balance: Weight = 0.01,
+        entropy: Weight = 0.01,
+        modality_dropout: Dropout = 0.2,
+        dropout: Dropout = 0.1,
     ):
         sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_dim, encoder_layers, encoder_heads)
         super().__init__(spec, Moments(points, hours), sizes)
-        if not 1 <= top <= experts:
-            raise UserError(f"fusemoe: top={top} must be at least 1, and at most experts={experts}.")
+        if top > experts:
+            raise UserError(f"fusemoe: top={top} must be at most experts={experts}.")
         for name, value, known in (("router", router, ROUTERS), ("gate", gate, Gate.FORMS)):
             if value not in known:
                 raise UserError(f"fusemoe: {name}={value!r} must be one of {', '.join(map(repr, known))}.")
         self.missing = nn.Parameter(torch.randn(self.count, dim) * 0.02)
-        if not 0 <= modality_dropout < 1:
-            raise UserError(f"fusemoe: modality_dropout={modality_dropout} must be at least 0 and below 1.")
         self.balance, self.entropy, self.modality_dropout = balance, entropy, modality_dropout
         self.blocks = nn.ModuleList(
             Block(dim, heads, Router(self.count, dim, router, gate, Pool(experts, top, expert_dim, dropout)), dropout)

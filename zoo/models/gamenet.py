@@ -44,7 +44,7 @@ from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.layers import VisitRecurrences
-from zoo.models import Model, Output
+from zoo.models import Dropout, Model, Output, Positive, Probability, Size, Weight
 from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
 from zoo.registry import register_model
 
@@ -80,14 +80,14 @@ class GAMENet(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 64,
-        dropout: float = 0.4,
+        dim: Size = 64,
+        dropout: Dropout = 0.4,
         beta: float = 1.0,
-        target_ddi: float = 0.05,
-        temperature: float = 0.5,
-        decay: float = 0.85,
-        bce_weight: float = 0.9,
-        multi_weight: float = 0.1,
+        target_ddi: Probability = 0.05,
+        temperature: Positive = 0.5,
+        decay: Positive = 0.85,
+        bce_weight: Weight = 0.9,
+        multi_weight: Weight = 0.1,
     ):
         super().__init__(spec)
         self.target_ddi, self.temperature, self.decay = target_ddi, temperature, decay
@@ -97,7 +97,7 @@ class GAMENet(Model):
         width = self.states.width
         self.query = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, dim))
         self.together, self.interacting = GraphConvolution(together, dim), GraphConvolution(interacting, dim)
-        self.beta = nn.Parameter(torch.tensor(beta))
+        self.beta = nn.Parameter(torch.tensor(float(beta)))
         self.head = nn.Linear(3 * dim, spec.outputs)
         self.register_buffer("interactions", torch.from_numpy(interacting).float(), persistent=False)
         self.register_buffer("current_temperature", torch.tensor(temperature))

@@ -34,6 +34,7 @@ from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.layers import CodeTokens, EncoderLayer, OntologyEmbedding, code_sets
+from zoo.models import Dropout, Nodes, Size
 from zoo.models._model import Model, Output
 from zoo.models._seen_visits import SeenVisits
 from zoo.registry import register_model
@@ -74,12 +75,12 @@ class GBERT(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 75,
-        tree_heads: int = 4,
-        layers: int = 2,
-        heads: int = 4,
-        feedforward: int = 300,
-        dropout: float = 0.1,
+        dim: Nodes = 75,
+        tree_heads: Size = 4,
+        layers: Size = 2,
+        heads: Size = 4,
+        feedforward: Size = 300,
+        dropout: Dropout = 0.1,
     ):
         super().__init__(spec)
         self.codes = VisitCodes(spec, dim, tree_heads, layers, heads, feedforward, dropout)

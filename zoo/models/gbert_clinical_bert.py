@@ -21,7 +21,7 @@ from torch import nn
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
-from zoo.models import gbert
+from zoo.models import Dropout, MultipleOfEncoderHeads, Nodes, Size, gbert
 from zoo.models._model import Output
 from zoo.models._seen_visits import SeenVisits
 from zoo.models._texts import BEGINS_WITH, TextBeside, encoder_reading
@@ -57,17 +57,17 @@ class GBERTClinicalBERT(TextBeside):
         self,
         spec: Spec,
         encoder: str | None = None,
-        encoder_dim: int = 128,
-        encoder_layers: int = 2,
-        encoder_heads: int = 2,
-        vocabulary_size: int = 8000,
-        max_length: int = 510,
-        dim: int = 75,
-        tree_heads: int = 4,
-        layers: int = 2,
-        heads: int = 4,
-        feedforward: int = 300,
-        dropout: float = 0.1,
+        encoder_dim: MultipleOfEncoderHeads = 128,
+        encoder_layers: Size = 2,
+        encoder_heads: Size = 2,
+        vocabulary_size: Size = 8000,
+        max_length: Size = 510,
+        dim: Nodes = 75,
+        tree_heads: Size = 4,
+        layers: Size = 2,
+        heads: Size = 4,
+        feedforward: Size = 300,
+        dropout: Dropout = 0.1,
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout, max_length)
         self.codes = gbert.VisitCodes(spec, dim, tree_heads, layers, heads, feedforward, dropout)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import torch
 
 from zoo.data import Batch, Spec
-from zoo.models import Estimator, Output
+from zoo.models import Estimator, Output, Share, Size
 from zoo.models._counts import code_counts, fitting_data
-from zoo.models._trees import arrays_of_booster, check_at_least, check_share, check_trees, leaf_sums
-from zoo.registry import register_model
+from zoo.models._trees import arrays_of_booster, check_trees, leaf_sums
+from zoo.registry import Range, register_model
 
 OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
 
@@ -39,17 +40,14 @@ class GradientBoosting(Estimator):
     def __init__(
         self,
         spec: Spec,
-        rounds: int = 100,
-        rate: float = 0.1,
-        leaves: int = 31,
-        min_leaf: int = 20,
-        feature_share: float = 0.8,
-        threads: int = 1,
+        rounds: Size = 100,
+        rate: Share = 0.1,
+        leaves: Annotated[int, Range(at_least=2)] = 31,
+        min_leaf: Size = 20,
+        feature_share: Share = 0.8,
+        threads: Size = 1,
     ):
         super().__init__(spec)
-        check_at_least("gradient_boosting", 1, rounds=rounds, min_leaf=min_leaf, threads=threads)
-        check_at_least("gradient_boosting", 2, leaves=leaves)
-        check_share("gradient_boosting", rate=rate, feature_share=feature_share)
         self.rounds, self.rate, self.leaves, self.min_leaf = rounds, rate, leaves, min_leaf
         self.feature_share, self.threads = feature_share, threads
 

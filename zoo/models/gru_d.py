@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.data.grid import Grid, GridView
+from zoo.models import Dropout, Positive, Size
 from zoo.models._model import Model, Output
 from zoo.registry import register_model
 
@@ -50,10 +51,10 @@ class GRUD(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 64,
-        dropout: float = 0.5,
-        step_hours: float = 1.0,
-        max_steps: int = 200,
+        dim: Size = 64,
+        dropout: Dropout = 0.5,
+        step_hours: Positive = 1.0,
+        max_steps: Size = 200,
         history: bool = False,
     ):
         super().__init__(spec)

@@ -42,6 +42,7 @@ number 180):
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +50,8 @@ from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.layers import EncoderLayer, MultiHotEmbedding, SampleHistory, sinusoids
-from zoo.models import Model, Output
-from zoo.registry import UserError, register_model
+from zoo.models import Dropout, Model, MultipleOfHeads, Output, Size
+from zoo.registry import MultipleOf, register_model
 
 HALF_YEAR = 180
 """Days that the authors divide times by."""
@@ -74,6 +75,7 @@ class TimeFeature(nn.Module):
     paper="Luo et al., KDD 2020, doi:10.1145/3394486.3403107",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to visits",
 )
 class HiTANet(Model):
     """A Transformer over visits and their times; local and global attention weigh the visits.
@@ -93,16 +95,14 @@ class HiTANet(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 256,
-        time_dim: int = 64,
-        heads: int = 4,
-        layers: int = 1,
-        dropout: float = 0.5,
-        encoder_dropout: float = 0.0,
+        dim: Annotated[MultipleOfHeads, MultipleOf(times=2)] = 256,
+        time_dim: Size = 64,
+        heads: Size = 4,
+        layers: Size = 1,
+        dropout: Dropout = 0.5,
+        encoder_dropout: Dropout = 0.0,
     ):
         super().__init__(spec)
-        if heads < 1 or dim % heads or dim % 2:
-            raise UserError(f"hitanet dim={dim} must be even and a multiple of heads={heads}.")
         self.embed = MultiHotEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
         self.embed_bias = nn.Parameter(torch.empty(dim).uniform_(-(dim**-0.5), dim**-0.5))
         self.placeholder = nn.Parameter(torch.empty(dim).uniform_(-(dim**-0.5), dim**-0.5))

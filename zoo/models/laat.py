@@ -29,6 +29,7 @@ from torch import nn
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
 from zoo.layers import LabelAttention, SampleText
+from zoo.models import Dropout, Size
 from zoo.models._model import Attended, Model, Output
 from zoo.models._texts import word_reading
 from zoo.registry import register_model
@@ -41,6 +42,7 @@ from zoo.registry import register_model
     uses={"note"},
     needs={"note"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to words",
 )
 class LAAT(Model):
     """A bidirectional LSTM over the words of a document, and for each label a structured attention to its words.
@@ -58,12 +60,12 @@ class LAAT(Model):
     def __init__(
         self,
         spec: Spec,
-        embedding_dim: int = 100,
-        hidden_dim: int = 256,
-        attention_dim: int = 256,
-        dropout: float = 0.3,
-        max_length: int = 4000,
-        min_notes: int = 3,
+        embedding_dim: Size = 100,
+        hidden_dim: Size = 256,
+        attention_dim: Size = 256,
+        dropout: Dropout = 0.3,
+        max_length: Size = 4000,
+        min_notes: Size = 3,
     ):
         super().__init__(spec)
         self.embedding = nn.Embedding(spec.tokens, embedding_dim, padding_idx=0)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from zoo.data import Batch, Spec
+from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Points, Positive, Size
 from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, Sizes
 from zoo.models._model import Output
 from zoo.registry import register_model
@@ -52,20 +53,20 @@ class LateFusion(FusingModel):
         self,
         spec: Spec,
         encoder: str | None = None,
-        encoder_dim: int = 64,
-        encoder_layers: int = 2,
-        encoder_heads: int = 2,
-        vocabulary_size: int = 8000,
-        max_length: int = 126,
-        max_tokens: int = 1260,
-        dim: int = 64,
-        time_dim: int = 32,
-        points: int = 24,
-        hours: float = 48.0,
-        max_events: int = 500,
-        heads: int = 4,
-        hidden: int = 64,
-        dropout: float = 0.1,
+        encoder_dim: MultipleOfEncoderHeads = 64,
+        encoder_layers: Size = 2,
+        encoder_heads: Size = 2,
+        vocabulary_size: Size = 8000,
+        max_length: Size = 126,
+        max_tokens: Size = 1260,
+        dim: MultipleOfHeads = 64,
+        time_dim: MultipleOfHeads = 32,
+        points: Points = 24,
+        hours: Positive = 48.0,
+        max_events: Size = 500,
+        heads: Size = 4,
+        hidden: Size = 64,
+        dropout: Dropout = 0.1,
     ):
         sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_dim, encoder_layers, encoder_heads)
         super().__init__(spec, Moments(points, hours), sizes)

@@ -43,7 +43,7 @@ from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.layers import code_sets
-from zoo.models import Output
+from zoo.models import Dropout, Output, Size
 from zoo.models._drug_sequences import SequenceModel, State, Step, WrittenOutput, likelihood, set_logits
 from zoo.models._drug_sets import expected_interactions
 from zoo.registry import register_model
@@ -74,10 +74,10 @@ class LEAP(SequenceModel):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 128,
-        dropout: float = 0.3,
-        max_drugs: int = 45,
-        beams: int = 1,
+        dim: Size = 128,
+        dropout: Dropout = 0.3,
+        max_drugs: Size = 45,
+        beams: Size = 1,
         fine_tune: bool = False,
     ):
         super().__init__(spec, max_drugs, beams)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from zoo.data import Batch, Spec
-from zoo.models import Estimator, Output
+from zoo.models import Estimator, Output, Positive, Size
 from zoo.models._counts import code_counts, fitting_data
 from zoo.models._fitted import array_in
 from zoo.registry import register_model
@@ -46,7 +46,7 @@ class LogisticRegression(Estimator):
         max_iter: iterations of L-BFGS at most.
     """
 
-    def __init__(self, spec: Spec, c: float | None = None, max_iter: int = 1000):
+    def __init__(self, spec: Spec, c: Positive | None = None, max_iter: Size = 1000):
         super().__init__(spec)
         self.c, self.max_iter = c, max_iter
 

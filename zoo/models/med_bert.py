@@ -38,6 +38,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.data.batch import Ragged
 from zoo.layers import EncoderLayer, SampleHistory, hide
+from zoo.models import Dropout, MultipleOfHeads, Size
 from zoo.models._model import Model, Output
 from zoo.registry import register_model
 
@@ -73,13 +74,13 @@ class MedBERT(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 192,
-        layers: int = 6,
-        heads: int = 6,
-        feedforward: int = 64,
-        max_length: int = 512,
-        visits: int = 100,
-        dropout: float = 0.1,
+        dim: MultipleOfHeads = 192,
+        layers: Size = 6,
+        heads: Size = 6,
+        feedforward: Size = 64,
+        max_length: Size = 512,
+        visits: Size = 100,
+        dropout: Dropout = 0.1,
     ):
         super().__init__(spec)
         self.sequence = CodeSequence(spec, dim, layers, heads, feedforward, max_length, visits, dropout)

@@ -20,7 +20,7 @@ from torch import nn
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
-from zoo.models import med_bert
+from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Size, med_bert
 from zoo.models._model import Output
 from zoo.models._seen_visits import SeenVisits
 from zoo.models._texts import BEGINS_WITH, TextBeside, encoder_reading
@@ -56,18 +56,18 @@ class MedBERTClinicalBERT(TextBeside):
         self,
         spec: Spec,
         encoder: str | None = None,
-        encoder_dim: int = 128,
-        encoder_layers: int = 2,
-        encoder_heads: int = 2,
-        vocabulary_size: int = 8000,
-        max_length: int = 510,
-        dim: int = 192,
-        layers: int = 6,
-        heads: int = 6,
-        feedforward: int = 64,
-        max_codes: int = 512,
-        visits: int = 100,
-        dropout: float = 0.1,
+        encoder_dim: MultipleOfEncoderHeads = 128,
+        encoder_layers: Size = 2,
+        encoder_heads: Size = 2,
+        vocabulary_size: Size = 8000,
+        max_length: Size = 510,
+        dim: MultipleOfHeads = 192,
+        layers: Size = 6,
+        heads: Size = 6,
+        feedforward: Size = 64,
+        max_codes: Size = 512,
+        visits: Size = 100,
+        dropout: Dropout = 0.1,
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout, max_length)
         self.sequence = med_bert.CodeSequence(spec, dim, layers, heads, feedforward, max_codes, visits, dropout)

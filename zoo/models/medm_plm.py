@@ -33,6 +33,7 @@ Where published code and paper part (the paper is followed):
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +42,11 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
 from zoo.layers import CodeTokens, EncoderLayer, OntologyEmbedding, TextChunks, code_sets, hide
+from zoo.models import Dropout, MultipleOfEncoderHeads, Nodes, Size
 from zoo.models._model import Attended, Output
 from zoo.models._seen_visits import SeenVisits
 from zoo.models._texts import BEGINS_WITH, TextModel, encoder_reading
-from zoo.registry import register_model
+from zoo.registry import Range, register_model
 
 CODES = ("diagnosis", "drug")
 RATES = {"drugs": 5e-5, "binary": 2e-5, "multilabel": 1e-5}
@@ -58,6 +60,7 @@ RATES = {"drugs": 5e-5, "binary": 2e-5, "multilabel": 1e-5}
     uses={"note", *CODES},
     needs={"note"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to words and codes",
     resources={"encoder", "ontology"},
     causal=True,
     begins_with=BEGINS_WITH,
@@ -87,22 +90,23 @@ class MedMPLM(TextModel):
         self,
         spec: Spec,
         encoder: str | None = None,
-        encoder_dim: int = 128,
-        encoder_layers: int = 2,
-        encoder_heads: int = 2,
-        vocabulary_size: int = 8000,
-        trained_layers: int | None = 2,
+        encoder_dim: MultipleOfEncoderHeads = 128,
+        encoder_layers: Size = 2,
+        encoder_heads: Size = 2,
+        vocabulary_size: Size = 8000,
+        trained_layers: Annotated[int, Range(at_least=0)] | None = 2,
         cache_frozen: bool = True,
-        max_length: int = 510,
-        dim: int = 75,
-        tree_heads: int = 4,
-        layers: int = 2,
-        heads: int = 2,
-        feedforward: int = 300,
+        max_length: Size = 510,
+        dim: Nodes = 75,
+        tree_heads: Size = 4,
+        layers: Size = 2,
+        heads: Size = 2,
+        feedforward: Size = 300,
         cross_modal: bool = True,
-        dropout: float = 0.1,
+        dropout: Dropout = 0.1,
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout, trained_layers, cache_frozen)
+        self.encoder.check_length(max_length=max_length)
         self.max_length, width, text = max_length, dim * tree_heads, self.encoder.width
         trees = spec.resources["ontology"]
         self.kinds = [c for c in CODES if c in spec.concepts]

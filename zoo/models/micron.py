@@ -52,7 +52,7 @@ from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.layers import MultiHotEmbedding
-from zoo.models import Model, Output
+from zoo.models import Dropout, Model, Output, Probability, Size
 from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
 from zoo.registry import UserError, register_model
 
@@ -99,11 +99,11 @@ class MICRON(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 64,
-        dropout: float = 0.5,
-        upper: float = 0.8,
-        lower: float = 0.2,
-        target_ddi: float = 0.08,
+        dim: Size = 64,
+        dropout: Dropout = 0.5,
+        upper: Probability = 0.8,
+        lower: Probability = 0.2,
+        target_ddi: Probability = 0.08,
         observed: bool = False,
     ):
         super().__init__(spec)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.layers import VisitEmbedding
-from zoo.models import Model, Output
+from zoo.models import Dropout, Model, Output, Size
 from zoo.registry import register_model
 
 
@@ -38,7 +38,7 @@ class MLP(Model):
         dropout: on the mean visit and on each hidden layer.
     """
 
-    def __init__(self, spec: Spec, dim: int = 128, layers: int = 2, dropout: float = 0.2):
+    def __init__(self, spec: Spec, dim: Size = 128, layers: Size = 2, dropout: Dropout = 0.2):
         super().__init__(spec)
         self.embed = VisitEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
         self.dropout = nn.Dropout(dropout)

@@ -51,9 +51,9 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.knowledge.molecules import BONDS, CHIRALITIES, SIDES, Graphs, Molecules
 from zoo.layers import EncoderLayer, VisitRecurrences
-from zoo.models import Model, Output
+from zoo.models import Dropout, Model, MultipleOfHeads, Output, Positive, Probability, Share, Size
 from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
-from zoo.registry import UserError, register_model
+from zoo.registry import register_model
 
 SPREAD = 4.0
 """How much larger than Glorot's the first weights of NN_1 and NN_2 are."""
@@ -90,19 +90,15 @@ class MoleRec(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 64,
-        layers: int = 2,
-        heads: int = 2,
-        dropout: float = 0.5,
-        target_ddi: float = 0.06,
-        tau: float = 2.5,
-        alpha: float = 0.95,
+        dim: MultipleOfHeads = 64,
+        layers: Size = 2,
+        heads: Size = 2,
+        dropout: Dropout = 0.5,
+        target_ddi: Share = 0.06,
+        tau: Positive = 2.5,
+        alpha: Probability = 0.95,
     ):
         super().__init__(spec)
-        if target_ddi <= 0:
-            raise UserError(f"target_ddi={target_ddi} must be above 0, as the loss divides by it.")
-        if dim % heads:
-            raise UserError(f"dim={dim} must be a multiple of heads={heads}.")
         self.target_ddi, self.tau, self.alpha = target_ddi, tau, alpha
         molecules = spec.resources["molecules"]
         seen = {c: spec.size(c) for c in ("diagnosis", "procedure") if c in spec.concepts}

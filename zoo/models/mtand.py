@@ -21,9 +21,10 @@ from torch import nn
 from zoo.data import Batch, Spec
 from zoo.data.triples import TripleView
 from zoo.layers import TimeAttention
+from zoo.models import Dropout, MultipleOfHeads, Points, Positive, Size
 from zoo.models._modalities import Moments
 from zoo.models._model import Model, Output
-from zoo.registry import UserError, register_model
+from zoo.registry import register_model
 
 
 @register_model(
@@ -52,18 +53,16 @@ class MTAND(Model):
     def __init__(
         self,
         spec: Spec,
-        width: int = 64,
-        dim: int = 64,
-        heads: int = 4,
-        points: int = 32,
-        hidden: int = 32,
-        dropout: float = 0.1,
-        max_triples: int = 1000,
-        hours: float = 48.0,
+        width: Size = 64,
+        dim: MultipleOfHeads = 64,
+        heads: Size = 4,
+        points: Points = 32,
+        hidden: Size = 32,
+        dropout: Dropout = 0.1,
+        max_triples: Size = 1000,
+        hours: Positive = 48.0,
         history: bool = False,
     ):
-        if heads < 1 or dim % heads:
-            raise UserError(f"mtand: dim={dim} must be a multiple of heads={heads}.")
         super().__init__(spec)
         self.view, self.moments = TripleView.of(spec, max_triples=max_triples, history=history), Moments(points, hours)
         self.attend = TimeAttention(self.view.columns, width, dim, heads)

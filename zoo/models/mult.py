@@ -17,15 +17,18 @@ Here masks say what is there.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.layers import EncoderLayer, sinusoids
+from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Points, Positive, Size
 from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, Sizes
 from zoo.models._model import Output
-from zoo.registry import register_model
+from zoo.registry import MultipleOf, register_model
 
 
 @register_model(
@@ -61,20 +64,20 @@ class MulT(FusingModel):
         self,
         spec: Spec,
         encoder: str | None = None,
-        encoder_dim: int = 64,
-        encoder_layers: int = 2,
-        encoder_heads: int = 2,
-        vocabulary_size: int = 8000,
-        max_length: int = 126,
-        max_tokens: int = 1260,
-        dim: int = 32,
-        time_dim: int = 32,
-        points: int = 24,
-        hours: float = 48.0,
-        max_events: int = 500,
-        layers: int = 2,
-        heads: int = 4,
-        dropout: float = 0.1,
+        encoder_dim: MultipleOfEncoderHeads = 64,
+        encoder_layers: Size = 2,
+        encoder_heads: Size = 2,
+        vocabulary_size: Size = 8000,
+        max_length: Size = 126,
+        max_tokens: Size = 1260,
+        dim: Annotated[MultipleOfHeads, MultipleOf(times=2)] = 32,
+        time_dim: MultipleOfHeads = 32,
+        points: Points = 24,
+        hours: Positive = 48.0,
+        max_events: Size = 500,
+        layers: Size = 2,
+        heads: Size = 4,
+        dropout: Dropout = 0.1,
     ):
         sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_dim, encoder_layers, encoder_heads)
         super().__init__(spec, Moments(points, hours), sizes)

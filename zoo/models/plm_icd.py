@@ -23,6 +23,7 @@ from torch import nn
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
 from zoo.layers import LabelAttention, TextChunks
+from zoo.models import Dropout, MultipleOfEncoderHeads, Size
 from zoo.models._model import Attended, Output
 from zoo.models._texts import BEGINS_WITH, TextModel, encoder_reading
 from zoo.registry import register_model
@@ -35,6 +36,7 @@ from zoo.registry import register_model
     uses={"note"},
     needs={"note"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="attention to words",
     resources={"encoder"},
     begins_with=BEGINS_WITH,
 )
@@ -56,16 +58,17 @@ class PLMICD(TextModel):
         self,
         spec: Spec,
         encoder: str | None = None,
-        encoder_dim: int = 128,
-        encoder_layers: int = 2,
-        encoder_heads: int = 2,
-        vocabulary_size: int = 8000,
-        attention_dim: int | None = None,
-        chunk: int = 126,
-        max_length: int = 3024,
-        dropout: float = 0.1,
+        encoder_dim: MultipleOfEncoderHeads = 128,
+        encoder_layers: Size = 2,
+        encoder_heads: Size = 2,
+        vocabulary_size: Size = 8000,
+        attention_dim: Size | None = None,
+        chunk: Size = 126,
+        max_length: Size = 3024,
+        dropout: Dropout = 0.1,
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        self.encoder.check_length(chunk=chunk)
         self.chunk = chunk
         self.dropout = nn.Dropout(dropout)
         self.attention = LabelAttention(self.encoder.width, spec.outputs, attention_dim or self.encoder.width)

@@ -45,6 +45,7 @@ Where published code and paper part (the paper is followed):
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +53,9 @@ from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.data.triples import Triples, TripleView
+from zoo.models import Dropout, Positive, Size, Weight
 from zoo.models._model import Model, Output
-from zoo.registry import UserError, register_model
+from zoo.registry import MultipleOf, register_model
 
 
 @register_model(
@@ -89,30 +91,20 @@ class Raindrop(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 8,
-        layers: int = 2,
-        receiver_dim: int = 16,
-        time_dim: int = 16,
-        width: int = 16,
-        hidden: int = 64,
-        prune: float = 0.5,
-        similarity: float = 0.02,
-        dropout: float = 0.2,
-        max_triples: int = 1000,
-        max_steps: int = 64,
-        hours: float = 48.0,
+        dim: Size = 8,
+        layers: Size = 2,
+        receiver_dim: Size = 16,
+        time_dim: Annotated[Size, MultipleOf(times=2)] = 16,
+        width: Size = 16,
+        hidden: Size = 64,
+        prune: Dropout = 0.5,
+        similarity: Weight = 0.02,
+        dropout: Dropout = 0.2,
+        max_triples: Size = 1000,
+        max_steps: Size = 64,
+        hours: Positive = 48.0,
         history: bool = False,
     ):
-        sizes = {"dim": dim, "layers": layers, "receiver_dim": receiver_dim, "width": width, "hidden": hidden}
-        for name, value in {**sizes, "max_steps": max_steps}.items():
-            if value < 1:
-                raise UserError(f"raindrop: {name}={value} must be at least 1.")
-        if time_dim < 2 or time_dim % 2:
-            raise UserError(f"raindrop: time_dim={time_dim} must be an even number above 0.")
-        if not 0 <= prune < 1:
-            raise UserError(f"raindrop: prune={prune} must be at least 0 and below 1.")
-        if not 0 < hours < float("inf"):
-            raise UserError(f"raindrop: hours={hours} must be a number above 0.")
         super().__init__(spec)
         self.view, self.max_steps = TripleView.of(spec, max_triples=max_triples, history=history), max_steps
         self.prune, self.similarity = prune, similarity

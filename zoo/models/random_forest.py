@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import torch
 
 from zoo.data import Batch, Spec
-from zoo.models import Estimator, Output
+from zoo.models import Estimator, Output, Share, Size
 from zoo.models._counts import code_counts, fitting_data
 from zoo.models._probabilities import logits_of
-from zoo.models._trees import arrays_of_forest, check_at_least, check_share, check_trees, leaf_sums
+from zoo.models._trees import arrays_of_forest, check_trees, leaf_sums
 from zoo.registry import register_model
 
 
@@ -34,14 +34,12 @@ class RandomForest(Estimator):
     """
 
     def __init__(
-        self, spec: Spec, trees: int = 100, min_leaf: int = 1, max_features: float | None = None, threads: int = 1
+        self, spec: Spec, trees: Size = 100, min_leaf: Size = 1, max_features: Share | None = None, threads: Size = 1
     ):
         super().__init__(spec)
         self.trees, self.min_leaf, self.threads = trees, min_leaf, threads
-        check_at_least("random_forest", 1, trees=trees, min_leaf=min_leaf, threads=threads)
         self.max_features = 1 / 3 if spec.kind == "regression" else "sqrt"
         if max_features is not None:
-            check_share("random_forest", max_features=max_features)
             self.max_features = float(max_features)
 
     def fit(self, batches: Iterable[Batch]) -> None:

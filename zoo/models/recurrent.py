@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from zoo.data import Batch, Spec
 from zoo.data.grid import Grid
 from zoo.layers import log_days_since
+from zoo.models import Dropout, Positive, Size
 from zoo.models._visits_and_grid import VisitsAndGrid
 from zoo.registry import register_model
 
@@ -45,12 +46,12 @@ class Recurrent(VisitsAndGrid):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 128,
-        layers: int = 1,
-        dropout: float = 0.2,
+        dim: Size = 128,
+        layers: Size = 1,
+        dropout: Dropout = 0.2,
         grid: bool = False,
-        step_hours: float = 1.0,
-        max_steps: int = 200,
+        step_hours: Positive = 1.0,
+        max_steps: Size = 200,
     ):
         super().__init__(spec, dim, grid, step_hours, max_steps)
         how = {"batch_first": True, "dropout": dropout if layers > 1 else 0.0}

@@ -45,7 +45,7 @@ from torch import Tensor, nn
 from zoo.data import Batch, Spec
 from zoo.layers import MultiHotEmbedding, SampleHistory, log_days_since
 from zoo.layers.multi_hot_embedding import share_of_code
-from zoo.models import Contributions, Model, Output
+from zoo.models import Contributions, Dropout, Model, Output, Size
 from zoo.registry import register_model
 
 
@@ -55,6 +55,7 @@ from zoo.registry import register_model
     paper="Choi et al., NeurIPS 2016, arXiv:1608.05745",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    explains="contributions of events",
 )
 class RETAIN(Model):
     """Reverse time attention: two recurrences, from the newest visit back, weigh visits and their elements.
@@ -66,7 +67,7 @@ class RETAIN(Model):
             can.
     """
 
-    def __init__(self, spec: Spec, dim: int = 128, dropout: float = 0.5, use_time: bool = False):
+    def __init__(self, spec: Spec, dim: Size = 128, dropout: Dropout = 0.5, use_time: bool = False):
         super().__init__(spec)
         self.use_time = use_time
         self.embed = MultiHotEmbedding({c: spec.size(c) for c in spec.concepts}, dim)

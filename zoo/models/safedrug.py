@@ -55,7 +55,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.knowledge.molecules import Graphs, Molecules
 from zoo.layers import VisitRecurrences
-from zoo.models import Model, Output
+from zoo.models import Dropout, Model, Output, Positive, Probability, Size
 from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
 from zoo.registry import register_model
 
@@ -90,12 +90,12 @@ class SafeDrug(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 64,
-        layers: int = 2,
-        dropout: float = 0.5,
-        target_ddi: float = 0.06,
-        kp: float = 0.05,
-        alpha: float = 0.95,
+        dim: Size = 64,
+        layers: Size = 2,
+        dropout: Dropout = 0.5,
+        target_ddi: Probability = 0.06,
+        kp: Positive = 0.05,
+        alpha: Probability = 0.95,
     ):
         super().__init__(spec)
         self.target_ddi, self.kp, self.alpha = target_ddi, kp, alpha

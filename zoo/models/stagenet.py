@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.data.grid import GridView
-from zoo.models import Model, Output
-from zoo.registry import UserError, register_model
+from zoo.models import Dropout, Model, Output, Positive, Size
+from zoo.registry import MultipleOf, register_model
 
 
 @register_model(
@@ -58,19 +60,17 @@ class StageNet(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 384,
-        levels: int = 3,
-        window: int = 10,
-        dropconnect: float = 0.5,
-        dropout: float = 0.5,
-        residual_dropout: float = 0.3,
-        step_hours: float = 1.0,
-        max_steps: int = 100,
+        dim: Annotated[Size, MultipleOf("levels")] = 384,
+        levels: Size = 3,
+        window: Size = 10,
+        dropconnect: Dropout = 0.5,
+        dropout: Dropout = 0.5,
+        residual_dropout: Dropout = 0.3,
+        step_hours: Positive = 1.0,
+        max_steps: Size = 100,
         history: bool = True,
     ):
         super().__init__(spec)
-        if dim % levels:
-            raise UserError(f"stagenet dim={dim} must be a multiple of levels={levels}.")
         self.window = window
         self.view = GridView.of(spec, step_hours=step_hours, max_steps=max_steps, history=history, only_observed=True)
         self.cell = StageAwareCell(self.view.width, dim, levels, dropconnect)

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from zoo.data import Batch, Spec
 from zoo.data.triples import TripleView
 from zoo.layers import EncoderLayer
+from zoo.models import Dropout, MultipleOfHeads, Positive, Size
 from zoo.models._model import Model, Output
-from zoo.registry import UserError, register_model
+from zoo.registry import register_model
 
 
 @register_model(
@@ -55,20 +56,15 @@ class STraTS(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 48,
-        layers: int = 2,
-        heads: int = 4,
-        dropout: float = 0.2,
-        max_triples: int = 500,
-        hours: float = 24.0,
-        forecast_hours: float = 2.0,
+        dim: MultipleOfHeads = 48,
+        layers: Size = 2,
+        heads: Size = 4,
+        dropout: Dropout = 0.2,
+        max_triples: Size = 500,
+        hours: Positive = 24.0,
+        forecast_hours: Positive = 2.0,
         history: bool = False,
     ):
-        if heads < 1 or dim % heads:
-            raise UserError(f"strats: dim={dim} must be a multiple of heads={heads}.")
-        for name, value in (("hours", hours), ("forecast_hours", forecast_hours)):
-            if not 0 < value < float("inf"):
-                raise UserError(f"strats: {name}={value} must be a number above 0.")
         super().__init__(spec)
         self.view = TripleView.of(spec, max_triples=max_triples, history=history)
         self.hours, self.forecast_hours = hours, forecast_hours

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from zoo.data import Batch, Spec
 from zoo.data.grid import GridView
+from zoo.models import Dropout, Positive, Size
 from zoo.models._model import Model, Output
 from zoo.registry import register_model
 
@@ -42,12 +43,12 @@ class TCN(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 64,
-        layers: int = 5,
-        kernel_size: int = 3,
-        dropout: float = 0.2,
-        step_hours: float = 1.0,
-        max_steps: int = 200,
+        dim: Size = 64,
+        layers: Size = 5,
+        kernel_size: Size = 3,
+        dropout: Dropout = 0.2,
+        step_hours: Positive = 1.0,
+        max_steps: Size = 200,
         history: bool = False,
     ):
         super().__init__(spec)

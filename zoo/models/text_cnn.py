@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
 from zoo.layers import SampleText
+from zoo.models import Dropout, Positive, Size
 from zoo.models._model import Model, Output
 from zoo.models._texts import word_reading
 from zoo.registry import UserError, register_model
@@ -52,16 +53,16 @@ class TextCNN(Model):
     def __init__(
         self,
         spec: Spec,
-        embedding_dim: int = 100,
+        embedding_dim: Size = 100,
         windows: Sequence[int] = (3, 4, 5),
-        filters: int = 100,
-        dropout: float = 0.5,
-        max_norm: float = 3.0,
-        max_length: int = 2500,
-        min_notes: int = 3,
+        filters: Size = 100,
+        dropout: Dropout = 0.5,
+        max_norm: Positive = 3.0,
+        max_length: Size = 2500,
+        min_notes: Size = 3,
     ):
         super().__init__(spec)
-        if not windows or not all(isinstance(h, int) and h > 0 for h in windows):
+        if not isinstance(windows, Sequence) or not windows or not all(type(h) is int and h > 0 for h in windows):
             raise UserError(f"windows={windows!r} must be numbers of words, such as [3, 4, 5].")
         self.embedding = nn.Embedding(spec.tokens, embedding_dim, padding_idx=0)
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding_dim, filters, h) for h in windows)

@@ -20,6 +20,7 @@ from torch import nn
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
 from zoo.layers import TextChunks
+from zoo.models import Dropout, MultipleOfEncoderHeads, Size
 from zoo.models._model import Output
 from zoo.models._texts import TextModel, TokenLoss, encoder_reading
 from zoo.registry import register_model
@@ -52,15 +53,16 @@ class TextEncoderModel(TextModel):
         self,
         spec: Spec,
         encoder: str | None = None,
-        encoder_dim: int = 128,
-        encoder_layers: int = 2,
-        encoder_heads: int = 2,
-        vocabulary_size: int = 8000,
-        chunk: int = 126,
-        max_length: int = 2520,
-        dropout: float = 0.1,
+        encoder_dim: MultipleOfEncoderHeads = 128,
+        encoder_layers: Size = 2,
+        encoder_heads: Size = 2,
+        vocabulary_size: Size = 8000,
+        chunk: Size = 126,
+        max_length: Size = 2520,
+        dropout: Dropout = 0.1,
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
+        self.encoder.check_length(chunk=chunk)
         self.chunk = chunk
         self.hidden_tokens = TokenLoss(spec.tokens, self.encoder.width)
         self.dropout = nn.Dropout(dropout)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.data.grid import GridView
-from zoo.models import Model, Output
+from zoo.models import Dropout, Model, Output, Positive, Size
 from zoo.registry import register_model
 
 
@@ -50,10 +50,10 @@ class TLSTM(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 128,
-        dropout: float = 0.2,
-        step_hours: float = 1.0,
-        max_steps: int = 100,
+        dim: Size = 128,
+        dropout: Dropout = 0.2,
+        step_hours: Positive = 1.0,
+        max_steps: Size = 100,
         history: bool = True,
     ):
         super().__init__(spec)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.data.grid import Grid
 from zoo.layers import EncoderLayer, sinusoids
+from zoo.models import Dropout, Positive, Size
 from zoo.models._visits_and_grid import VisitsAndGrid
-from zoo.registry import UserError, register_model
+from zoo.registry import MultipleOf, register_model
 
 
 @register_model(
@@ -55,17 +58,15 @@ class Transformer(VisitsAndGrid):
     def __init__(
         self,
         spec: Spec,
-        dim: int = 128,
-        layers: int = 2,
-        heads: int = 8,
-        feedforward: int | None = None,
-        dropout: float = 0.1,
+        dim: Annotated[Size, MultipleOf("heads", times=2)] = 128,
+        layers: Size = 2,
+        heads: Size = 8,
+        feedforward: Size | None = None,
+        dropout: Dropout = 0.1,
         grid: bool = False,
-        step_hours: float = 1.0,
-        max_steps: int = 200,
+        step_hours: Positive = 1.0,
+        max_steps: Size = 200,
     ):
-        if heads < 1 or dim < 1 or dim % (2 * heads):
-            raise UserError(f"transformer: dim={dim} must be a multiple of 2 * heads={2 * heads}.")
         super().__init__(spec, dim, grid, step_hours, max_steps)
         feedforward = feedforward or 4 * dim
         if self.embed is not None:

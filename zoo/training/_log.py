@@ -11,6 +11,8 @@ from zoo.registry import UserError
 
 LOGS = ("csv", "tensorboard")
 FILE = "log.csv"
+EVENTS = "tensorboard"
+"""The folder of what TensorBoard reads."""
 
 
 def check_log(log: str) -> None:
@@ -37,7 +39,7 @@ class Events:
     def __init__(self, folder: Path, epoch: int):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._folder = folder / "tensorboard"
+        self._folder = folder / EVENTS
         make_folder(self._folder)
         self._writer = SummaryWriter(str(self._folder), purge_step=epoch)
         make_private(self._folder)

@@ -32,8 +32,9 @@ from zoo.training._checkpoint import BEST, remove_all, write_tensors
 from zoo.training._create import check_given, create_model
 from zoo.training._finished import PREPARED, SPLIT_TABLE
 from zoo.training._initial import Initial
+from zoo.training._log import FILE as LOG_FILE
 from zoo.training._processes import Processes
-from zoo.training._run_folder import locked, made, run_folder
+from zoo.training._run_folder import given_back, locked, made, run_folder
 from zoo.training._trainer import Trainer
 
 TOLD = 5
@@ -184,7 +185,10 @@ class Job:
         began = time.perf_counter()
         verb = "pre-training" if self.config["pretraining"] else "training"
         what = progress(f"{verb} {model.registered_name}", at_most=True)
-        with what if processes.main else nullcontext(_silent) as report:
+        with (
+            given_back(folder, "config.json", SOURCE, SPLIT_TABLE, LOG_FILE) if processes.main else nullcontext(),
+            what if processes.main else nullcontext(_silent) as report,
+        ):
             training = self.learn(report, folder)
         times["train"] = time.perf_counter() - began
         if processes.main:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from zoo.cache import writing
 from zoo.cache.writing import is_unfinished, make_folder, remove_unfinished
 from zoo.registry import UserError, path_of
 from zoo.result import FILE, Result
+from zoo.training._checkpoint import BEST, LAST, remove_all
+from zoo.training._log import EVENTS
+from zoo.training._loop import NON_FINITE
 
 LOCK = ".lock"
 
@@ -24,7 +28,7 @@ def run_folder(out: str | Path | None, identity: dict) -> tuple[Path, Result | N
         return Path("runs") / name.format(kind=kind, **identity), None
     folder = path_of("out", out)
     if not (folder / "config.json").exists():
-        if folder.exists() and (not folder.is_dir() or any(not _is_ours(p) for p in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(not _may_stay(p) for p in folder.iterdir())):
             raise UserError(f"{folder} exists and is no run folder: choose another one.")
         return folder, None
     try:
@@ -44,9 +48,27 @@ def _differences(held: dict, wanted: dict) -> str:
     return ", ".join(sorted(n for n in {*held, *wanted} if held.get(n) != wanted.get(n)))
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a file is one that a run has before it has its ``config.json``."""
-    return path.name == LOCK or is_unfinished(path)
+def _may_stay(path: Path) -> bool:
+    """Whether a file is one that a run which failed, or was killed before it began, leaves behind."""
+    return path.name in (LOCK, NON_FINITE) or is_unfinished(path)
+
+
+@contextmanager
+def given_back(folder: Path, *files: str) -> Iterator[None]:
+    """Where the block fails before anything was learned, the folder is free again, also for another configuration.
+
+    Args:
+        folder: of the run.
+        files: the names of what the run writes before it has a checkpoint.
+    """
+    try:
+        yield
+    except Exception:
+        if not (folder / LAST).exists():
+            for pattern in (*files, BEST.format("*")):
+                remove_all(folder, pattern)
+            shutil.rmtree(folder / EVENTS, ignore_errors=True)
+        raise
 
 
 def made(folder: Path, new: bool) -> Path:
