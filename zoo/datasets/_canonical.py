@@ -51,6 +51,21 @@ SCHEMAS = {
         }
     ),
 }
+LEFT_OUT = pa.schema(
+    {
+        "relation": pa.string(),
+        "subject_id": pa.int64(),
+        "visit_id": pa.int64(),
+        "stay_id": pa.int64(),
+        "start": TIME,
+        "end": TIME,
+        "died": pa.bool_(),
+        "admission_type": pa.string(),
+        "type": pa.string(),
+    }
+)
+"""Visits and stays (``relation``) that cannot be samples, but tell that the patient was there: without an id, a start
+or an end, or with an end before the start."""
 EVENTS = pa.schema(
     {
         "subject_id": pa.int64(),
@@ -109,27 +124,38 @@ def clean_subjects(subjects: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
     return cleaning.keep("subjects", subjects, once, "duplicate subject_id", "subject_id").reset_index(drop=True)
 
 
-def clean_visits(visits: pd.DataFrame, subjects: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
-    """Visits that can be trusted, ordered by subject, start and id.
+def clean_visits(visits: pd.DataFrame, subjects: pd.DataFrame, cleaning: Cleaning) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Visits that can be trusted, ordered by subject, start and id; and those that are left out but did take place.
 
     Left out, and counted: visits without id, subject, start or end, duplicates, those that end before they start,
-    and those that start after their subject's death in hospital (organ donors, mostly).
+    and those that start after their subject's death in hospital (organ donors, mostly). The second frame has the
+    columns of `LEFT_OUT`.
     """
+    took_place = []
 
-    def keep(mask, reason):
+    def keep(mask, reason, evidence=False):
         nonlocal visits
+        if evidence:
+            took_place.append(visits[~mask])
         visits = cleaning.keep("visits", visits, mask, reason, "visit_id")
 
-    keep(visits.visit_id.notna(), "no visit_id")
     keep(visits.subject_id.isin(subjects.subject_id), "subject not in the table of subjects")
-    keep(visits.start.notna() & visits.end.notna(), "no start or no end")
+    keep(visits.visit_id.notna(), "no visit_id", evidence=True)
+    keep(visits.start.notna() & visits.end.notna(), "no start or no end", evidence=True)
     visits = _twins_in_order(visits, "visit_id")
     visits = visits.sort_values(["subject_id", "start", "visit_id", "end"], kind="stable")  # the end is not known yet
     keep(~visits.visit_id.duplicated(), "duplicate visit_id")
-    keep(visits.end >= visits.start, "ends before it starts")
-    death = _death_in_hospital(visits, subjects).reindex(visits.subject_id)
+    death = _death_in_hospital(visits, subjects)
+    keep(visits.end >= visits.start, "ends before it starts", evidence=True)
+    death = death.reindex(visits.subject_id)
     keep(~(visits.start > death.to_numpy("datetime64[us]")), "starts after the subject's death in hospital")
-    return visits.reset_index(drop=True)
+    return visits.reset_index(drop=True), _left_out("visits", took_place)
+
+
+def _left_out(relation: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Rows that take place nowhere, as `LEFT_OUT`, ordered by subject, start and all else."""
+    rows = pd.concat(frames).assign(relation=relation).reindex(columns=LEFT_OUT.names)
+    return rows.sort_values(["subject_id", "start", *LEFT_OUT.names[2:4], "end"], kind="stable").reset_index(drop=True)
 
 
 def _twins_in_order(frame: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -144,30 +170,40 @@ def known_true(flags: pd.Series) -> pd.Series:
 
 
 def _death_in_hospital(visits: pd.DataFrame, subjects: pd.DataFrame) -> pd.Series:
-    """When each subject that died in hospital did so: at the death time within that visit, else at its end."""
+    """When each subject that died in hospital did so: at the death time within that visit, else at its end.
+
+    A visit whose end and start are swapped tells it too.
+    """
     fatal = visits[known_true(visits.died)].groupby("subject_id")[["start", "end"]].first()
+    since, until = fatal.min(axis=1), fatal.max(axis=1)
     death = subjects.set_index("subject_id").death.reindex(fatal.index)
-    inside = (death >= fatal.start) & (death < fatal.end)
-    return death.where(inside, fatal.end)
+    inside = (death >= since) & (death < until)
+    return death.where(inside, until)
 
 
-def clean_stays(stays: pd.DataFrame, visits: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
-    """Stays within visits that were kept, each once, ordered by subject, start and id."""
+def clean_stays(stays: pd.DataFrame, visits: pd.DataFrame, cleaning: Cleaning) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Stays within visits that were kept, each once, ordered by subject, start and id; and those that are left out.
 
-    def keep(mask, reason):
+    The second frame has the columns of `LEFT_OUT`: stays of a visit that was kept, though they are no samples.
+    """
+    took_place = []
+
+    def keep(mask, reason, evidence=False):
         nonlocal stays
+        if evidence:
+            took_place.append(stays[~mask])
         stays = cleaning.keep("stays", stays, mask, reason, "stay_id")
 
-    keep(stays.stay_id.notna(), "no stay_id")
     subject = stays.visit_id.map(visits.set_index("visit_id").subject_id)
     keep(subject.notna(), "visit left out or unknown")
     keep(stays.subject_id == subject[stays.index], "visit of another subject")
-    keep(stays.start.notna() & stays.end.notna(), "no start or no end")
+    keep(stays.stay_id.notna(), "no stay_id", evidence=True)
+    keep(stays.start.notna() & stays.end.notna(), "no start or no end", evidence=True)
     stays = _twins_in_order(stays, "stay_id")
     stays = stays.sort_values(["subject_id", "start", "end", "stay_id"], kind="stable")
     keep(~stays.stay_id.duplicated(), "duplicate stay_id")
-    keep(stays.end >= stays.start, "ends before it starts")
-    return stays.reset_index(drop=True)
+    keep(stays.end >= stays.start, "ends before it starts", evidence=True)
+    return stays.reset_index(drop=True), _left_out("stays", took_place)
 
 
 def segments(visits: pd.DataFrame) -> pd.DataFrame:

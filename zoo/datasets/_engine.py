@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pandas as pd
 
-ENGINE_VERSION = 4
+ENGINE_VERSION = 5
 RELATIONS = ("subjects", "visits", "stays")
 ORDER = ("subject_id", "time", "visit_id", "code")
 TIES = {
@@ -155,9 +155,16 @@ class Dataset:
         return {"relations": self._relations_key(), "concept": concept, "files": files, "lab_delay": self.lab_delay}
 
     def read(self, relation: str) -> pd.DataFrame:
-        """A canonical relation as a DataFrame: ``subjects``, ``visits``, ``stays``, or the events of a concept."""
+        """A canonical relation as a DataFrame: ``subjects``, ``visits``, ``stays``, or the events of a concept.
+
+        ``left_out`` has the visits and stays that are no samples but did take place.
+        """
+        import pandas as pd
         import pyarrow.parquet as pq
 
+        if relation == "left_out":
+            table = pq.read_table(self.folder() / "left_out.parquet")
+            return table.to_pandas(types_mapper={table.schema.field("visit_id").type: pd.Int64Dtype()}.get)
         if relation in RELATIONS:
             return pq.read_table(self.folder() / f"{relation}.parquet").to_pandas()
         path = self.events_folder(relation) / "events.parquet"
@@ -232,13 +239,15 @@ class Dataset:
             tables = source.Files(self.root, connection)
             raw = {name: _frame(self._relation(name, tables), name, cleaning) for name in RELATIONS}
         subjects = canonical.clean_subjects(raw["subjects"], cleaning)
-        visits = canonical.clean_visits(raw["visits"], subjects, cleaning)
-        stays = canonical.clean_stays(raw["stays"], visits, cleaning)
+        visits, no_visits = canonical.clean_visits(raw["visits"], subjects, cleaning)
+        stays, no_stays = canonical.clean_stays(raw["stays"], visits, cleaning)
         if self._relations_key_now() != self._relations_key():
             raise UserError(f"the tables in {self.root} changed while they were read: try again.")
         for name, frame in (("subjects", subjects), ("visits", visits), ("stays", stays)):
             schema = canonical.SCHEMAS[name]
             pq.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False), folder / f"{name}.parquet")
+        left_out = [pa.Table.from_pandas(f, canonical.LEFT_OUT, preserve_index=False) for f in (no_visits, no_stays)]
+        pq.write_table(pa.concat_tables(left_out), folder / "left_out.parquet")
         segments = canonical.segments(visits)
         pq.write_table(pa.Table.from_pandas(segments, preserve_index=False), folder / "segments.parquet")
         _save_cleaning(folder, cleaning)
