@@ -83,6 +83,14 @@ EVENTS = pa.schema(
 )
 """The last three are of drug orders: the way it is given, what it is to the order (``main``, ``base`` or ``additive``),
 and the source's own number of the ingredient."""
+TOLD = {"place": "int64", "remarks": "string", "spelt": "string"}
+"""What an adapter may also tell of an event, for `zoo.datasets._engine`: its place in the order of the source's table,
+what is odd about it though it is kept, and how the source spells its code where that matters."""
+FAR = pd.Timedelta(days=30)
+"""How far from its visit an event that names it may lie."""
+LONG_WAIT = pd.Timedelta(days=7)
+"""The longest time in the emergency department that is believed."""
+DAY = pd.Timedelta(days=1)
 CONCEPTS = ("diagnosis", "procedure", "drug", "lab", "vital", "note")
 
 
@@ -99,6 +107,11 @@ class Cleaning:
             counts[reason] = counts.get(reason, 0) + int(count)
             shown = self.examples.setdefault(relation, {}).setdefault(reason, [])
             shown.extend(list(examples)[: 3 - len(shown)])
+
+    def remark(self, relation: str, frame: pd.DataFrame, mask: pd.Series, remark: str, key: str) -> None:
+        """Count the rows of a frame that stay though something is odd about them."""
+        odd = frame.loc[known_true(mask), key]
+        self.add(relation, f"kept, but {remark}", len(odd), [f"{key} {k}" for k in odd.head(3)])
 
     def lines(self, examples: bool = True) -> list[str]:
         """A line for each relation and reason, for people; with examples of where, if they may be seen."""
@@ -204,6 +217,47 @@ def clean_stays(stays: pd.DataFrame, visits: pd.DataFrame, cleaning: Cleaning) -
     keep(~stays.stay_id.duplicated(), "duplicate stay_id")
     keep(stays.end >= stays.start, "ends before it starts", evidence=True)
     return stays.reset_index(drop=True), _left_out("stays", took_place)
+
+
+def told(frame: pd.DataFrame, relation: str, key: str, cleaning: Cleaning) -> pd.DataFrame:
+    """The frame without ``remarks`` of an adapter, in which several are parted by semicolons; they are counted."""
+    if "remarks" not in frame:
+        return frame
+    listed = frame.remarks.fillna("")
+    for remark in sorted({r for several in listed.unique() for r in several.split("; ") if r}):
+        cleaning.remark(relation, frame, listed.str.split("; ").map(lambda found, r=remark: r in found), remark, key)
+    return frame.drop(columns="remarks")
+
+
+def settle_visits(visits: pd.DataFrame, subjects: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
+    """Cleaned visits without what cannot be: an age below 0, a registration long before the start.
+
+    What the times of visits and of deaths say against each other is counted; the visits stay.
+    """
+
+    def remark(mask, text):
+        cleaning.remark("visits", visits, mask, text, "visit_id")
+
+    unborn = known_true(visits.age < 0)
+    remark(unborn, "its age is below 0 (now null)")
+    waited = visits.start - visits.arrival
+    remark(waited < pd.Timedelta(0), "its registration comes after its start")
+    long = known_true(waited > LONG_WAIT)
+    remark(long, f"its registration is more than {LONG_WAIT.days} days before its start (now null)")
+    death = visits.subject_id.map(subjects.set_index("subject_id").death)
+    remark(visits.start > death, "starts after its subject's death")
+    alive = ~known_true(visits.died)
+    remark(alive & (visits.start <= death) & (visits.end > death), "ends after its subject's death elsewhere")
+    return visits.assign(age=visits.age.mask(unborn), arrival=visits.arrival.mask(long))
+
+
+def settle_stays(stays: pd.DataFrame, visits: pd.DataFrame, cleaning: Cleaning) -> None:
+    """Count the cleaned stays that do not lie in their visit, give or take a day."""
+    visit = visits.set_index("visit_id").reindex(stays.visit_id).set_axis(stays.index)
+    outside = (stays.start > visit.end + DAY) | (stays.end < visit.start - DAY)
+    cleaning.remark("stays", stays, outside, "lies outside its visit", "stay_id")
+    beyond = ~outside & ((stays.end > visit.end + DAY) | (stays.start < visit.start - DAY))
+    cleaning.remark("stays", stays, beyond, "reaches more than a day beyond its visit", "stay_id")
 
 
 def segments(visits: pd.DataFrame) -> pd.DataFrame:
