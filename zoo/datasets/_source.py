@@ -49,8 +49,9 @@ GUARDS = {
 }
 """How a value is written. Tools also write 20000000 as ``20000000.0`` and as ``2e+07``."""
 USUAL_TIME = "____-__-_____:__:__"
-NOTHING = r"^\s*([nN]a[nN]|NAN|-[nN]a[nN]|NaT|nat|null|Null|NULL|none|None|NONE|NA|<NA>|N/A|n/a|#NA|#N/A|\\N)?\s*$"
-"""Blanks, and the words that tools write where there is no value: in these spellings they are no text."""
+NOTHING = r"^\s*([nN]a[nN]|NAN|-nan|NaT|null|Null|NULL|None|NA|<NA>|#N/A|\\N)?\s*$"
+"""Blanks, and the words that tools write where there is no value, in their spellings; people write ``none``, ``NONE``
+and ``N/A`` into records, and those are text."""
 
 
 class Tables:

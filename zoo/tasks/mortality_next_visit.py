@@ -11,7 +11,8 @@ class MortalityNextVisit(Task):
     """Whether the patient dies in hospital in the next visit, predicted at the end of this one.
 
     One sample for each visit that has a next one: the subject's next by start. The label is the source's own flag of
-    death in hospital of that next visit; where the source does not tell, the sample is left out, and counted.
+    death in hospital of that next visit; where the source does not tell, or that visit was left out when the tables
+    were cleaned, the sample is left out, and counted.
 
     Args:
         keep_unordered: keep subjects whose visits the source does not put in order (two visits in one year of eICU):
@@ -28,8 +29,15 @@ class MortalityNextVisit(Task):
         candidates = relations.candidates()
         candidates.leave_out_unordered(self.keep_unordered)
         visits = candidates.frame
-        following = visits.groupby("subject_id").visit.shift(-1)
-        candidates.frame = visits.assign(following=following)
+        admissions = relations.with_left_out(visits, "subject_id")
+        of_subject = admissions.groupby("subject_id")
+        following, usable = of_subject.visit.shift(-1), of_subject["sample"].shift(-1).astype("boolean")
+        mine = admissions["sample"].to_numpy()
+        visits = visits.assign(following=following[mine].to_numpy())
+        unusable = ~usable[mine].fillna(True).to_numpy(bool) | relations.undated_after(visits, "subject_id")
+        candidates.frame = visits
+        candidates.leave_out(unusable, "next visit left out when the tables were cleaned")
+        following = candidates.frame.following
         candidates.leave_out(following.isna(), "no next visit")
         died = relations.visits.died.iloc[candidates.frame.following.astype("int64")]
         candidates.frame = candidates.frame.assign(label=died.to_numpy())

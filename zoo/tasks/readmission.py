@@ -20,7 +20,8 @@ class Readmission(Task):
 
     One sample for each visit that the patient left alive. The label is true if the next admission comes at most
     ``days`` × 24 hours after discharge; a subject's last visit stays in, as negative. An admission that begins before
-    the discharge (visits that overlap) counts, unless ``min_gap_hours`` is set.
+    the discharge (visits that overlap) counts, unless ``min_gap_hours`` is set. So does one that was left out when the
+    tables were cleaned but has a start; where one without a start may be the return, the visit is left out.
 
     Args:
         days: the longest time between discharge and a readmission.
@@ -60,7 +61,10 @@ class Readmission(Task):
                 "the ICU within one visit."
             )
         candidates = relations.candidates()
-        candidates.frame["label"] = self._readmitted(candidates.frame)
+        admissions = relations.with_left_out(candidates.frame, "subject_id")
+        candidates.frame["label"] = self._readmitted(admissions)[admissions["sample"].to_numpy()]
+        undated = relations.undated_after(candidates.frame, "subject_id")
+        candidates.leave_out(~candidates.frame.label & undated, "an admission without a start may be the return")
         candidates.leave_out_young(self.min_age)
         candidates.leave_out(candidates.frame.died.isna(), "death in hospital unknown")
         candidates.leave_out(candidates.frame.died, "died in hospital")
@@ -94,9 +98,12 @@ class Readmission(Task):
         candidates = relations.candidates("stay")
         candidates.leave_out(candidates.frame.type == STEP_DOWN, "no intensive care (step-down unit)")
         frame = candidates.frame
-        back = (frame.type == "readmit").astype(int)
-        later = back[::-1].groupby(frame.visit_id[::-1]).cumsum()[::-1] - back
-        candidates.frame = frame.assign(label=later > 0)
+        stays = relations.with_left_out(frame, "visit_id")
+        back = (stays.type == "readmit").astype(int)
+        later = back[::-1].groupby(stays.visit_id[::-1]).cumsum()[::-1] - back
+        candidates.frame = frame = frame.assign(label=(later > 0)[stays["sample"]].loc[frame.index])
+        undated = relations.undated_after(frame, "visit_id")
+        candidates.leave_out(~frame.label & undated, "a stay without a start may be the return")
         candidates.leave_out_young(self.min_age)
         candidates.leave_out(candidates.frame.died.isna(), "death in the unit unknown")
         candidates.leave_out(candidates.frame.died, "died in the unit")
