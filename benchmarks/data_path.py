@@ -56,7 +56,7 @@ def floor(folder: str, out: str) -> dict:
     connection = duckdb.connect()
     for table, order in ORDER.items():
         connection.execute(
-            f"COPY (SELECT * FROM read_csv('{folder}/{table}.csv') ORDER BY {order}) TO '{out}/{table}.parquet'"
+            f"COPY (SELECT * FROM read_csv({literal(pattern(source))}) ORDER BY {order}) TO {literal(str(target))}"
         )
     return {}
 

@@ -100,6 +100,8 @@ class Cleaning:
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     examples: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    """How many rows each relation had before any was left out."""
 
     def add(self, relation: str, reason: str, count: int, examples: list[str] = ()) -> None:
         if count:

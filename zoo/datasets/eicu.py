@@ -431,7 +431,9 @@ def _charted(tables, source: Charted) -> ir.Table:
         item = ibis.ifelse(item == "Value", rows[source.broader].strip(), item)
     items = _items_of(source.table)
     rows = rows.mutate(item=item)
-    rows = rows.filter(ex.among(rows.item, items), rows[source.value].notnull() | rows.unparsed.notnull())
+    unread = rows.unparsed.notnull()  # which is counted; an item that cannot be told may be one of them
+    charted = rows[source.value].notnull() | unread
+    rows = rows.filter(ex.among(rows.item, items) | (rows.item.isnull() & unread), charted)
     value, unread = tables.parse(rows[source.value].replace("%", "").strip(), "number", source.value)
     return rows.select(
         rows.patientunitstayid,
