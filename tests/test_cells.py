@@ -112,7 +112,7 @@ def test_a_bad_cell_in_any_column_of_any_table_is_null_and_counted_once(name, op
         columns += [c for c in AT_ADMISSION if concept == "vital" and name == "eicu"]
         found = lost(report, concept)
         if concept == "vital" and name == "eicu":  # an id of the table of unit stays is lost in this concept too
-            found["patientunitstayid"] -= len(AT_ADMISSION)
+            found["patientunitstayid"] -= 1
         assert sorted(c for c, n in found.items() for _ in range(n)) == sorted(columns), concept
         assert report.rows[concept] > 0
     texts = [dataset.read(n).select_dtypes(["object", "string"]) for n in (*RELATIONS, *dataset.concepts)]
@@ -121,7 +121,7 @@ def test_a_bad_cell_in_any_column_of_any_table_is_null_and_counted_once(name, op
 
 # One rule for text and types
 
-ODD_NUMBERS = ["nan", "inf", "-inf", "1.79e308", "-1.79e308", "0.1"]
+ODD_NUMBERS = ["nan", "inf", "-inf", "1.79e+308", "-1.79e+308", "0.1"]
 TYPED = [
     {"integer": pa.int64(), "flag": pa.int64(), "number": pa.float64(), "time": pa.timestamp("us")},
     {"integer": pa.float64(), "flag": pa.bool_(), "number": pa.float64(), "time": pa.timestamp("ns", "UTC")},
@@ -179,9 +179,11 @@ def test_a_table_is_the_same_in_text_and_in_any_types(name, tmp_path):
         pq.write_table(pa.table(columns), path)
     roots["duckdb"] = tmp_path / "duckdb"
     for path in roots["csv"].rglob("*.csv"):
+        # what a guess of types cannot keep: leading zeros of codes, dates without a clock among times
+        kept = {c: "VARCHAR" for c in ("icd9_code", "icd_code", "starttime") if c in source.header(path)[0]}
         target = (roots["duckdb"] / path.relative_to(roots["csv"])).with_suffix(".parquet")
         target.parent.mkdir(parents=True, exist_ok=True)
-        rows = f"SELECT * FROM read_csv({_duckdb.literal(str(path))})"
+        rows = f"SELECT * FROM read_csv({_duckdb.literal(str(path))}, types = {kept})"
         duckdb.execute(f"COPY ({rows}) TO {_duckdb.literal(str(target))} (FORMAT parquet)")
     found = {}
     for form, root in roots.items():
@@ -242,7 +244,7 @@ def test_how_values_are_written(tmp_path):
     pd.testing.assert_series_equal(found.t.astype("datetime64[us]"), wanted, check_names=False)
     assert found.unparsed.notna().tolist() == [v is None for v in times.values()]
     assert found.unparsed.iloc[9] == "t: 99/99/9999"
-    flags = {"1": 1, "0.0": 0, "True": 1, "false": 0, "t": None}
+    flags = {"1": 1, "0.0": 0, "True": 1, "false": 0, "Yes": 1, "NO": 0, "t": None}
     found = opened(tmp_path, {"f": list(flags)}, f="flag")
     assert found.f.tolist() == list(flags.values())
 
@@ -265,7 +267,7 @@ def test_ids_in_types_that_lose_digits_are_not_guessed(tmp_path):
         pa.array([[7]]),
         pa.array([{"a": 7}]),
         pa.array([7], pa.time64("us")),
-        pa.array([2**64 - 1]),
+        pa.array([2**64 - 1], pa.uint64()),
     ]
     for column, wanted in zip(odd, [7, None, None, None, None], strict=True):
         found = opened(tmp_path, {"a": column}, "parquet", a="integer")

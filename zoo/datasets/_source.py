@@ -76,7 +76,8 @@ class Tables:
         Args:
             name: the table, such as ``"hosp/admissions"``.
             optional: those of the columns that may be absent; they are null then.
-            columns: the type of each: ``integer``; ``flag``, an integer that may be written ``true`` or ``false``;
+            columns: the type of each: ``integer``; ``flag``, an integer that may be written ``true``, ``yes``,
+                ``false`` or ``no`` (some tools make these a type of their own);
                 ``number``; ``text``; ``time``; or ``moment``, a time that is the last second of its day where the
                 source has the date only. Dialects other than DuckDB read in a session whose time zone is UTC.
 
@@ -171,7 +172,7 @@ class Tables:
         if column.type().is_numeric():
             return integer
         word = column.cast("string").strip().lower()
-        words = ibis.cases((word == "true", 1), (word == "false", 0), else_=ibis.null("int64"))
+        words = ibis.cases((word.isin(("true", "yes")), 1), (word.isin(("false", "no")), 0), else_=ibis.null("int64"))
         return ibis.coalesce(integer, words)
 
     def _number(self, column: ir.Column) -> ir.FloatingColumn:

@@ -221,14 +221,14 @@ class EICU(Dataset):
             "medication",
             patientunitstayid="integer",
             drugstartoffset="integer",
-            drugordercancelled="text",
+            drugordercancelled="flag",
             drugname="text",
             drughiclseqno="integer",
             routeadmin="text",
             medicationid="integer",
             optional=["drugordercancelled", "drughiclseqno", "routeadmin", "medicationid"],
         ).rename(place="medicationid")
-        rows = rows.filter((rows.drugordercancelled.strip().lower() != "yes").fill_null(True))
+        rows = rows.filter((rows.drugordercancelled != 1).fill_null(True))
         number = ex.unless(rows.drughiclseqno <= 0, ex.coded("HICL", rows.drughiclseqno))
         orders = rows.mutate(
             offset=rows.drugstartoffset,
