@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from functools import reduce
 from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.data._splits import NAMES, split_subjects
+from zoo.datasets import _duckdb
 from zoo.datasets._source import reading
 from zoo.registry import UserError
 
@@ -62,14 +63,14 @@ def write_meds(dataset: Dataset, out: str | Path, concepts: Collection[str] | No
     if isinstance(concepts, str):
         raise UserError(f"concepts={concepts!r} must be a list of names, such as [{concepts!r}].")
     concepts = list(dict.fromkeys(dataset.concepts if concepts is None else concepts))
-    files = {c: str(dataset.events_folder(c) / "events.parquet") for c in concepts}
+    files = [dataset.events_folder(c) / "events.parquet" for c in concepts]
     relations = dataset.folder()
     unfinished = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
     try:
         (unfinished / "data").mkdir(parents=True)
         (unfinished / "metadata").mkdir()
-        with dataset.connected(unfinished) as connection, reading(()):
-            tables = [connection.read_parquet(str(relations / f"{n}.parquet"), table_name=n) for n in RELATIONS]
+        with dataset.connected(unfinished) as connection, reading((), unfinished):
+            tables = [_duckdb.read_parquet(connection, relations / f"{n}.parquet", n) for n in RELATIONS]
             codes = _write_events(connection, tables, files, unfinished / "data" / "0.parquet")
         _write_metadata(dataset, unfinished, codes)
         unfinished.rename(out)
@@ -80,20 +81,20 @@ def write_meds(dataset: Dataset, out: str | Path, concepts: Collection[str] | No
     yield f"{total} events with {len(codes)} codes of {dataset.name} lie in {out} ({', '.join(concepts)})"
 
 
-def _write_events(connection, tables: list, files: Mapping[str, str], target: Path):
+def _write_events(connection, tables: list, files: list[Path], target: Path):
     """Write all events in order; returns an Arrow table of their codes and how often each occurs."""
     import ibis
 
     milestones = target.with_name(".milestones.parquet")
-    connection.to_parquet(ibis.union(*(_events(m) for m in _milestones(*tables))), str(milestones))
+    _duckdb.write_parquet(connection, ibis.union(*(_events(m) for m in _milestones(*tables))), milestones)
     # one scan of all files: DuckDB cannot spill a union that it sorts
-    events = connection.read_parquet([str(milestones), *files.values()], table_name="events", union_by_name=True)
+    events = _duckdb.read_parquet(connection, [milestones, *files], "events")
     rows = _meds_columns(events.filter(events.rejected.isnull()))
     ties = ["kind", ibis.asc("place", nulls_first=True), "code", "visit_id", "numeric_value", "text_value"]
     order = ["subject_id", ibis.asc("time", nulls_first=True), *ties]
     plain = target.with_name(f".{target.name}")
-    connection.to_parquet(rows.order_by(order), str(plain))
-    written = connection.read_parquet(str(plain), table_name="written")
+    _duckdb.write_parquet(connection, rows.order_by(order), plain)
+    written = _duckdb.read_parquet(connection, plain, "written")
     codes = written.group_by("code").agg(count=written.count()).order_by("code").to_pyarrow()
     _retype(plain, target)
     plain.unlink()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from zoo import cache
 from zoo.datasets import _canonical as canonical
+from zoo.datasets import _duckdb
 from zoo.datasets import _source as source
 from zoo.knowledge.drugs import AtcMap
 from zoo.registry import UserError, nearest
@@ -34,8 +35,6 @@ TIES = {
 """What else events are ordered by, so that reading a source twice gives a model the same."""
 ROWS = 16_384
 """Notes held at a time where they are gone through in Python."""
-ROW_GROUP = "32MB"
-"""How much DuckDB gathers before it writes; it would count rows, and those with notes do not fit into memory."""
 
 
 class Dataset:
@@ -232,18 +231,11 @@ class Dataset:
     @contextmanager
     def connected(self, folder: Path) -> Iterator:
         """A connection to DuckDB that spills below the folder while the block runs."""
-        import ibis
-
         spill = folder / "spill"
-        connection = ibis.duckdb.connect(memory_limit=self.memory_limit, temp_directory=str(spill))
-        connection.raw_sql("SET preserve_insertion_order = false")
-        connection.raw_sql("SET enable_progress_bar = false")
-        # DuckDB cannot tell how long a CSV file is: left to itself it may hash the events, not the visits, to join.
-        connection.raw_sql("SET disabled_optimizers = 'build_side_probe_side,join_order'")
         try:
-            yield connection
+            with _duckdb.connected(spill, self.memory_limit) as connection:
+                yield connection
         finally:
-            connection.disconnect()
             shutil.rmtree(spill, ignore_errors=True)
 
     def _write_relations(self, folder: Path) -> None:
@@ -252,7 +244,7 @@ class Dataset:
 
         cleaning = canonical.Cleaning()
         paths = self._present([*self.needs, *self.optional])
-        with self.connected(folder) as connection, source.reading(paths):
+        with self.connected(folder) as connection, source.reading(paths, folder):
             tables = source.Files(self.root, connection)
             raw = {name: _frame(self._relation(name, tables), name, cleaning) for name in RELATIONS}
         subjects = canonical.clean_subjects(raw["subjects"], cleaning)
@@ -277,35 +269,38 @@ class Dataset:
         path = folder / "events.parquet"
         key = self.events_key(concept)
         with self.connected(folder) as connection:
-            visits = connection.read_parquet(str(relations / "visits.parquet"), table_name="visits")
-            segments = connection.read_parquet(str(relations / "segments.parquet"), table_name="segments")
-            with source.reading(self._present(self.concepts_from[concept])):
+            visits = _duckdb.read_parquet(connection, relations / "visits.parquet", "visits")
+            segments = _duckdb.read_parquet(connection, relations / "segments.parquet", "segments")
+            with source.reading(self._present(self.concepts_from[concept]), folder):
                 found = self._relation(concept, source.Files(self.root, connection), visits)
                 parts = [attach_visits(p, visits, segments) for p in (found if isinstance(found, list) else [found])]
                 events = _gathered(parts, connection, folder / "parts")
                 ordered = events.order_by([*ORDER, *TIES.get(concept, ())])
-                connection.to_parquet(ordered, str(path), row_group_size_bytes=ROW_GROUP)
+                _duckdb.write_parquet(connection, ordered, path)
                 shutil.rmtree(folder / "parts", ignore_errors=True)
             if self.events_key(concept) != key:
                 raise UserError(f"the tables in {self.root} changed while they were read: try again.")
             self._settle(concept, connection, path)
             if concept == "note":
                 _mark_twins(path)
-            cleaning = _count_events(connection.read_parquet(str(path), table_name="events"), concept)
+            cleaning = _count_events(_duckdb.read_parquet(connection, path, "events"), concept)
         _save_cleaning(folder, cleaning)
 
     def _settle(self, concept: str, connection, path: Path) -> None:
         """Do what `settled` says: the file is written anew only where there is something to change."""
         import ibis
 
-        events = connection.read_parquet(str(path), table_name="gathered")
+        events = _duckdb.read_parquet(connection, path, "gathered")
         if "spelt" not in events.columns:
             return
         kept = events.filter(events.rejected.isnull())
         changes = self.settled(concept, kept.group_by("code", "spelt").agg(n=kept.count()).to_pandas())
         if changes is None or not len(changes):
             return
-        changes = ibis.memtable(changes.rename(columns={"code": "old_code", "spelt": "old_spelt"}).astype("string"))
+        changes = changes.rename(columns={"code": "old_code", "spelt": "old_spelt"}).astype("string")
+        listed = path.with_name("changes.parquet")
+        changes.to_parquet(listed, index=False)
+        changes = _duckdb.read_parquet(connection, listed, "changes")
         same = [events.code == changes.old_code, events.spelt.fill_null("") == changes.old_spelt.fill_null("")]
         joined = events.left_join(changes, same)
         settled = joined.select(
@@ -316,16 +311,17 @@ class Dataset:
         ).select(events.columns)
         unsettled = path.with_name("unsettled.parquet")
         path.rename(unsettled)
-        events = connection.read_parquet(str(unsettled), table_name="gathered")
-        connection.to_parquet(settled.order_by([*ORDER, *TIES.get(concept, ())]), str(path))
+        _duckdb.read_parquet(connection, unsettled, "gathered")
+        _duckdb.write_parquet(connection, settled.order_by([*ORDER, *TIES.get(concept, ())]), path)
         unsettled.unlink()
+        listed.unlink()
 
     def _write_drug_names(self, folder: Path) -> None:
         from zoo.datasets._expressions import drug_name
 
         path = self.events_folder("drug") / "events.parquet"
         with self.connected(folder) as connection:
-            events = connection.read_parquet(str(path), table_name="events")
+            events = _duckdb.read_parquet(connection, path, "events")
             named = events.filter(events.rejected.isnull()).select("code", name=drug_name(events.text))
             named = named.filter(named.name.notnull())
             counts = named.group_by("code", "name").agg(n=named.count())
@@ -346,9 +342,10 @@ def _gathered(parts: list[ir.Table], connection, folder: Path) -> ir.Table:
     if len(parts) == 1:
         return parts[0]
     folder.mkdir()
-    for number, part in enumerate(parts):
-        connection.to_parquet(part, str(folder / f"{number}.parquet"), row_group_size_bytes=ROW_GROUP)
-    return connection.read_parquet(str(folder / "*.parquet"), table_name="parts")
+    written = [folder / f"{number}.parquet" for number in range(len(parts))]
+    for part, path in zip(parts, written, strict=True):
+        _duckdb.write_parquet(connection, part, path)
+    return _duckdb.read_parquet(connection, written, "parts")
 
 
 def attach_visits(events: ir.Table, visits: ir.Table, segments: ir.Table) -> ir.Table:
@@ -512,11 +509,11 @@ def _frame(expression: ir.Table | None, name: str, cleaning: canonical.Cleaning)
     table = expression.to_pyarrow()
     if "unparsed" in table.column_names:
         key = {"subjects": "subject_id", "visits": "visit_id", "stays": "stay_id"}[name]
-        marked = table.filter(table["unparsed"].is_valid()).select([key, "unparsed"]).to_pylist()
-        for row in marked:
-            cleaning.add(
-                name, f"unparsable {row['unparsed'].split(':')[0]}", 1, [f"{key} {row[key]}, {row['unparsed']}"]
-            )
+        marked = table.filter(table["unparsed"].is_valid()).select([key, "unparsed"])
+        marked = marked.sort_by([(key, "ascending"), ("unparsed", "ascending")]).to_pandas(integer_object_nulls=True)
+        for column, rows in marked.groupby(marked.unparsed.str.split(":").str[0]):
+            shown = [f"{key} {k}, {shape}" for k, shape in rows.head(3).itertuples(index=False)]
+            cleaning.add(name, f"unparsable {column}", len(rows), shown)
     count = table.num_rows
     columns = [table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(count, f.type) for f in schema]
     frame = pa.table(columns, schema=schema).to_pandas()

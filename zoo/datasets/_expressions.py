@@ -167,8 +167,9 @@ def drug_code(ndc: ir.StringColumn, name: ir.StringColumn) -> ir.StringColumn:
 
 def no_package_code(ndc: ir.StringColumn) -> ir.StringColumn:
     """The remark on a national drug code that is none; null where it is one, or is 0, which stands for none."""
-    odd = package_code(ndc).isnull() & ndc.re_search("[^-0. ]")
-    return ibis.ifelse(odd.fill_null(False), ibis.literal("its ndc is no package code (its name is used)"), NO_TEXT)
+    remark = ibis.literal("its ndc is no package code (its name is used)")
+    odd = ibis.ifelse(ndc.re_search("[^-0. ]"), remark, NO_TEXT)  # searched where there is no code only
+    return ibis.ifelse(package_code(ndc).isnull(), odd, NO_TEXT)
 
 
 def no_text(text: ir.StringColumn) -> ir.StringColumn:
@@ -237,14 +238,13 @@ def melted(rows: ir.Table, columns: Sequence[str], keep: Sequence[str]) -> ir.Ta
         keep: columns to repeat.
 
     Returns:
-        ``keep``, ``name`` (a column's), ``value`` and ``unparsed`` (of that column, or of one that is kept).
+        ``keep``, ``name`` (a column's), ``value`` and ``unparsed`` (of that column; in the first, of one that is kept).
     """
     long = rows.mutate(nth=ibis.array(range(len(columns))).unnest())
     at = [(long.nth == i, column) for i, column in enumerate(columns)]
     name = ibis.cases(*at, else_=NO_TEXT)
     value = ibis.cases(*[(here, long[column]) for here, column in at], else_=ibis.null("float64"))
-    of_others = reduce(or_, [long.unparsed.startswith(f"{c}: ") for c in columns]) & ~long.unparsed.startswith(
-        name + ": "
-    )
-    long = long.select(*keep, name=name, value=value, unparsed=unless(of_others, long.unparsed))
+    of_any = reduce(or_, [long.unparsed.startswith(f"{c}: ") for c in columns])
+    elsewhere = ibis.ifelse(of_any, ~long.unparsed.startswith(name + ": "), long.nth != 0)
+    long = long.select(*keep, name=name, value=value, unparsed=unless(elsewhere, long.unparsed))
     return long.filter(long.value.notnull() | long.unparsed.notnull())

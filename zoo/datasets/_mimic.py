@@ -125,7 +125,7 @@ class Mimic(Dataset):
             dischtime="moment",
             deathtime="moment",
             edregtime="time",
-            hospital_expire_flag="integer",
+            hospital_expire_flag="flag",
             admission_type="text",
             discharge_location="text",
             **dict.fromkeys(self.backgrounds, "text"),
@@ -204,7 +204,8 @@ def measured(rows: ir.Table, time: ir.TimestampColumn) -> ir.Table:
 def charted(rows: ir.Table, items: Sequence[VitalItem], stay_id: ir.IntegerColumn) -> ir.Table:
     """Vital signs out of CHARTEVENTS; rows without a number are no vital sign and are left out."""
     rows = rows.mutate(stay_id=stay_id)
-    rows = rows.filter(ex.among(rows.itemid, items), rows.valuenum.notnull() | rows.unparsed.notnull())
+    unread = rows.unparsed.notnull()  # which is counted; an item that cannot be told may be one of them
+    rows = rows.filter(ex.among(rows.itemid, items) | (rows.itemid.isnull() & unread), rows.valuenum.notnull() | unread)
     return rows.select(
         rows.subject_id,
         visit_id=rows.hadm_id,

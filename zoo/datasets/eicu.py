@@ -197,7 +197,9 @@ class EICU(Dataset):
         typed = not tables.raw("diagnosis").icd9code.type().is_string()
         # an empty list would drop its row on PostgreSQL, and so what has no code is one blank code
         codes = ibis.ifelse(rows.icd9code.strip() == "", " ", rows.icd9code).fill_null(" ")
-        rows = rows.mutate(offset=rows.diagnosisoffset, icd=codes.split(",").unnest())
+        rows = rows.mutate(offset=rows.diagnosisoffset, codes=codes.split(","))
+        rows = rows.mutate(nth=ibis.range(rows.codes.length()).unnest())
+        rows = rows.mutate(icd=rows.codes[rows.nth], unparsed=ex.unless(rows.nth > 0, rows.unparsed))
         one_digit = rows.icd.strip().re_search("^[0-9][.]") | ibis.literal(typed)
         spelt = ex.choose(one_digit, rows.icd.strip(), ex.NO_TEXT)
         return self._events(tables, visits, rows.mutate(code=icd_of_either_version(rows.icd), spelt=spelt))
@@ -429,7 +431,7 @@ def _charted(tables, source: Charted) -> ir.Table:
         item = ibis.ifelse(item == "Value", rows[source.broader].strip(), item)
     items = _items_of(source.table)
     rows = rows.mutate(item=item)
-    rows = rows.filter(ex.among(rows.item, items), rows[source.value].notnull())
+    rows = rows.filter(ex.among(rows.item, items), rows[source.value].notnull() | rows.unparsed.notnull())
     value, unread = tables.parse(rows[source.value].replace("%", "").strip(), "number", source.value)
     return rows.select(
         rows.patientunitstayid,

@@ -112,7 +112,7 @@ class MIMIC3(Mimic):
             charttime="moment",
             storetime="moment",
             valuenum="number",
-            error="integer",
+            error="flag",
             row_id="integer",
             optional=["error", "storetime", "row_id"],
         ).rename(place="row_id")
@@ -129,7 +129,7 @@ class MIMIC3(Mimic):
             storetime="moment",
             category="text",
             description="text",
-            iserror="integer",
+            iserror="flag",
             text="text",
             row_id="integer",
             optional=["storetime", "description", "iserror", "row_id"],

@@ -52,19 +52,21 @@ class MIMIC4(Mimic):
             "hosp/patients",
             subject_id="integer",
             gender="text",
+            anchor_age="integer",  # both read by `with_age`, and counted here where they do not parse
+            anchor_year="integer",
             anchor_year_group="text",
             dod="time",
             optional=["anchor_year_group", "dod"],
         )
         joined = self.with_admissions(patients, tables)
-        period, _ = tables.parse(joined.anchor_year_group.substr(0, 4), "integer", "anchor_year_group")
+        period, unread = tables.parse(joined.anchor_year_group.substr(0, 4), "integer", "anchor_year_group")
         return joined.select(
             joined.subject_id,
             sex=joined.gender,
             death=joined.deathtime.coalesce(ex.end_of_day(joined.dod)),
             ethnicity=joined.ethnicity,
             period=period,
-            unparsed=joined.unparsed,
+            unparsed=ibis.coalesce(joined.unparsed, unread),
         )
 
     def with_age(self, visits, tables):
