@@ -1,7 +1,8 @@
 """The dataset in the Medical Event Data Standard: one row an event, sorted by subject and time.
 
 MEDS (https://github.com/Medical-Event-Data-Standard/meds) has ``subject_id``, ``time``, ``code``, ``numeric_value`` and
-``text_value``; further columns are allowed, and ours keep ``visit_id``, ``stay_id`` and ``unit``.
+``text_value``; further columns are allowed, and ours keep ``visit_id``, ``stay_id`` and ``unit``. Events of one time
+keep the order of the source's table where it numbers its rows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +27,15 @@ if TYPE_CHECKING:
 RELATIONS = ("subjects", "visits", "stays")
 ROWS = 16_384
 """Rows held at a time: some have whole notes."""
+KINDS = (
+    ("ICD9CM", "ICD10CM"),
+    ("ICD9PROC", "ICD10PCS", "EICUTX"),
+    ("NDC", "DRUG", "HICL"),
+    ("LAB",),
+    ("VITAL",),
+    ("NOTE",),
+)
+"""Code systems by concept."""
 MEDS_VERSION = "0.4.0"
 MEDS_SPLITS = {"train": "train", "validation": "tuning", "test": "held_out"}
 
@@ -78,7 +90,8 @@ def _write_events(connection, tables: list, files: list[Path], target: Path):
     # one scan of all files: DuckDB cannot spill a union that it sorts
     events = _duckdb.read_parquet(connection, [milestones, *files], "events")
     rows = _meds_columns(events.filter(events.rejected.isnull()))
-    order = ["subject_id", ibis.asc("time", nulls_first=True), "code", "visit_id", "numeric_value", "text_value"]
+    ties = ["kind", ibis.asc("place", nulls_first=True), "code", "visit_id", "numeric_value", "text_value"]
+    order = ["subject_id", ibis.asc("time", nulls_first=True), *ties]
     plain = target.with_name(f".{target.name}")
     _duckdb.write_parquet(connection, rows.order_by(order), plain)
     written = _duckdb.read_parquet(connection, plain, "written")
@@ -90,15 +103,16 @@ def _write_events(connection, tables: list, files: list[Path], target: Path):
 
 
 def _retype(plain: Path, target: Path) -> None:
-    """Write Parquet anew, some rows at a time, with the Arrow types that MEDS wants (long texts)."""
+    """Write Parquet anew, some rows at a time, with the columns and Arrow types that MEDS wants (long texts)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     source = pq.ParquetFile(plain, pre_buffer=False)  # else it keeps all that it has read
     place = source.schema_arrow.get_field_index("text_value")
     schema = source.schema_arrow.set(place, pa.field("text_value", pa.large_string()))
+    schema = pa.schema([f for f in schema if f.name not in ("kind", "place")])
     with source, pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in source.iter_batches(ROWS):
+        for batch in source.iter_batches(ROWS, columns=schema.names):
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
 
@@ -129,6 +143,7 @@ def _events(milestones):
     import ibis
 
     types = {"time": "timestamp(6)", "code": "string", "value": "float64", "text": "string", "unit": "string"}
+    types |= {"place": "int64"}
     types = {"subject_id": "int64", "visit_id": "int64", "stay_id": "int64", **types, "rejected": "string"}
     return milestones.select(
         **{n: milestones[n].cast(t) if n in milestones.columns else ibis.null(t) for n, t in types.items()}
@@ -136,7 +151,13 @@ def _events(milestones):
 
 
 def _meds_columns(events):
-    """The columns of MEDS."""
+    """The columns of MEDS, and what events of one time are ordered by first.
+
+    That is ``kind`` (visits and stays, then the concepts in their order) and ``place`` in the source's table.
+    """
+    import ibis
+
+    of = [reduce(or_, [events.code.startswith(f"{s}//") for s in systems]) for systems in KINDS]
     return events.select(
         subject_id=events.subject_id,
         time=events.time.cast("timestamp(6)"),
@@ -146,6 +167,8 @@ def _meds_columns(events):
         visit_id=events.visit_id,
         stay_id=events.stay_id,
         unit=events.unit,
+        kind=ibis.cases(*[(mask, n) for n, mask in enumerate(of, 1)], else_=0).cast("int8"),
+        place=events.place,
     )
 
 

@@ -167,8 +167,9 @@ def drug_code(ndc: ir.StringColumn, name: ir.StringColumn) -> ir.StringColumn:
 
 def no_package_code(ndc: ir.StringColumn) -> ir.StringColumn:
     """The remark on a national drug code that is none; null where it is one, or is 0, which stands for none."""
-    odd = package_code(ndc).isnull() & ndc.re_search("[^-0. ]")
-    return ibis.ifelse(odd.fill_null(False), ibis.literal("its ndc is no package code (its name is used)"), NO_TEXT)
+    remark = ibis.literal("its ndc is no package code (its name is used)")
+    odd = ibis.ifelse(ndc.re_search("[^-0. ]"), remark, NO_TEXT)  # searched where there is no code only
+    return ibis.ifelse(package_code(ndc).isnull(), odd, NO_TEXT)
 
 
 def no_text(text: ir.StringColumn) -> ir.StringColumn:

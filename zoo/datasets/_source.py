@@ -196,9 +196,11 @@ class Tables:
             return _end_of_day(time) if day_ends and column.type().is_date() else time
         text = column.cast("string")
         time = self._cast(self._cast(_where(text.strip(), GUARDS["time"]), "timestamp('UTC')"), "timestamp")
-        if self.dialect == "duckdb":
+        if day_ends:
+            time = ibis.ifelse(text.strip().length() <= len("2100-01-01"), _end_of_day(time), time)
+        if self.dialect == "duckdb":  # the usual form first: all else is dear
             time = ibis.ifelse(text.like(USUAL_TIME), text.try_cast("timestamp"), time)
-        return ibis.ifelse(text.strip().length() <= len("2100-01-01"), _end_of_day(time), time) if day_ends else time
+        return time
 
     def _cast(self, column: ir.Column, to: str) -> ir.Column:
         return column.try_cast(to) if self.dialect == "duckdb" else column.cast(to)
