@@ -245,7 +245,7 @@ def test_words_for_nothing_are_no_text_but_what_people_write_is(tmp_path):
     words = ["nan", "NaN", "NULL", "null", "None", " NaT ", "<NA>", "NA", "\\N"]
     texts = ["none", "NONE", "N/A", "Na", "Nan", "Nullipara", "None known"]
     found = opened(tmp_path, {"d": [*words, *texts, " ", ""], "e": "x"}, d="text", e="text")
-    assert found.d.isna().tolist() == [True] * len(words) + [False] * (len(texts) - 1) + [False, True, True]
+    assert found.d.isna().tolist() == [True] * len(words) + [False] * (len(texts) - 1) + [False, False, True]
     assert found.unparsed.dropna().tolist() == [f"d: {w.strip()}" for w in words]
 
 
