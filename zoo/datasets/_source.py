@@ -50,8 +50,8 @@ GUARDS = {
 """How a value is written. Tools also write 20000000 as ``20000000.0`` and as ``2e+07``."""
 USUAL_TIME = "____-__-_____:__:__"
 NOTHING = r"^$|^\s*(nan|NaN|NAN|-nan|NaT|null|Null|NULL|None|NA|<NA>|#N/A|\\N)\s*$"
-"""An empty text, and the words that tools write where there is no value, in their spellings; people write ``none``, ``NONE``
-and ``N/A`` into records, and those are text."""
+"""An empty text, and the words that tools write where there is no value, in their spellings; people
+write ``none``, ``NONE`` and ``N/A`` into records, and those are text."""
 
 
 class Tables:
@@ -81,8 +81,8 @@ class Tables:
                 ``number``; ``text``; ``time``; or ``moment``, a time that is the last second of its day where the
                 source has the date only. Dialects other than DuckDB read in a session whose time zone is UTC.
 
-        A column gives the same whether its source has it as text or in a type of its own. What is blank is null but for text. An
-        integer may be written, or typed, as a number without a fraction. A number is finite and at most `LARGEST`. A
+        A column gives the same whether its source has it as text or in a type of its own. What is blank is null
+        but for text. An integer may be written, or typed, as a number without a fraction. A number is finite and at most `LARGEST`. A
         time is written year, month, day and perhaps a clock; one with an offset (``-05:00``, ``Z``) is turned into
         UTC, as a type with a time zone is, and one without stays as it is. Text is null where it is `NOTHING`.
 
