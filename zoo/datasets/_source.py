@@ -81,10 +81,11 @@ class Tables:
                 ``number``; ``text``; ``time``; or ``moment``, a time that is the last second of its day where the
                 source has the date only. Dialects other than DuckDB read in a session whose time zone is UTC.
 
-        A column gives the same whether its source has it as text or in a type of its own. What is blank is null
-        but for text. An integer may be written, or typed, as a number without a fraction. A number is finite and at most `LARGEST`. A
-        time is written year, month, day and perhaps a clock; one with an offset (``-05:00``, ``Z``) is turned into
-        UTC, as a type with a time zone is, and one without stays as it is. Text is null where it is `NOTHING`.
+        A column gives the same whether its source has it as text or in a type of its own. What is blank is null but for
+        text. An integer may be written, or typed, as a number without a fraction. A number is finite and at most
+        `LARGEST`. A time is written year, month, day and perhaps a clock; one with an offset (``-05:00``, ``Z``) is
+        turned into UTC, as a type with a time zone is, and one without stays as it is. Text is null where it is
+        `NOTHING`.
 
         Returns:
             The columns, and ``unparsed``: null, or the name of a column whose value became null with the shape of
