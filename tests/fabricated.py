@@ -48,7 +48,7 @@ subject_id,hadm_id,seq_num,icd9_code
 subject_id,hadm_id,seq_num,icd9_code
 1,11,1,3605
 2,21,1,9604
-4,41,1,66
+4,41,1,6601
 """,
     "prescriptions": """
 subject_id,hadm_id,startdate,drug,ndc,route,drug_type

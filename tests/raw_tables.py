@@ -70,12 +70,25 @@ def drug_codes(rows: pd.DataFrame) -> pd.Series:
     return ("NDC//" + rows.ndc).where(rows.ndc.notna() & (rows.ndc != "0"), names)
 
 
+def written(notes: pd.DataFrame) -> pd.DataFrame:
+    """Notes that say something, each once."""
+    return notes[notes.text.fillna("").str.strip() != ""].drop_duplicates(
+        ["subject_id", "visit_id", "time", "text", "code"]
+    )
+
+
+def not_long_before(events: pd.DataFrame, start: pd.Series) -> pd.DataFrame:
+    """Without events that lie more than 30 days before the start of the visit that they name."""
+    return events[~(events.time < start - pd.Timedelta(days=30))]
+
+
 def in_visits(events: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
     """Events with their visit and subject: as told, else by time; without those of visits that were left out."""
     events = events.reset_index(drop=True)
     owner = visits.set_index("visit_id").subject_id
     stated = events.visit_id.notna()
     events = events[~stated | (events.visit_id.map(owner) == events.subject_id)]
+    events = not_long_before(events, events.visit_id.map(visits.set_index("visit_id").start))
     lost = events[events.visit_id.isna()]
     held = lost.reset_index().merge(visits, on="subject_id", suffixes=("", "_of"))
     since = held[["start", "arrival"]].min(axis=1)
@@ -246,7 +259,8 @@ class Mimic3(Mimic):
         addendum = summary & (rows.description == "Addendum")
         known = charted.mask(summary, end).mask(addendum, later(end, charted))
         kind = rows.category.str.strip().str.lower().str.replace("[^a-z0-9]+", "_", regex=True)
-        return self.events(rows, time=known, code="NOTE//" + kind.mask(addendum, "discharge_addendum"), text=rows.text)
+        code = "NOTE//" + kind.mask(addendum, "discharge_addendum")
+        return written(self.events(rows, time=known, code=code, text=rows.text))
 
 
 class Mimic4(Mimic):
@@ -283,15 +297,16 @@ class Mimic4(Mimic):
         letters, images = self.read("note/discharge"), self.read("note/radiology")
         end = whole(letters.hadm_id).map(self.kept.set_index("visit_id").end)
         added = letters.note_type == "AD"
-        written = later(end, time(letters.charttime), time(letters.storetime))
+        stored = later(end, time(letters.charttime), time(letters.storetime))
         code = pd.Series("NOTE//discharge_summary", letters.index).mask(added, "NOTE//discharge_addendum")
         seen = later(time(images.charttime), time(images.storetime))
-        return pd.concat(
+        found = pd.concat(
             [
-                self.events(letters, time=end.mask(added, written), code=code, text=letters.text),
+                self.events(letters, time=end.mask(added, stored), code=code, text=letters.text),
                 self.events(images, time=seen, code=pd.Series("NOTE//radiology", images.index), text=images.text),
             ]
         )
+        return written(found)
 
 
 class Eicu:
@@ -369,10 +384,11 @@ class Eicu:
         )
 
     def events(self, rows: pd.DataFrame, **columns) -> pd.DataFrame:
-        units = self.units()[["subject_id", "visit_id", "stay_id", "unit_start"]]
+        units = self.units()[["subject_id", "visit_id", "stay_id", "unit_start", "start"]]
         events = pd.DataFrame({"stay_id": whole(rows.patientunitstayid)} | columns).dropna(subset=["code", "time"])
         events = events.merge(units, on="stay_id")
-        return events.assign(time=events.unit_start + minutes(events.time))
+        events = events.assign(time=events.unit_start + minutes(events.time))
+        return not_long_before(events, events.start).drop(columns="start")
 
     def diagnosis(self) -> pd.DataFrame:
         rows = self.read("diagnosis")
@@ -443,7 +459,7 @@ class Eicu:
         rows = self.read("note")
         kind = rows.notetype.str.lower().str.replace("[^a-z0-9]+", "_", regex=True)
         known = later(whole(rows.noteoffset), whole(rows.noteenteredoffset))
-        return self.events(rows, time=known, code="NOTE//" + kind, text=rows.notetext)
+        return written(self.events(rows, time=known, code="NOTE//" + kind, text=rows.notetext))
 
 
 BY_SOURCE = {"mimic3": Mimic3, "mimic4": Mimic4, "eicu": Eicu}

@@ -61,6 +61,16 @@ def test_events_are_sorted_and_as_many_as_the_relations_hold(written, dataset):
     assert set(events.text_value.dropna()) >= set(dataset.read("note").text)
 
 
+def test_events_of_one_time_keep_the_order_of_their_table(written, intact_mimic3):
+    events = pq.read_table(written / "data" / "0.parquet").to_pandas()
+    billed = events[events.code.str.startswith("ICD9CM//")]
+    found = billed.code.str.split("//").str[1].str.replace(".", "").groupby(billed.visit_id).agg(list)
+    table = intact_mimic3.table("diagnoses_icd").astype({"HADM_ID": int, "SEQ_NUM": int})
+    told = table.sort_values("SEQ_NUM").groupby("HADM_ID").ICD9_CODE.agg(list)
+    assert found.to_dict() == told.loc[found.index].to_dict()
+    assert (told.map(sorted) != told).any()
+
+
 def test_codes_are_counted(written):
     events = pq.read_table(written / "data" / "0.parquet").to_pandas()
     codes = pq.read_table(written / meds.code_metadata_filepath).to_pandas().set_index("code")

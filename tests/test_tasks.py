@@ -774,6 +774,44 @@ def test_deaths_of_mimic4_are_known_for_a_year(opened):
         zoo.load(dataset, "mortality_after_discharge", days=366)
 
 
+def test_what_cleaning_leaves_out_still_tells_that_the_patient_came_back(tmp_path):
+    """Subject 1's next visit has its times swapped, 2's has no end, 3's no id, 4's no start (but ends later), 5's
+    neither; 6 has one without a start that is over before."""
+    first = [(n, 10 * n + 1, "2150-01-01 08:00:00", "2150-01-05 08:00:00") for n in range(1, 7)]
+    back = [
+        (1, 12, "2150-01-10 12:00:00", "2150-01-10 00:00:00"),
+        (2, 22, "2150-01-10 12:00:00", ""),
+        (3, "", "2150-01-10 12:00:00", "2150-01-11 00:00:00"),
+        (4, 42, "", "2150-01-11 00:00:00"),
+        (5, 52, "", ""),
+        (6, 62, "", "2149-12-31 00:00:00"),
+    ]
+    later = [(n, 10 * n + 3, "2150-06-01 08:00:00", "2150-06-05 08:00:00") for n in range(1, 7)]
+    stays = [
+        (1, 11, 111, "2150-01-01 09:00:00", "2150-01-02 09:00:00"),
+        (1, 11, 112, "2150-01-03 09:00:00", "2150-01-03 08:00:00"),
+        (1, 13, 131, "2150-06-01 09:00:00", "2150-06-02 09:00:00"),
+        (2, 21, 211, "2150-01-01 09:00:00", "2150-01-02 09:00:00"),
+        (2, 21, 212, "", "2150-01-04 08:00:00"),
+        (3, 31, 311, "2150-01-01 09:00:00", "2150-01-02 09:00:00"),
+        (3, 31, "", "2150-01-03 09:00:00", "2150-01-04 08:00:00"),
+    ]
+    codes = [(n, 10 * n + k, "5849") for n in (1, 2, 3) for k in (1, 3)]
+    dataset = source(tmp_path, [*first, *back, *later], stays=stays, codes=codes)
+    assert sorted(dataset.read("visits").visit_id) == sorted(10 * n + k for n in range(1, 7) for k in (1, 3))
+    found = labels(dataset, "readmission")
+    assert {v: f for v, f in found.items() if v % 10 == 1} == {11: True, 21: True, 31: True, 61: False}
+    assert left_out(dataset, "readmission") == {"an admission without a start may be the return": 3}
+    assert set(labels(dataset, "mortality_next_visit")) == {61}
+    assert left_out(dataset, "mortality_next_visit") == {
+        "next visit left out when the tables were cleaned": 6,
+        "no next visit": 5,
+    }
+    assert labels(dataset, "readmission", unit="stay") == {111: True, 131: False, 311: True}
+    assert left_out(dataset, "readmission", unit="stay") == {"a stay without a start may be the return": 1}
+    assert set(labels(dataset, "phenotyping")) == {131}
+
+
 def test_phenotypes_of_stays_without_another_and_without_a_move(tmp_path):
     admissions = [(n, 10 * n + 1, "2150-01-01", "2150-01-09") for n in range(1, 8)]
     admissions[5] = (6, 61, "2101-01-01", "2101-01-09")

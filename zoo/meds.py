@@ -1,7 +1,8 @@
 """The dataset in the Medical Event Data Standard: one row an event, sorted by subject and time.
 
 MEDS (https://github.com/Medical-Event-Data-Standard/meds) has ``subject_id``, ``time``, ``code``, ``numeric_value`` and
-``text_value``; further columns are allowed, and ours keep ``visit_id``, ``stay_id`` and ``unit``.
+``text_value``; further columns are allowed, and ours keep ``visit_id``, ``stay_id`` and ``unit``. Events of one time
+keep the order of the source's table where it numbers its rows.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cache.writing import make_folder, make_private
 from zoo.data._splits import NAMES, split_subjects
+from zoo.datasets import _duckdb
 from zoo.datasets._source import reading
 from zoo.registry import UserError
 
@@ -24,6 +28,15 @@ if TYPE_CHECKING:
 RELATIONS = ("subjects", "visits", "stays")
 ROWS = 16_384
 """Rows held at a time: some have whole notes."""
+KINDS = (
+    ("ICD9CM", "ICD10CM"),
+    ("ICD9PROC", "ICD10PCS", "EICUTX"),
+    ("NDC", "DRUG", "HICL"),
+    ("LAB",),
+    ("VITAL",),
+    ("NOTE",),
+)
+"""Code systems by concept."""
 MEDS_VERSION = "0.4.0"
 MEDS_SPLITS = {"train": "train", "validation": "tuning", "test": "held_out"}
 
@@ -51,14 +64,14 @@ def write_meds(dataset: Dataset, out: str | Path, concepts: Collection[str] | No
     if isinstance(concepts, str):
         raise UserError(f"concepts={concepts!r} must be a list of names, such as [{concepts!r}].")
     concepts = list(dict.fromkeys(dataset.concepts if concepts is None else concepts))
-    files = {c: str(dataset.events_folder(c) / "events.parquet") for c in concepts}
+    files = [dataset.events_folder(c) / "events.parquet" for c in concepts]
     relations = dataset.folder()
     unfinished = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
     try:
         make_folder(unfinished / "data", new=True)
         make_folder(unfinished / "metadata", new=True)
-        with dataset.connected(unfinished) as connection, reading(()):
-            tables = [connection.read_parquet(str(relations / f"{n}.parquet"), table_name=n) for n in RELATIONS]
+        with dataset.connected(unfinished) as connection, reading((), unfinished):
+            tables = [_duckdb.read_parquet(connection, relations / f"{n}.parquet", n) for n in RELATIONS]
             codes = _write_events(connection, tables, files, unfinished / "data" / "0.parquet")
         _write_metadata(dataset, unfinished, codes)
         make_private(unfinished)
@@ -70,19 +83,20 @@ def write_meds(dataset: Dataset, out: str | Path, concepts: Collection[str] | No
     yield f"{total} events with {len(codes)} codes of {dataset.name} lie in {out} ({', '.join(concepts)})"
 
 
-def _write_events(connection, tables: list, files: Mapping[str, str], target: Path):
+def _write_events(connection, tables: list, files: list[Path], target: Path):
     """Write all events in order; returns an Arrow table of their codes and how often each occurs."""
     import ibis
 
     milestones = target.with_name(".milestones.parquet")
-    connection.to_parquet(ibis.union(*(_events(m) for m in _milestones(*tables))), str(milestones))
+    _duckdb.write_parquet(connection, ibis.union(*(_events(m) for m in _milestones(*tables))), milestones)
     # one scan of all files: DuckDB cannot spill a union that it sorts
-    events = connection.read_parquet([str(milestones), *files.values()], table_name="events", union_by_name=True)
+    events = _duckdb.read_parquet(connection, [milestones, *files], "events")
     rows = _meds_columns(events.filter(events.rejected.isnull()))
-    order = ["subject_id", ibis.asc("time", nulls_first=True), "code", "visit_id", "numeric_value", "text_value"]
+    ties = ["kind", ibis.asc("place", nulls_first=True), "code", "visit_id", "numeric_value", "text_value"]
+    order = ["subject_id", ibis.asc("time", nulls_first=True), *ties]
     plain = target.with_name(f".{target.name}")
-    connection.to_parquet(rows.order_by(order), str(plain))
-    written = connection.read_parquet(str(plain), table_name="written")
+    _duckdb.write_parquet(connection, rows.order_by(order), plain)
+    written = _duckdb.read_parquet(connection, plain, "written")
     codes = written.group_by("code").agg(count=written.count()).order_by("code").to_pyarrow()
     _retype(plain, target)
     plain.unlink()
@@ -91,15 +105,16 @@ def _write_events(connection, tables: list, files: Mapping[str, str], target: Pa
 
 
 def _retype(plain: Path, target: Path) -> None:
-    """Write Parquet anew, some rows at a time, with the Arrow types that MEDS wants (long texts)."""
+    """Write Parquet anew, some rows at a time, with the columns and Arrow types that MEDS wants (long texts)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     source = pq.ParquetFile(plain, pre_buffer=False)  # else it keeps all that it has read
     place = source.schema_arrow.get_field_index("text_value")
     schema = source.schema_arrow.set(place, pa.field("text_value", pa.large_string()))
+    schema = pa.schema([f for f in schema if f.name not in ("kind", "place")])
     with source, pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in source.iter_batches(ROWS):
+        for batch in source.iter_batches(ROWS, columns=schema.names):
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
 
@@ -130,6 +145,7 @@ def _events(milestones):
     import ibis
 
     types = {"time": "timestamp(6)", "code": "string", "value": "float64", "text": "string", "unit": "string"}
+    types |= {"place": "int64"}
     types = {"subject_id": "int64", "visit_id": "int64", "stay_id": "int64", **types, "rejected": "string"}
     return milestones.select(
         **{n: milestones[n].cast(t) if n in milestones.columns else ibis.null(t) for n, t in types.items()}
@@ -137,7 +153,13 @@ def _events(milestones):
 
 
 def _meds_columns(events):
-    """The columns of MEDS."""
+    """The columns of MEDS, and what events of one time are ordered by first.
+
+    That is ``kind`` (visits and stays, then the concepts in their order) and ``place`` in the source's table.
+    """
+    import ibis
+
+    of = [reduce(or_, [events.code.startswith(f"{s}//") for s in systems]) for systems in KINDS]
     return events.select(
         subject_id=events.subject_id,
         time=events.time.cast("timestamp(6)"),
@@ -147,6 +169,8 @@ def _meds_columns(events):
         visit_id=events.visit_id,
         stay_id=events.stay_id,
         unit=events.unit,
+        kind=ibis.cases(*[(mask, n) for n, mask in enumerate(of, 1)], else_=0).cast("int8"),
+        place=events.place,
     )
 
 

@@ -273,7 +273,7 @@ class Stores:
 
 def relations(dataset: Dataset, store: Stores) -> Relations:
     """What a task sees of a dataset."""
-    tables = {name: dataset.read(name) for name in ("subjects", "visits", "stays")}
+    tables = {name: dataset.read(name) for name in ("subjects", "visits", "stays", "left_out")}
     return Relations(
         name=dataset.name,
         **tables,

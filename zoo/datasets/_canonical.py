@@ -51,6 +51,21 @@ SCHEMAS = {
         }
     ),
 }
+LEFT_OUT = pa.schema(
+    {
+        "relation": pa.string(),
+        "subject_id": pa.int64(),
+        "visit_id": pa.int64(),
+        "stay_id": pa.int64(),
+        "start": TIME,
+        "end": TIME,
+        "died": pa.bool_(),
+        "admission_type": pa.string(),
+        "type": pa.string(),
+    }
+)
+"""Visits and stays (``relation``) that cannot be samples, but tell that the patient was there: without an id, a start
+or an end, or with an end before the start."""
 EVENTS = pa.schema(
     {
         "subject_id": pa.int64(),
@@ -68,6 +83,14 @@ EVENTS = pa.schema(
 )
 """The last three are of drug orders: the way it is given, what it is to the order (``main``, ``base`` or ``additive``),
 and the source's own number of the ingredient."""
+TOLD = {"place": "int64", "remarks": "string", "spelt": "string"}
+"""What an adapter may also tell of an event, for `zoo.datasets._engine`: its place in the order of the source's table,
+what is odd about it though it is kept, and how the source spells its code where that matters."""
+FAR = pd.Timedelta(days=30)
+"""How far from its visit an event that names it may lie."""
+LONG_WAIT = pd.Timedelta(days=7)
+"""The longest time in the emergency department that is believed."""
+DAY = pd.Timedelta(days=1)
 CONCEPTS = ("diagnosis", "procedure", "drug", "lab", "vital", "note")
 
 
@@ -77,6 +100,8 @@ class Cleaning:
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     examples: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    """How many rows each relation had before any was left out."""
 
     def add(self, relation: str, reason: str, count: int, examples: list[str] = ()) -> None:
         if count:
@@ -84,6 +109,11 @@ class Cleaning:
             counts[reason] = counts.get(reason, 0) + int(count)
             shown = self.examples.setdefault(relation, {}).setdefault(reason, [])
             shown.extend(list(examples)[: 3 - len(shown)])
+
+    def remark(self, relation: str, frame: pd.DataFrame, mask: pd.Series, remark: str, key: str) -> None:
+        """Count the rows of a frame that stay though something is odd about them."""
+        odd = frame.loc[known_true(mask), key]
+        self.add(relation, f"kept, but {remark}", len(odd), [f"{key} {k}" for k in odd.head(3)])
 
     def lines(self, examples: bool = True) -> list[str]:
         """A line for each relation and reason, for people; with examples of where, if they may be seen."""
@@ -109,27 +139,38 @@ def clean_subjects(subjects: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
     return cleaning.keep("subjects", subjects, once, "duplicate subject_id", "subject_id").reset_index(drop=True)
 
 
-def clean_visits(visits: pd.DataFrame, subjects: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
-    """Visits that can be trusted, ordered by subject, start and id.
+def clean_visits(visits: pd.DataFrame, subjects: pd.DataFrame, cleaning: Cleaning) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Visits that can be trusted, ordered by subject, start and id; and those that are left out but did take place.
 
     Left out, and counted: visits without id, subject, start or end, duplicates, those that end before they start,
-    and those that start after their subject's death in hospital (organ donors, mostly).
+    and those that start after their subject's death in hospital (organ donors, mostly). The second frame has the
+    columns of `LEFT_OUT`.
     """
+    took_place = []
 
-    def keep(mask, reason):
+    def keep(mask, reason, evidence=False):
         nonlocal visits
+        if evidence:
+            took_place.append(visits[~mask])
         visits = cleaning.keep("visits", visits, mask, reason, "visit_id")
 
-    keep(visits.visit_id.notna(), "no visit_id")
     keep(visits.subject_id.isin(subjects.subject_id), "subject not in the table of subjects")
-    keep(visits.start.notna() & visits.end.notna(), "no start or no end")
+    keep(visits.visit_id.notna(), "no visit_id", evidence=True)
+    keep(visits.start.notna() & visits.end.notna(), "no start or no end", evidence=True)
     visits = _twins_in_order(visits, "visit_id")
     visits = visits.sort_values(["subject_id", "start", "visit_id", "end"], kind="stable")  # the end is not known yet
     keep(~visits.visit_id.duplicated(), "duplicate visit_id")
-    keep(visits.end >= visits.start, "ends before it starts")
-    death = _death_in_hospital(visits, subjects).reindex(visits.subject_id)
+    death = _death_in_hospital(visits, subjects)
+    keep(visits.end >= visits.start, "ends before it starts", evidence=True)
+    death = death.reindex(visits.subject_id)
     keep(~(visits.start > death.to_numpy("datetime64[us]")), "starts after the subject's death in hospital")
-    return visits.reset_index(drop=True)
+    return visits.reset_index(drop=True), _left_out("visits", took_place)
+
+
+def _left_out(relation: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Rows that take place nowhere, as `LEFT_OUT`, ordered by subject, start and all else."""
+    rows = pd.concat(frames).assign(relation=relation).reindex(columns=LEFT_OUT.names)
+    return rows.sort_values(["subject_id", "start", *LEFT_OUT.names[2:4], "end"], kind="stable").reset_index(drop=True)
 
 
 def _twins_in_order(frame: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -154,30 +195,81 @@ def deaths(visits: pd.DataFrame, subjects: pd.DataFrame) -> pd.Series:
 
 
 def _death_in_hospital(visits: pd.DataFrame, subjects: pd.DataFrame) -> pd.Series:
-    """When each subject that died in hospital did so: at the death time within that visit, else at its end."""
+    """When each subject that died in hospital did so: at the death time within that visit, else at its end.
+
+    A visit whose end and start are swapped tells it too.
+    """
     fatal = visits[known_true(visits.died)].groupby("subject_id")[["start", "end"]].first()
+    since, until = fatal.min(axis=1), fatal.max(axis=1)
     death = subjects.set_index("subject_id").death.reindex(fatal.index)
-    inside = (death >= fatal.start) & (death < fatal.end)
-    return death.where(inside, fatal.end)
+    inside = (death >= since) & (death < until)
+    return death.where(inside, until)
 
 
-def clean_stays(stays: pd.DataFrame, visits: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
-    """Stays within visits that were kept, each once, ordered by subject, start and id."""
+def clean_stays(stays: pd.DataFrame, visits: pd.DataFrame, cleaning: Cleaning) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Stays within visits that were kept, each once, ordered by subject, start and id; and those that are left out.
 
-    def keep(mask, reason):
+    The second frame has the columns of `LEFT_OUT`: stays of a visit that was kept, though they are no samples.
+    """
+    took_place = []
+
+    def keep(mask, reason, evidence=False):
         nonlocal stays
+        if evidence:
+            took_place.append(stays[~mask])
         stays = cleaning.keep("stays", stays, mask, reason, "stay_id")
 
-    keep(stays.stay_id.notna(), "no stay_id")
     subject = stays.visit_id.map(visits.set_index("visit_id").subject_id)
     keep(subject.notna(), "visit left out or unknown")
     keep(stays.subject_id == subject[stays.index], "visit of another subject")
-    keep(stays.start.notna() & stays.end.notna(), "no start or no end")
+    keep(stays.stay_id.notna(), "no stay_id", evidence=True)
+    keep(stays.start.notna() & stays.end.notna(), "no start or no end", evidence=True)
     stays = _twins_in_order(stays, "stay_id")
     stays = stays.sort_values(["subject_id", "start", "end", "stay_id"], kind="stable")
     keep(~stays.stay_id.duplicated(), "duplicate stay_id")
-    keep(stays.end >= stays.start, "ends before it starts")
-    return stays.reset_index(drop=True)
+    keep(stays.end >= stays.start, "ends before it starts", evidence=True)
+    return stays.reset_index(drop=True), _left_out("stays", took_place)
+
+
+def told(frame: pd.DataFrame, relation: str, key: str, cleaning: Cleaning) -> pd.DataFrame:
+    """The frame without ``remarks`` of an adapter, in which several are parted by semicolons; they are counted."""
+    if "remarks" not in frame:
+        return frame
+    listed = frame.remarks.fillna("")
+    for remark in sorted({r for several in listed.unique() for r in several.split("; ") if r}):
+        cleaning.remark(relation, frame, listed.str.split("; ").map(lambda found, r=remark: r in found), remark, key)
+    return frame.drop(columns="remarks")
+
+
+def settle_visits(visits: pd.DataFrame, subjects: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
+    """Cleaned visits without what cannot be: an age below 0, a registration long before the start.
+
+    What the times of visits and of deaths say against each other is counted; the visits stay.
+    """
+
+    def remark(mask, text):
+        cleaning.remark("visits", visits, mask, text, "visit_id")
+
+    unborn = known_true(visits.age < 0)
+    remark(unborn, "its age is below 0 (now null)")
+    waited = visits.start - visits.arrival
+    remark(waited < pd.Timedelta(0), "its registration comes after its start")
+    long = known_true(waited > LONG_WAIT)
+    remark(long, f"its registration is more than {LONG_WAIT.days} days before its start (now null)")
+    death = subjects.set_index("subject_id").death.reindex(visits.subject_id).set_axis(visits.index)
+    remark(visits.start > death, "starts after its subject's death")
+    alive = ~known_true(visits.died)
+    remark(alive & (visits.start <= death) & (visits.end > death), "ends after its subject's death elsewhere")
+    return visits.assign(age=visits.age.mask(unborn), arrival=visits.arrival.mask(long))
+
+
+def settle_stays(stays: pd.DataFrame, visits: pd.DataFrame, cleaning: Cleaning) -> None:
+    """Count the cleaned stays that do not lie in their visit, give or take a day."""
+    visit = visits.set_index("visit_id").reindex(stays.visit_id).set_axis(stays.index)
+    outside = (stays.start > visit.end + DAY) | (stays.end < visit.start - DAY)
+    cleaning.remark("stays", stays, outside, "lies outside its visit", "stay_id")
+    beyond = ~outside & ((stays.end > visit.end + DAY) | (stays.start < visit.start - DAY))
+    cleaning.remark("stays", stays, beyond, "reaches more than a day beyond its visit", "stay_id")
 
 
 def segments(visits: pd.DataFrame) -> pd.DataFrame:

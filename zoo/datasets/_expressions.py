@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from operator import or_
+from operator import add, or_
 
 import ibis
 import ibis.expr.types as ir
@@ -16,6 +16,7 @@ OLDEST = 89
 """Years of age above which sources hide the age; such patients are `CAPPED_AGE` years old."""
 CAPPED_AGE = 90.0
 NDC_DIGITS = 11
+HYPHENED_NDC = "^([0-9]{4}-[0-9]{4}-[0-9]{2}|[0-9]{5}-[0-9]{3}-[0-9]{2}|[0-9]{5}-[0-9]{4}-[0-9]{1,2})$"
 NO_TEXT = ibis.null("string")
 
 
@@ -31,6 +32,11 @@ def years_between(earlier: ir.TimestampColumn, later: ir.TimestampColumn) -> ir.
 def end_of_day(time: ir.TimestampColumn) -> ir.TimestampColumn:
     """The last second of the day that a time falls into: when a date without a clock is known."""
     return time.truncate("D") + ibis.interval(seconds=END_OF_DAY)
+
+
+def day_of(time: ir.TimestampColumn) -> ir.TimestampColumn:
+    """The first moment of a day whose last second stands for a date without a clock; null for any other time."""
+    return ibis.ifelse(time == end_of_day(time), time.truncate("D"), ibis.null("timestamp"))
 
 
 def after_hours(time: ir.TimestampColumn, hours: float) -> ir.TimestampColumn:
@@ -77,8 +83,8 @@ def choose(condition: ir.BooleanColumn, yes: ir.Column, no: ir.Column) -> ir.Col
 def first_of_each(rows: ir.Table, key: str, order: Iterable[str]) -> ir.Table:
     """One row for each value of a key: the first by the named columns, nulls last."""
     by = [rows[c].asc(nulls_first=False) for c in order]
-    rows = rows.mutate(place=ibis.row_number().over(ibis.window(group_by=rows[key], order_by=by)))
-    return rows.filter(rows.place == 0).drop("place")
+    rows = rows.mutate(nth=ibis.row_number().over(ibis.window(group_by=rows[key], order_by=by)))
+    return rows.filter(rows.nth == 0).drop("nth")
 
 
 def capped_age(age: ir.FloatingColumn) -> tuple[ir.FloatingColumn, ir.BooleanColumn]:
@@ -120,13 +126,62 @@ def dotted_by_version(code: ir.StringColumn, version: ir.IntegerColumn, ninth: s
     return ibis.cases((version == 9, dotted(code, ninth)), (version == 10, dotted(code, tenth)), else_=NO_TEXT)
 
 
-def drug_code(ndc: ir.StringColumn, name: ir.StringColumn) -> ir.StringColumn:
-    """``NDC//...`` (11 digits) where there is a code that is not all zeros, else `drug_name`."""
+def whole(text: ir.StringColumn) -> ir.StringColumn:
+    """Text, but of a whole number that became ``73.0`` on its way (to make room for nulls) the ``73``."""
+    text = text.strip()
+    return ibis.ifelse(text.re_search("^[0-9]+[.]0+$"), text.re_replace("[.]0+$", ""), text)
+
+
+def spelling(raw: ir.Column, code: ir.StringColumn) -> ir.StringColumn:
+    """How a source spells an ICD code where that tells what became of it: with a dot, or in a column of numbers."""
+    return ibis.ifelse(code.contains("."), code.strip(), NO_TEXT) if raw.type().is_string() else code.strip()
+
+
+def package_code(ndc: ir.StringColumn) -> ir.StringColumn:
+    """The eleven digits of a national drug code; null where the text cannot be one.
+
+    As a number, which some copies of the tables hold (``904516561``, ``904516561.0``, ``9.04516561e+08``), a code has
+    lost its leading zeros; with hyphens (4-4-2, 5-3-2, 5-4-1) one of its parts has. A number that was rounded
+    (``9.04517E+08``) is no code, nor is one whose labeler, the first five digits, is 0.
+    """
     ndc = ndc.strip()
-    has_ndc = (ndc.replace("0", "") != "").fill_null(False)
-    # as a number, which some copies of the tables hold, a code has lost its leading zeros
-    whole = ibis.ifelse(ndc.length() < NDC_DIGITS, ndc.lpad(NDC_DIGITS, "0"), ndc)
-    return ibis.ifelse(has_ndc, "NDC//" + whole, drug_name(name))
+    first, second, third = (ndc.split("-")[n] for n in range(3))
+    mantissa, exponent = ndc.upper().replace("+", "").split("E")[0], ndc.upper().replace("+", "").split("E")[1]
+    decimals = mantissa.length() - len("9.")
+    exact = ibis.ifelse(decimals == exponent.cast("int64"), mantissa.replace(".", ""), NO_TEXT)
+    digits = ibis.cases(
+        (ndc.re_search("^[0-9]{1,11}$"), ndc),
+        (ndc.re_search("^[0-9]{1,11}[.]0*$"), ndc.split(".")[0]),
+        (ndc.re_search(HYPHENED_NDC), first.lpad(5, "0") + second.lpad(4, "0") + third.lpad(2, "0")),
+        (ndc.re_search("^[1-9][.][0-9]{1,10}[eE][+]?[0-9]{1,2}$"), exact),
+        else_=NO_TEXT,
+    )
+    digits = ibis.ifelse(digits.length() < NDC_DIGITS, digits.lpad(NDC_DIGITS, "0"), digits)
+    return unless(digits.startswith("00000"), digits)
+
+
+def drug_code(ndc: ir.StringColumn, name: ir.StringColumn) -> ir.StringColumn:
+    """``NDC//...`` (11 digits) where there is a `package_code`, else `drug_name`."""
+    return ibis.coalesce("NDC//" + package_code(ndc), drug_name(name))
+
+
+def no_package_code(ndc: ir.StringColumn) -> ir.StringColumn:
+    """The remark on a national drug code that is none; null where it is one, or is 0, which stands for none."""
+    remark = ibis.literal("its ndc is no package code (its name is used)")
+    odd = ibis.ifelse(ndc.re_search("[^-0. ]"), remark, NO_TEXT)  # searched where there is no code only
+    return ibis.ifelse(package_code(ndc).isnull(), odd, NO_TEXT)
+
+
+def no_text(text: ir.StringColumn) -> ir.StringColumn:
+    """``no text`` where a note has no letter, digit or sign."""
+    return ibis.ifelse(text.re_search("[^[:space:]]").fill_null(False), NO_TEXT, "no text")
+
+
+def remarks(*odd: tuple[ir.BooleanColumn, str]) -> ir.StringColumn:
+    """The remarks whose condition holds, parted by semicolons; null where there is none."""
+    found = [ibis.ifelse(condition.fill_null(False), f"; {remark}", "") for condition, remark in odd]
+    joined = reduce(add, found)
+    return ibis.ifelse(joined == "", NO_TEXT, joined.substr(len("; ")))
 
 
 def drug_name(name: ir.StringColumn) -> ir.StringColumn:
@@ -183,14 +238,13 @@ def melted(rows: ir.Table, columns: Sequence[str], keep: Sequence[str]) -> ir.Ta
         keep: columns to repeat.
 
     Returns:
-        ``keep``, ``name`` (a column's), ``value`` and ``unparsed`` (of that column, or of one that is kept).
+        ``keep``, ``name`` (a column's), ``value`` and ``unparsed`` (of that column; in the first, of one that is kept).
     """
-    long = rows.mutate(place=ibis.array(range(len(columns))).unnest())
-    at = [(long.place == i, column) for i, column in enumerate(columns)]
+    long = rows.mutate(nth=ibis.array(range(len(columns))).unnest())
+    at = [(long.nth == i, column) for i, column in enumerate(columns)]
     name = ibis.cases(*at, else_=NO_TEXT)
     value = ibis.cases(*[(here, long[column]) for here, column in at], else_=ibis.null("float64"))
-    of_others = reduce(or_, [long.unparsed.startswith(f"{c}: ") for c in columns]) & ~long.unparsed.startswith(
-        name + ": "
-    )
-    long = long.select(*keep, name=name, value=value, unparsed=unless(of_others, long.unparsed))
+    of_any = reduce(or_, [long.unparsed.startswith(f"{c}: ") for c in columns])
+    elsewhere = ibis.ifelse(of_any, ~long.unparsed.startswith(name + ": "), long.nth != 0)
+    long = long.select(*keep, name=name, value=value, unparsed=unless(elsewhere, long.unparsed))
     return long.filter(long.value.notnull() | long.unparsed.notnull())

@@ -15,7 +15,11 @@ import ibis.expr.types as ir
 from zoo.datasets import _expressions as ex
 from zoo.datasets import _source as source
 from zoo.datasets._engine import Dataset
+from zoo.datasets._lost_zeros import settled
 from zoo.knowledge.vitals import VitalItem
+
+DEAD = ("DIED", "DEAD/EXPIRED", "EXPIRED", "DEAD")
+"""Discharge locations of those who died."""
 
 
 class Mimic(Dataset):
@@ -27,8 +31,8 @@ class Mimic(Dataset):
     """The column of the table of ICU stays that identifies one."""
     places: ClassVar[tuple[tuple[str, str], ...]]
     """Columns of the table of ICU stays: where a stay began, and where it ended."""
-    background: ClassVar[str]
-    """The column of the table of admissions that becomes ``ethnicity``."""
+    backgrounds: ClassVar[tuple[str, ...]]
+    """Columns of the table of admissions that become ``ethnicity``: the first that a release has."""
 
     labs_table: ClassVar[str]
     """The dictionary of laboratory tests; it need not be there."""
@@ -56,7 +60,11 @@ class Mimic(Dataset):
         """Admissions with ``age``, years at admission; over `ex.OLDEST` where the source hides it."""
         raise NotImplementedError
 
+    def settled(self, concept, codes):
+        return settled(codes, with_dots=False) if concept in ("diagnosis", "procedure") else None
+
     def visits(self, tables):
+        """The flag of death in hospital decides; what the time of death or the discharge say against it is counted."""
         visits = self.with_age(self._admissions(tables), tables)
         age, capped = ex.capped_age(visits.age)
         return visits.select(
@@ -71,6 +79,7 @@ class Mimic(Dataset):
             age_capped=capped,
             arrival=visits.edregtime,
             unparsed=visits.unparsed,
+            remarks=_contradictions(visits),
         )
 
     def stays(self, tables):
@@ -87,7 +96,7 @@ class Mimic(Dataset):
             hadm_id="integer",
             **{self.stay_key: "integer"},
             intime="time",
-            outtime="time",
+            outtime="moment",
             **{column: "text" for place in self.places for column in place},
             optional=[column for place in self.places for column in place],
         ).rename(stay_id=self.stay_key)
@@ -109,7 +118,7 @@ class Mimic(Dataset):
             end=joined.outtime,
             unit=joined.first_careunit,
             type=ibis.ifelse(joined.order == 0, "admit", "readmit"),
-            transferred=reduce(operator.or_, [joined[first] != joined[last] for first, last in self.places]),
+            transferred=reduce(operator.or_, [ex.whole(joined[a]) != ex.whole(joined[b]) for a, b in self.places]),
             died=died,
             unparsed=joined.unparsed,
         )
@@ -118,13 +127,13 @@ class Mimic(Dataset):
         """Patients with what their admissions tell.
 
         Returns:
-            Also ``ethnicity`` (`background` at the first admission that has one), ``deathtime`` (the last) and
+            Also ``ethnicity`` (`backgrounds` at the first admission that has one), ``deathtime`` (the last) and
             ``first_admission``; null for patients without an admission.
         """
         admissions = self._admissions(tables)
-        told = admissions.filter(admissions[self.background].notnull())
-        told = ex.first_of_each(told, "subject_id", ["admittime", "hadm_id"])
-        told = told.select(told_subject=told.subject_id, ethnicity=told[self.background])
+        told = admissions.mutate(ethnicity=ibis.coalesce(*(admissions[c] for c in self.backgrounds)))
+        told = ex.first_of_each(told.filter(told.ethnicity.notnull()), "subject_id", ["admittime", "hadm_id"])
+        told = told.select(told_subject=told.subject_id, ethnicity=told.ethnicity)
         subjects = admissions.group_by(known_subject=admissions.subject_id).agg(
             deathtime=admissions.deathtime.max(), first_admission=admissions.admittime.min()
         )
@@ -138,15 +147,29 @@ class Mimic(Dataset):
             subject_id="integer",
             hadm_id="integer",
             admittime="time",
-            dischtime="time",
-            deathtime="time",
+            dischtime="moment",
+            deathtime="moment",
             edregtime="time",
-            hospital_expire_flag="integer",
+            hospital_expire_flag="flag",
             admission_type="text",
             discharge_location="text",
-            **{self.background: "text"},
-            optional=["edregtime", self.background, "discharge_location"],
+            **dict.fromkeys(self.backgrounds, "text"),
+            optional=["edregtime", *self.backgrounds, "discharge_location"],
         )
+
+
+def _contradictions(visits: ir.Table) -> ir.StringColumn:
+    """What the columns of an admission say against each other."""
+    fatal, death = visits.hospital_expire_flag == 1, visits.deathtime
+    gone = visits.discharge_location.strip().upper().isin(DEAD)
+    return ex.remarks(
+        (fatal & death.isnull(), "died in hospital by its flag, without a time of death"),
+        (~fatal.fill_null(False) & death.notnull(), "has a time of death, but no flag of death in hospital"),
+        (death < visits.admittime, "its time of death comes before its start"),
+        (death > visits.dischtime, "its time of death comes after its end"),
+        (fatal & ~gone, "died in hospital by its flag, but was discharged elsewhere"),
+        (~fatal.fill_null(False) & gone, "was discharged as dead, but has no flag of death in hospital"),
+    )
 
 
 def with_visit_end(rows: ir.Table, visits: ir.Table) -> ir.Table:
@@ -155,11 +178,20 @@ def with_visit_end(rows: ir.Table, visits: ir.Table) -> ir.Table:
     return rows.left_join(ends, rows.hadm_id == ends.ended_visit)
 
 
-def billed(rows: ir.Table, visits: ir.Table, code: ir.StringColumn) -> ir.Table:
-    """Codes billed after a visit, known at its end; rows of visits that were left out are set aside later."""
-    ended = with_visit_end(rows.mutate(code=code), visits)
+def billed(rows: ir.Table, visits: ir.Table, code: ir.StringColumn, spelt: ir.StringColumn) -> ir.Table:
+    """Codes billed after a visit, known at its end; rows of visits that were left out are set aside later.
+
+    A code that names no visit has no time by which one could be found.
+    """
+    ended = with_visit_end(rows.mutate(code=code, spelt=spelt), visits)
     return ended.select(
-        ended.subject_id, visit_id=ended.hadm_id, time=ended.visit_end, code=ended.code, unparsed=ended.unparsed
+        ended.subject_id,
+        visit_id=ended.hadm_id,
+        time=ended.visit_end,
+        code=ended.code,
+        spelt=ended.spelt,
+        place=ended.seq_num,
+        unparsed=ended.unparsed,
     )
 
 
@@ -173,6 +205,9 @@ def prescribed(rows: ir.Table, time: ir.TimestampColumn) -> ir.Table:
         text=rows.drug,
         route=rows.route,
         order_type=rows.drug_type.strip().lower(),
+        day=ex.day_of(time),
+        place=rows.place,
+        remarks=ex.no_package_code(rows.ndc),
         unparsed=rows.unparsed,
     )
 
@@ -186,6 +221,7 @@ def measured(rows: ir.Table, time: ir.TimestampColumn) -> ir.Table:
         code=ex.coded("LAB", rows.itemid),
         value=rows.valuenum,
         unit=rows.valueuom,
+        place=rows.place,
         unparsed=rows.unparsed,
     )
 
@@ -193,12 +229,42 @@ def measured(rows: ir.Table, time: ir.TimestampColumn) -> ir.Table:
 def charted(rows: ir.Table, items: Sequence[VitalItem], stay_id: ir.IntegerColumn) -> ir.Table:
     """Vital signs out of CHARTEVENTS; rows without a number are no vital sign and are left out."""
     rows = rows.mutate(stay_id=stay_id)
-    rows = rows.filter(ex.among(rows.itemid, items), rows.valuenum.notnull() | rows.unparsed.notnull())
+    unread = rows.unparsed.notnull()  # which is counted; an item that cannot be told may be one of them
+    rows = rows.filter(ex.among(rows.itemid, items) | (rows.itemid.isnull() & unread), rows.valuenum.notnull() | unread)
     return rows.select(
         rows.subject_id,
         visit_id=rows.hadm_id,
         stay_id=rows.stay_id,
         time=ex.latest(rows.charttime, rows.storetime),
         **ex.vital_columns(rows.itemid, rows.valuenum, items),
+        place=rows.place,
+        unparsed=rows.unparsed,
+    )
+
+
+def noted(
+    rows: ir.Table, charted: ir.TimestampColumn, code: ir.StringColumn, closes: ir.BooleanColumn, adds: ir.BooleanColumn
+) -> ir.Table:
+    """Notes, known when charted; discharge summaries, at their visit's end; addenda to them, no sooner than that.
+
+    Args:
+        rows: of a table of notes, with ``place``.
+        charted: when a note was written, the last second of the day where no clock is told.
+        code: what kind of note it is.
+        closes: whether it is a discharge summary.
+        adds: whether it is an addendum to one.
+    """
+    closes, adds = closes.fill_null(False), adds.fill_null(False)
+    return rows.select(
+        rows.subject_id,
+        visit_id=rows.hadm_id,
+        time=ibis.ifelse(closes & ~adds, ibis.null("timestamp"), charted),
+        closing=closes | adds,
+        sought=charted,
+        day=ex.day_of(charted),
+        code=code,
+        text=rows.text,
+        flaw=ex.no_text(rows.text),
+        place=rows.place,
         unparsed=rows.unparsed,
     )

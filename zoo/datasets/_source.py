@@ -16,22 +16,42 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.datasets import _duckdb
 from zoo.registry import UserError
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
-TYPES = {"integer": "int64", "number": "float64", "time": "timestamp", "moment": "timestamp", "text": "string"}
+TYPES = {
+    "integer": "int64",
+    "flag": "int64",
+    "number": "float64",
+    "time": "timestamp",
+    "moment": "timestamp",
+    "text": "string",
+}
 LONGEST_HEADER = 1 << 20
 END_OF_DAY = 86399
 """Seconds from midnight to the last second of a day: when a date without a clock is known."""
+MOST = 10**18 - 1
+"""The largest integer: sums of a few of them fit into 64 bits."""
+EXACT = {"float64": 10**15, "float32": 2**24, "float16": 2**11}
+"""Up to here a float tells every integer from its neighbours."""
+LARGEST = 1e30
+"""The largest number: in any unit it fits into the 32 bits that the store and MEDS have for it."""
 GUARDS = {
-    "integer": r"^-?[0-9]{1,18}(\.0+)?$",
+    "integer": r"^-?[0-9]{1,18}$|^-?[0-9]{1,15}\.0*$"
+    r"|^-?[0-9]([eE]\+?(0?[0-9]|1[0-4])|\.[0-9]{1,5}[eE]\+?(0[6-9]|1[0-4]))$",
     "number": r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$",
-    "time": r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])([ T][0-2][0-9]:[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?)?$",
+    "time": r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([ T][0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?)?"
+    r" ?(Z|UTC|[+-][01][0-9](:?[0-5][0-9])?)?$",
 }
-GUARDS["moment"] = GUARDS["time"]
+"""How a value is written. Tools also write 20000000 as ``20000000.0`` and as ``2e+07``."""
+USUAL_TIME = "____-__-_____:__:__"
+NOTHING = r"^$|^\s*(nan|NaN|NAN|-nan|NaT|null|Null|NULL|None|NA|<NA>|#N/A|\\N)\s*$"
+"""An empty text, and the words that tools write where there is no value, in their spellings; people
+write ``none``, ``NONE`` and ``N/A`` into records, and those are text."""
 
 
 class Tables:
@@ -56,13 +76,21 @@ class Tables:
         Args:
             name: the table, such as ``"hosp/admissions"``.
             optional: those of the columns that may be absent; they are null then.
-            columns: the type of each: ``integer``, ``number``, ``text``, ``time``, or ``moment``: a time that is the
-                last second of its day where the source has the date only. Blank text is null but for ``text``.
+            columns: the type of each: ``integer``; ``flag``, an integer that may be written ``true``, ``yes``,
+                ``false`` or ``no`` (some tools make these a type of their own);
+                ``number``; ``text``; ``time``; or ``moment``, a time that is the last second of its day where the
+                source has the date only. Dialects other than DuckDB read in a session whose time zone is UTC.
+
+        A column gives the same whether its source has it as text or in a type of its own. What is blank is null but for
+        text. An integer may be written, or typed, as a number without a fraction. A number is finite and at most
+        `LARGEST`. A time is written year, month, day and perhaps a clock; one with an offset (``-05:00``, ``Z``) is
+        turned into UTC, as a type with a time zone is, and one without stays as it is. Text is null where it is
+        `NOTHING`.
 
         Returns:
-            The columns, and ``unparsed``: null, or the name of a column whose value did not parse with the shape of
-            that value (digits as 9, all else as a: what a record says is not repeated). A row with several such
-            values names the first.
+            The columns, and ``unparsed``: null, or the name of a column whose value became null with the shape of
+            that value (digits as 9, all else as a: what a record says is not repeated), or with the word that is
+            `NOTHING`. A row with several such values names the first, words last.
 
         Raises:
             UserError: the table or a column is not there.
@@ -73,58 +101,117 @@ class Tables:
         missing = [c for c in columns if c not in raw.columns and c not in optional]
         if missing:
             raise UserError(_missing_columns(self.where(name), missing, raw.columns))
-        typed, traces = {}, []
+        typed, traces, words = {}, [], []
         for column, kind in columns.items():
             if column not in raw.columns:
                 typed[column] = ibis.null(TYPES[kind])
                 continue
             typed[column], trace = self.parse(raw[column], kind, column)
-            if trace is not None:
-                traces.append(trace)
-        unparsed = ibis.coalesce(*traces) if traces else ibis.null("string")
-        return raw.select(**typed, unparsed=unparsed)
+            (words if kind == "text" else traces).append(trace)
+        return raw.select(**typed, unparsed=ibis.coalesce(*traces, *words))
 
-    def parse(self, column: ir.Column, kind: str, name: str) -> tuple[ir.Column, ir.StringColumn | None]:
-        """A column typed as in `table`, and the trace that its values leave where they do not parse, if they can."""
+    def parse(self, column: ir.Column, kind: str, name: str) -> tuple[ir.Column, ir.StringColumn]:
+        """A column typed as in `table`, and the trace that its values leave where they became null."""
         import ibis
 
-        typed = self._typed(column, kind)
-        if kind == "text" or typed.type() == column.type():
-            return typed, None
-        nothing, shown = ibis.null("string"), column.cast("string")
-        trace = ibis.ifelse(shown.strip() != "", _shape(shown, name), nothing)
-        return typed, ibis.ifelse(typed.isnull(), trace, nothing)
+        nothing, shown = ibis.null("string"), self._shown(column)
+        if kind == "text":
+            lost, told = shown.re_search(NOTHING), f"{name}: " + shown.strip()
+            typed = ibis.ifelse(lost, nothing, shown)
+        else:
+            typed = self._typed(column, kind)
+            lost, told = typed.isnull(), _shape(shown, name)
+        return typed, ibis.ifelse(lost, ibis.ifelse(shown.strip() != "", told, nothing), nothing)
+
+    def _shown(self, column: ir.Column) -> ir.StringColumn:
+        """A column as text; whole numbers that were made floats to hold nulls are whole again."""
+        import ibis
+
+        if not column.type().is_floating():
+            return column.cast("string")
+        return ibis.coalesce(self._whole(column).cast("string"), column.cast("string"))
 
     def _typed(self, column: ir.Column, kind: str) -> ir.Column:
-        import ibis
-
-        if not column.type().is_string():
-            return self._retyped(column, kind)
-        if kind == "text":
-            return column
-        if self.dialect == "duckdb":  # TRY_CAST there never raises, and is much faster than a regular expression
-            value = column.try_cast(TYPES[kind])
-        else:
-            value = ibis.ifelse(column.re_search(GUARDS[kind]), column, ibis.null("string")).cast(TYPES[kind])
+        """What a column has in one of the types that are no text; null where a value is no such thing."""
+        if kind == "integer":
+            return self._integer(column)
+        if kind == "flag":
+            return self._flag(column)
         if kind == "number":
-            value = ibis.ifelse(value.isinf() | value.isnan(), ibis.null("float64"), value)
-        if kind == "moment":
-            value = ibis.ifelse(column.strip().length() <= len("2100-01-01"), _end_of_day(value), value)
-        return value
+            return self._number(column)
+        return self._time(column, day_ends=kind == "moment")
 
-    def _retyped(self, column: ir.Column, kind: str) -> ir.Column:
-        """A column that its source has typed, as another type; null where a value does not fit into that."""
+    def _integer(self, column: ir.Column) -> ir.IntegerColumn:
         import ibis
 
-        value = self._cast(column, TYPES[kind])
-        if kind == "moment" and column.type().is_date():
-            return _end_of_day(value)
-        if kind == "text" and column.type().is_floating():  # whole numbers that were made floats to hold nulls
-            return ibis.ifelse(column == column.floor(), self._cast(column, "int64").cast("string"), value)
-        return value
+        if column.type().is_integer():
+            return ibis.ifelse(column.between(-MOST, MOST), column, ibis.null(column.type())).cast("int64")
+        if column.type().is_floating():
+            return self._whole(column)
+        text = column.cast("string")
+        written = _where(text.strip(), GUARDS["integer"])
+        if self.dialect != "duckdb":
+            return written.cast("decimal(38, 6)").cast("int64")
+        quick = text.try_cast("int64")  # TRY_CAST is much faster than a regular expression, but takes 1.5 for 2
+        sure = (quick.cast("string") == text) & quick.between(-MOST, MOST)
+        return ibis.ifelse(sure, quick, written.try_cast("int64"))
+
+    def _whole(self, number: ir.FloatingColumn) -> ir.IntegerColumn:
+        """Floats as the integers that they are for certain, else null."""
+        import ibis
+
+        most = EXACT[str(number.type().copy(nullable=True))]
+        whole = self._cast(ibis.ifelse(number.between(-most, most), number, ibis.null(number.type())), "int64")
+        return ibis.ifelse(whole.cast("float64") == number, whole, ibis.null("int64"))
+
+    def _flag(self, column: ir.Column) -> ir.IntegerColumn:
+        import ibis
+
+        if column.type().is_boolean():
+            return column.cast("int64")
+        integer = self._integer(column)
+        if column.type().is_numeric():
+            return integer
+        word = column.cast("string").strip().lower()
+        words = ibis.cases((word.isin(("true", "yes")), 1), (word.isin(("false", "no")), 0), else_=ibis.null("int64"))
+        return ibis.coalesce(integer, words)
+
+    def _number(self, column: ir.Column) -> ir.FloatingColumn:
+        import ibis
+
+        if column.type().is_integer() or column.type().is_float64():
+            number = column.cast("float64")
+        elif self.dialect == "duckdb":
+            number = column.cast("string").try_cast("float64")
+        else:
+            number = _where(column.cast("string").strip(), GUARDS["number"]).cast("float64")
+        return ibis.ifelse(number.between(-LARGEST, LARGEST), number, ibis.null("float64"))
+
+    def _time(self, column: ir.Column, *, day_ends: bool) -> ir.TimestampColumn:
+        import ibis
+
+        if column.type().is_timestamp() or column.type().is_date():
+            time = column.cast("timestamp")
+            years = time.between(ibis.timestamp("0001-01-01 00:00:00"), ibis.timestamp("9999-12-31 23:59:59"))
+            time = ibis.ifelse(years, time, ibis.null("timestamp"))
+            return _end_of_day(time) if day_ends and column.type().is_date() else time
+        text = column.cast("string")
+        time = self._cast(self._cast(_where(text.strip(), GUARDS["time"]), "timestamp('UTC')"), "timestamp")
+        if day_ends:
+            time = ibis.ifelse(text.strip().length() <= len("2100-01-01"), _end_of_day(time), time)
+        if self.dialect == "duckdb":  # the usual form first: all else is dear
+            time = ibis.ifelse(text.like(USUAL_TIME), text.try_cast("timestamp"), time)
+        return time
 
     def _cast(self, column: ir.Column, to: str) -> ir.Column:
         return column.try_cast(to) if self.dialect == "duckdb" else column.cast(to)
+
+
+def _where(text: ir.StringColumn, guard: str) -> ir.StringColumn:
+    """The text where it matches a regular expression, else null."""
+    import ibis
+
+    return ibis.ifelse(text.re_search(guard), text, ibis.null("string"))
 
 
 def _missing_columns(where: str, missing: list[str], columns: Iterable[str]) -> str:
@@ -191,18 +278,12 @@ class Files(Tables):
 
     def _read(self, path: Path, view: str) -> ir.Table:
         if path.is_dir() or path.suffix == ".parquet":
-            table = self._connection.read_parquet(str(path / "*.parquet" if path.is_dir() else path), table_name=view)
-            return table.rename({c.lower(): c for c in table.columns})
-        return self._connection.read_csv(
-            str(path),
-            table_name=view,
-            columns=dict.fromkeys(header(path), "VARCHAR"),
-            header=True,
-            auto_detect=False,
-            delim=",",
-            quote='"',
-            escape='"',
-        )
+            for part in parts(path):
+                _names(_parquet_columns(part), str(part))  # DuckDB would rename one of two that are the same
+            table = _duckdb.read_parquet(self._connection, parts(path), view)
+            return table.rename(dict(zip(_names(table.columns, str(path)), table.columns, strict=True)))
+        columns, line_end = header(path)
+        return _duckdb.read_csv(self._connection, path, view, columns, line_end)
 
 
 def missing_table(root: Path, name: str) -> str:
@@ -215,30 +296,46 @@ def missing_table(root: Path, name: str) -> str:
 
 
 def find(root: Path, name: str) -> Path | None:
-    """The file of a table below a root, or None; see `Files` for what is looked for."""
-    parts = name.lower().split("/")
-    for folder, table in ((root.joinpath(*parts[:-1]), parts[-1]), (root, parts[-1])):
+    """The file of a table below a root, or None; see `Files` for what is looked for.
+
+    Raises:
+        UserError: two files have the name, in other cases.
+    """
+    above = name.lower().split("/")
+    for folder, table in ((root.joinpath(*above[:-1]), above[-1]), (root, above[-1])):
         folder = _folder_in_any_case(root, folder)
         if folder is None:
             continue
-        lies = {p.name.lower(): p for p in folder.iterdir()}
         for suffix in SUFFIXES:
-            if table + suffix in lies:
-                return lies[table + suffix]
-        parts_folder = lies.get(table)
-        if parts_folder is not None and parts_folder.is_dir() and any(parts_folder.glob("*.parquet")):
-            return parts_folder
+            lies = _in_any_case(folder, table + suffix)
+            if lies is not None:
+                return lies
+        lies = _in_any_case(folder, table)
+        if lies is not None and lies.is_dir() and parts(lies):
+            return lies
     return None
 
 
 def _folder_in_any_case(root: Path, folder: Path) -> Path | None:
-    if folder == root or folder.is_dir():
-        return folder
-    return next((p for p in root.iterdir() if p.is_dir() and p.name.lower() == folder.name), None)
+    return folder if folder == root or folder.is_dir() else _in_any_case(root, folder.name)
 
 
-def header(path: Path) -> list[str]:
-    """A CSV file's column names, in lower case.
+def _in_any_case(folder: Path, name: str) -> Path | None:
+    lies = sorted(p for p in folder.iterdir() if p.name.lower() == name)
+    if len(lies) > 1:
+        raise UserError(f"{folder} holds {' and '.join(p.name for p in lies)}: remove or rename all but one.")
+    return lies[0] if lies else None
+
+
+def parts(path: Path) -> list[Path]:
+    """The files that hold a table: itself, or the Parquet files in a folder; those that a system hides are none."""
+    if not path.is_dir():
+        return [path]
+    return sorted(p for p in path.iterdir() if p.suffix == ".parquet" and not p.name.startswith("."))
+
+
+def header(path: Path) -> tuple[list[str], str | None]:
+    """A CSV file's column names, in lower case, and what ends its lines where that is a lone carriage return.
 
     Raises:
         UserError: the file has no header, or one column twice (in any case), or is no text.
@@ -246,7 +343,11 @@ def header(path: Path) -> list[str]:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             line = file.readline(LONGEST_HEADER)
-        names = [name.strip().lower() for name in next(csv.reader([line.decode("utf-8-sig")]), [])]
+        first, *more = line.split(b"\r")
+        lone = bool(more) and (len(more) > 1 or more[0] not in (b"", b"\n"))
+        if lone and line.endswith(b"\n"):
+            raise UserError(f"{path}, line 1: some lines end in a carriage return alone; make all ends of lines alike.")
+        names = next(csv.reader([(first if lone else line).decode("utf-8-sig")]), [])
     except UnicodeDecodeError:
         raise UserError(f"{path}, line 1: the text is not UTF-8; convert the file.") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -254,22 +355,42 @@ def header(path: Path) -> list[str]:
         raise UserError(damage or f"{path} cannot be read: {error.strerror or type(error).__name__}.") from None
     if not names:
         raise UserError(f"{path} is empty: fetch the file anew.")
-    names = [name or f"unnamed_{place}" for place, name in enumerate(names)]
+    return _names(names, f"{path}, line 1"), r"\r" if lone else None
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with open(path, "rb") as file:
+            return pq.read_schema(file).names
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} cannot be read as Parquet ({type(error).__name__}): fetch it anew.") from error
+
+
+def _names(columns: Iterable[str], where: str) -> list[str]:
+    """A table's column names in lower case; a `UserError` where two are the same then."""
+    names = [name.strip().lower() or f"unnamed_{place}" for place, name in enumerate(columns)]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice:
-        raise UserError(f"{path}, line 1: the column {twice!r} stands there twice; rename or remove one of them.")
+        raise UserError(f"{where}: the column {twice!r} stands there twice; rename or remove one of them.")
     return names
 
 
 def identity(paths: Iterable[Path]) -> list:
     """What tells whether files are still the ones that were read: their names, sizes and times of change."""
-    files = [f for p in paths for f in (sorted(p.glob("*.parquet")) if p.is_dir() else [p])]
+    files = [f for p in paths for f in parts(p)]
     return [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
 
 
 @contextmanager
-def reading(paths: Iterable[Path]):
+def reading(paths: Iterable[Path], out: Path):
     """Turn what goes wrong while DuckDB reads source files into one clear error with file and line.
+
+    Args:
+        paths: the files that are read.
+        out: the folder that is written to; it is named where its disk is full.
 
     DuckDB does not compare the checksum of a gzip file; it is compared here, on another thread.
     """
@@ -284,7 +405,7 @@ def reading(paths: Iterable[Path]):
             raise  # an expression of ours is wrong, not the tables
         except duckdb.Error as error:
             damage = next((d for c in checks if (d := c.result())), None)
-            raise UserError(damage or _explain(str(error))) from (None if damage else _without_records(error))
+            raise UserError(damage or _explain(str(error), out)) from (None if damage else _without_records(error))
         except BaseException:
             for check in checks:
                 check.cancel()
@@ -315,12 +436,13 @@ def _whole_lines(path: Path) -> int:
     return lines
 
 
-def _explain(message: str) -> str:
+def _explain(message: str, out: Path) -> str:
     line = re.search(r"CSV Error on Line: (\d+)", message)
     file = re.search(r"file = (.+)", message)
     if not line:
         if "No space left" in message or "Could not write" in message or "max_temp_directory_size" in message:
-            return "the disk of the cache is full: free some room there, or set ZOO_CACHE to a folder on another disk."
+            where = f"the disk of {out.parent} is full: free some room there, or choose a folder on another disk"
+            return f"{where} (for the cache: by ZOO_CACHE)."
         if "Out of Memory" in message:
             return "the tables do not fit into memory_limit, not even by spilling to disk: raise memory_limit."
         return f"the tables cannot be read: {message.splitlines()[0]}"

@@ -13,13 +13,14 @@ import ibis
 
 from zoo.datasets import _expressions as ex
 from zoo.datasets._engine import Dataset
+from zoo.datasets._lost_zeros import settled
 from zoo.knowledge.vitals import vital_items
 from zoo.registry import UserError, register_dataset
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-EVENT = ("code", "value", "unit", "text", "route", "ingredient", "unparsed")
+EVENT = ("code", "value", "unit", "text", "route", "ingredient", "unparsed", "spelt", "place", "flaw")
 UNIQUEPID = "^[0-9]{3}-[0-9]{1,14}$"
 LATE = 9999
 """Stands for a discharge year that is not told: such a visit comes last."""
@@ -30,7 +31,7 @@ ICD9_PROCEDURE = "^[0-9]{2}[.][0-9]{1,2}$"
 
 @dataclass(frozen=True)
 class Charted:
-    """A table with one charted item a row: its columns for time of chart and entry, item, and value.
+    """A table with one charted item a row: its columns for time of chart and entry, item, value, and number of the row.
 
     An item is named by ``item``, or by ``broader`` where ``item`` is only "Value".
     """
@@ -40,6 +41,7 @@ class Charted:
     entered: str
     item: str
     value: str
+    number: str
     broader: str = ""
 
 
@@ -50,10 +52,25 @@ CHARTED = (
         "nursingchartentryoffset",
         "nursingchartcelltypevalname",
         "nursingchartvalue",
+        "nursingchartid",
         broader="nursingchartcelltypevallabel",
     ),
-    Charted("respiratorycharting", "respchartoffset", "respchartentryoffset", "respchartvaluelabel", "respchartvalue"),
-    Charted("intakeoutput", "intakeoutputoffset", "intakeoutputentryoffset", "celllabel", "cellvaluenumeric"),
+    Charted(
+        "respiratorycharting",
+        "respchartoffset",
+        "respchartentryoffset",
+        "respchartvaluelabel",
+        "respchartvalue",
+        "respchartid",
+    ),
+    Charted(
+        "intakeoutput",
+        "intakeoutputoffset",
+        "intakeoutputentryoffset",
+        "celllabel",
+        "cellvaluenumeric",
+        "intakeoutputid",
+    ),
 )
 MONITORED = ("vitalperiodic", "vitalaperiodic")
 
@@ -103,6 +120,7 @@ class EICU(Dataset):
     and entry, weight and height at unit admission. Vital signs come from whichever of their tables exist.
     """
 
+    version = 2
     gaps_known = False
     needs = ("patient",)
     concepts_from = {
@@ -137,7 +155,14 @@ class EICU(Dataset):
             "age_capped",
             "order_known",
             "unparsed",
+            remarks=ex.remarks(
+                (laid.died & ~_dead(laid.discharge_to), "died in hospital by its status, but was discharged elsewhere"),
+                (~laid.died & _dead(laid.discharge_to), "was discharged as dead, but left alive by its status"),
+            ),
         )
+
+    def settled(self, concept, codes):
+        return settled(codes, with_dots=True) if concept == "diagnosis" else None
 
     def stays(self, tables):
         patients = self._patients(tables)
@@ -155,17 +180,39 @@ class EICU(Dataset):
             transferred=ibis.literal(False),  # who is moved has a new stay
             died=joined.unit_died,
             unparsed=joined.unparsed,
+            remarks=ex.remarks(
+                (joined.unit_died & ~joined.died, "died in the unit by its status, but its visit ended alive")
+            ),
         )
 
     def diagnosis(self, tables, visits):
-        rows = tables.table("diagnosis", patientunitstayid="integer", diagnosisoffset="integer", icd9code="text")
+        rows = tables.table(
+            "diagnosis",
+            patientunitstayid="integer",
+            diagnosisoffset="integer",
+            icd9code="text",
+            diagnosisid="integer",
+            optional=["diagnosisid"],
+        ).rename(place="diagnosisid")
+        typed = not tables.raw("diagnosis").icd9code.type().is_string()
         # an empty list would drop its row on PostgreSQL, and so what has no code is one blank code
         codes = ibis.ifelse(rows.icd9code.strip() == "", " ", rows.icd9code).fill_null(" ")
-        rows = rows.mutate(offset=rows.diagnosisoffset, icd=codes.split(",").unnest())
-        return self._events(tables, visits, rows.mutate(code=icd_of_either_version(rows.icd)))
+        rows = rows.mutate(offset=rows.diagnosisoffset, codes=codes.split(","))
+        rows = rows.mutate(nth=ibis.range(rows.codes.length()).unnest())
+        rows = rows.mutate(icd=rows.codes[rows.nth], unparsed=ex.unless(rows.nth > 0, rows.unparsed))
+        one_digit = rows.icd.strip().re_search("^[0-9][.]") | ibis.literal(typed)
+        spelt = ex.choose(one_digit, rows.icd.strip(), ex.NO_TEXT)
+        return self._events(tables, visits, rows.mutate(code=icd_of_either_version(rows.icd), spelt=spelt))
 
     def procedure(self, tables, visits):
-        rows = tables.table("treatment", patientunitstayid="integer", treatmentoffset="integer", treatmentstring="text")
+        rows = tables.table(
+            "treatment",
+            patientunitstayid="integer",
+            treatmentoffset="integer",
+            treatmentstring="text",
+            treatmentid="integer",
+            optional=["treatmentid"],
+        ).rename(place="treatmentid")
         code = ex.coded("EICUTX", rows.treatmentstring)
         return self._events(tables, visits, rows.mutate(offset=rows.treatmentoffset, code=code))
 
@@ -174,13 +221,14 @@ class EICU(Dataset):
             "medication",
             patientunitstayid="integer",
             drugstartoffset="integer",
-            drugordercancelled="text",
+            drugordercancelled="flag",
             drugname="text",
             drughiclseqno="integer",
             routeadmin="text",
-            optional=["drugordercancelled", "drughiclseqno", "routeadmin"],
-        )
-        rows = rows.filter((rows.drugordercancelled.strip().lower() != "yes").fill_null(True))
+            medicationid="integer",
+            optional=["drugordercancelled", "drughiclseqno", "routeadmin", "medicationid"],
+        ).rename(place="medicationid")
+        rows = rows.filter((rows.drugordercancelled != 1).fill_null(True))
         number = ex.unless(rows.drughiclseqno <= 0, ex.coded("HICL", rows.drughiclseqno))
         orders = rows.mutate(
             offset=rows.drugstartoffset,
@@ -201,8 +249,9 @@ class EICU(Dataset):
             labresult="number",
             labmeasurenamesystem="text",
             labmeasurenameinterface="text",
-            optional=["labresultrevisedoffset", "labmeasurenamesystem", "labmeasurenameinterface"],
-        )
+            labid="integer",
+            optional=["labresultrevisedoffset", "labmeasurenamesystem", "labmeasurenameinterface", "labid"],
+        ).rename(place="labid")
         drawn = rows.labresultoffset + round(60 * self.lab_delay)
         known = ex.latest(rows.labresultoffset, rows.labresultrevisedoffset)
         rows = rows.mutate(
@@ -226,12 +275,14 @@ class EICU(Dataset):
             noteenteredoffset="integer",
             notetype="text",
             notetext="text",
-            optional=["noteenteredoffset"],
-        )
+            noteid="integer",
+            optional=["noteenteredoffset", "noteid"],
+        ).rename(place="noteid")
         rows = rows.mutate(
             offset=ex.latest(rows.noteoffset, rows.noteenteredoffset),
             code=ex.named("NOTE", rows.notetype),
             text=rows.notetext,
+            flaw=ex.no_text(rows.notetext),
         )
         return self._events(tables, visits, rows)
 
@@ -293,7 +344,7 @@ class EICU(Dataset):
             age_capped=capped,
             sex=_one_of(rows.gender, {"female": "F", "male": "M"}),
             ethnicity=rows.ethnicity,
-            hospital=rows.hospitalid,
+            hospital=ex.whole(rows.hospitalid),
             admission_type=rows.hospitaladmitsource,
             discharge_to=rows.hospitaldischargelocation,
             unit=rows.unittype,
@@ -352,6 +403,10 @@ def _expired(status: ir.StringColumn) -> ir.BooleanColumn:
     return ibis.cases((status == "expired", True), (status == "alive", False), else_=ibis.null("boolean"))
 
 
+def _dead(discharged_to: ir.StringColumn) -> ir.BooleanColumn:
+    return discharged_to.strip().lower() == "death"
+
+
 def _one_of(text: ir.StringColumn, names: dict[str, str]) -> ir.StringColumn:
     text = text.strip().lower()
     return ibis.cases(*[(text == name, short) for name, short in names.items()], else_=ex.NO_TEXT)
@@ -366,19 +421,25 @@ def _items_of(table: str) -> list:
 def _charted(tables, source: Charted) -> ir.Table:
     """Vital signs of a table with one item a row; a percent sign after a number is no part of it."""
     columns = {"patientunitstayid": "integer", source.charted: "integer", source.entered: "integer"}
+    columns[source.number] = "integer"
     texts = [c for c in (source.item, source.broader, source.value) if c]
-    rows = tables.table(source.table, **columns, **dict.fromkeys(texts, "text"), optional=[source.entered])
+    rows = tables.table(
+        source.table, **columns, **dict.fromkeys(texts, "text"), optional=[source.entered, source.number]
+    )
     item = rows[source.item].strip()
     if source.broader:
         item = ibis.ifelse(item == "Value", rows[source.broader].strip(), item)
     items = _items_of(source.table)
     rows = rows.mutate(item=item)
-    rows = rows.filter(ex.among(rows.item, items), rows[source.value].notnull())
+    unread = rows.unparsed.notnull()  # which is counted; an item that cannot be told may be one of them
+    charted = rows[source.value].notnull() | unread
+    rows = rows.filter(ex.among(rows.item, items) | (rows.item.isnull() & unread), charted)
     value, unread = tables.parse(rows[source.value].replace("%", "").strip(), "number", source.value)
     return rows.select(
         rows.patientunitstayid,
         offset=ex.latest(rows[source.charted], rows[source.entered]),
         **ex.vital_columns(rows.item, value, items),
+        place=rows[source.number],
         unparsed=ibis.coalesce(rows.unparsed, unread),
     )
 
@@ -386,18 +447,19 @@ def _charted(tables, source: Charted) -> ir.Table:
 def _monitored(tables, table: str, offset: str | None) -> ir.Table:
     """Vital signs of a table with a column each, at an offset, or at unit admission where there is none."""
     items = _items_of(table)
-    columns = [i.key for i in items]
+    columns, number = [i.key for i in items], f"{table}id"
     rows = tables.table(
         table,
         patientunitstayid="integer",
         **({offset: "integer"} if offset else {}),
         **dict.fromkeys(columns, "number"),
-        optional=columns,
-    )
+        **{number: "integer"},
+        optional=[*columns, number],
+    ).rename(place=number)
     rows = rows.mutate(offset=rows[offset]) if offset else _at_admission(rows, columns)
-    long = ex.melted(rows, columns, ["patientunitstayid", "offset"])
+    long = ex.melted(rows, columns, ["patientunitstayid", "offset", "place"])
     return long.select(
-        "patientunitstayid", "offset", **ex.vital_columns(long.name, long.value, items), unparsed=long.unparsed
+        "patientunitstayid", "offset", "place", **ex.vital_columns(long.name, long.value, items), unparsed=long.unparsed
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ibis
 
 from zoo.datasets import _expressions as ex
-from zoo.datasets._mimic import Mimic, billed, charted, measured, prescribed, with_visit_end
+from zoo.datasets._mimic import Mimic, billed, charted, measured, noted, prescribed
 from zoo.knowledge.vitals import vital_items
 from zoo.registry import register_dataset
 
@@ -28,12 +28,13 @@ class MIMIC3(Mimic):
     patient, so calendar time means nothing across patients.
     """
 
+    version = 2
     needs = ("patients", "admissions")
     optional = ("icustays",)
     admissions_table, stays_table = "admissions", "icustays"
     orders_by_day = True
     follow_up_days = (90, 4 * 365)
-    stay_key, background = "icustay_id", "ethnicity"
+    stay_key, backgrounds = "icustay_id", ("ethnicity",)
     places = (("first_careunit", "last_careunit"), ("first_wardid", "last_wardid"))
     labs_table = "d_labitems"
     concepts_from = {
@@ -65,12 +66,16 @@ class MIMIC3(Mimic):
         return visits.mutate(age=ex.years_between(visits.dob, visits.admittime))
 
     def diagnosis(self, tables, visits):
-        rows = tables.table("diagnoses_icd", subject_id="integer", hadm_id="integer", icd9_code="text")
-        return billed(rows, visits, ex.dotted(rows.icd9_code, "ICD9CM"))
+        return self._billed("diagnoses_icd", "ICD9CM", tables, visits)
 
     def procedure(self, tables, visits):
-        rows = tables.table("procedures_icd", subject_id="integer", hadm_id="integer", icd9_code="text")
-        return billed(rows, visits, ex.dotted(rows.icd9_code, "ICD9PROC"))
+        return self._billed("procedures_icd", "ICD9PROC", tables, visits)
+
+    def _billed(self, table: str, system: str, tables, visits):
+        columns = {"subject_id": "integer", "hadm_id": "integer", "icd9_code": "text", "seq_num": "integer"}
+        rows = tables.table(table, **columns, optional=["seq_num"])
+        spelt = ex.spelling(tables.raw(table).icd9_code, rows.icd9_code)
+        return billed(rows, visits, ex.dotted(rows.icd9_code, system), spelt)
 
     def drug(self, tables, visits):
         rows = tables.table(
@@ -82,8 +87,9 @@ class MIMIC3(Mimic):
             ndc="text",
             route="text",
             drug_type="text",
-            optional=["ndc", "route", "drug_type"],
-        )
+            row_id="integer",
+            optional=["ndc", "route", "drug_type", "row_id"],
+        ).rename(place="row_id")
         return prescribed(rows, ex.end_of_day(rows.startdate))
 
     def lab(self, tables, visits):
@@ -92,10 +98,12 @@ class MIMIC3(Mimic):
             subject_id="integer",
             hadm_id="integer",
             itemid="integer",
-            charttime="time",
+            charttime="moment",
             valuenum="number",
             valueuom="text",
-        )
+            row_id="integer",
+            optional=["row_id"],
+        ).rename(place="row_id")
         return measured(rows, ex.after_hours(rows.charttime, self.lab_delay))
 
     def vital(self, tables, visits):
@@ -105,12 +113,13 @@ class MIMIC3(Mimic):
             hadm_id="integer",
             icustay_id="integer",
             itemid="integer",
-            charttime="time",
-            storetime="time",
+            charttime="moment",
+            storetime="moment",
             valuenum="number",
-            error="integer",
-            optional=["error", "storetime"],
-        )
+            error="flag",
+            row_id="integer",
+            optional=["error", "storetime", "row_id"],
+        ).rename(place="row_id")
         rows = rows.filter(rows.error.isnull() | (rows.error != 1))
         return charted(rows, vital_items("mimic3"), rows.icustay_id)
 
@@ -120,25 +129,18 @@ class MIMIC3(Mimic):
             subject_id="integer",
             hadm_id="integer",
             chartdate="time",
-            charttime="time",
-            storetime="time",
+            charttime="moment",
+            storetime="moment",
             category="text",
             description="text",
-            iserror="integer",
+            iserror="flag",
             text="text",
-            optional=["storetime", "description", "iserror"],
-        )
+            row_id="integer",
+            optional=["storetime", "description", "iserror", "row_id"],
+        ).rename(place="row_id")
         rows = rows.filter(rows.iserror.isnull() | (rows.iserror != 1))
-        ended = with_visit_end(rows, visits)
-        summary = ended.category.strip().lower() == "discharge summary"
-        addendum = summary & (ended.description.strip().lower() == "addendum")
-        charted = ex.latest(ended.charttime.coalesce(ex.end_of_day(ended.chartdate)), ended.storetime)
-        time = ex.choose(summary, ended.visit_end, charted)
-        return ended.select(
-            ended.subject_id,
-            visit_id=ended.hadm_id,
-            time=ex.choose(addendum, ex.latest(ended.visit_end, charted), time),
-            code=ex.choose(addendum, ibis.literal(ADDENDUM), ex.named("NOTE", ended.category)),
-            text=ended.text,
-            unparsed=ended.unparsed,
-        )
+        summary = rows.category.strip().lower() == "discharge summary"
+        addendum = summary & (rows.description.strip().lower() == "addendum")
+        written = ex.latest(rows.charttime.coalesce(ex.end_of_day(rows.chartdate)), rows.storetime)
+        code = ex.choose(addendum, ibis.literal(ADDENDUM), ex.named("NOTE", rows.category))
+        return noted(rows, written, code, summary, addendum)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ibis
 
 from zoo.datasets import _expressions as ex
-from zoo.datasets._mimic import Mimic, billed, charted, measured, prescribed, with_visit_end
+from zoo.datasets._mimic import Mimic, billed, charted, measured, noted, prescribed
 from zoo.knowledge.vitals import vital_items
 from zoo.registry import register_dataset
 
@@ -33,10 +33,11 @@ class MIMIC4(Mimic):
     calendar time means nothing across patients.
     """
 
+    version = 2
     needs = ("hosp/patients", "hosp/admissions")
     optional = ("icu/icustays",)
     admissions_table, stays_table = "hosp/admissions", "icu/icustays"
-    stay_key, background = "stay_id", "race"
+    stay_key, backgrounds = "stay_id", ("race", "ethnicity")
     follow_up_days = (365, 365)
     places = (("first_careunit", "last_careunit"),)
     labs_table = "hosp/d_labitems"
@@ -54,19 +55,21 @@ class MIMIC4(Mimic):
             "hosp/patients",
             subject_id="integer",
             gender="text",
+            anchor_age="integer",  # both read by `with_age`, and counted here where they do not parse
+            anchor_year="integer",
             anchor_year_group="text",
             dod="time",
             optional=["anchor_year_group", "dod"],
         )
         joined = self.with_admissions(patients, tables)
-        period, _ = tables.parse(joined.anchor_year_group.substr(0, 4), "integer", "anchor_year_group")
+        period, unread = tables.parse(joined.anchor_year_group.substr(0, 4), "integer", "anchor_year_group")
         return joined.select(
             joined.subject_id,
             sex=joined.gender,
             death=joined.deathtime.coalesce(ex.end_of_day(joined.dod)),
             ethnicity=joined.ethnicity,
             period=period,
-            unparsed=joined.unparsed,
+            unparsed=ibis.coalesce(joined.unparsed, unread),
         )
 
     def with_age(self, visits, tables):
@@ -81,15 +84,16 @@ class MIMIC4(Mimic):
         return visits.mutate(age=ex.choose(hidden, visits.anchor_age, moved))
 
     def diagnosis(self, tables, visits):
-        return self._billed(tables.table("hosp/diagnoses_icd", **self._icd), visits, "ICD9CM", "ICD10CM")
+        return self._billed("hosp/diagnoses_icd", tables, visits, "ICD9CM", "ICD10CM")
 
     def procedure(self, tables, visits):
-        return self._billed(tables.table("hosp/procedures_icd", **self._icd), visits, "ICD9PROC", "ICD10PCS")
+        return self._billed("hosp/procedures_icd", tables, visits, "ICD9PROC", "ICD10PCS")
 
-    _icd = {"subject_id": "integer", "hadm_id": "integer", "icd_code": "text", "icd_version": "integer"}
-
-    def _billed(self, rows, visits, ninth: str, tenth: str):
-        return billed(rows, visits, ex.dotted_by_version(rows.icd_code, rows.icd_version, ninth, tenth))
+    def _billed(self, table: str, tables, visits, ninth: str, tenth: str):
+        columns = {"subject_id": "integer", "hadm_id": "integer", "icd_code": "text", "icd_version": "integer"}
+        rows = tables.table(table, **columns, seq_num="integer", optional=["seq_num"])
+        spelt = ex.spelling(tables.raw(table).icd_code, rows.icd_code)
+        return billed(rows, visits, ex.dotted_by_version(rows.icd_code, rows.icd_version, ninth, tenth), spelt)
 
     def drug(self, tables, visits):
         rows = tables.table(
@@ -102,7 +106,7 @@ class MIMIC4(Mimic):
             route="text",
             drug_type="text",
             optional=["ndc", "route", "drug_type"],
-        )
+        ).mutate(place=ibis.null("int64"))
         return prescribed(rows, rows.starttime)
 
     def lab(self, tables, visits):
@@ -111,12 +115,13 @@ class MIMIC4(Mimic):
             subject_id="integer",
             hadm_id="integer",
             itemid="integer",
-            charttime="time",
-            storetime="time",
+            charttime="moment",
+            storetime="moment",
             valuenum="number",
             valueuom="text",
-            optional=["storetime"],
-        )
+            labevent_id="integer",
+            optional=["storetime", "labevent_id"],
+        ).rename(place="labevent_id")
         return measured(rows, ex.resulted(rows.charttime, rows.storetime, self.lab_delay))
 
     def vital(self, tables, visits):
@@ -126,11 +131,11 @@ class MIMIC4(Mimic):
             hadm_id="integer",
             stay_id="integer",
             itemid="integer",
-            charttime="time",
-            storetime="time",
+            charttime="moment",
+            storetime="moment",
             valuenum="number",
             optional=["storetime"],
-        )
+        ).mutate(place=ibis.null("int64"))
         return charted(rows, vital_items("mimic4"), rows.stay_id)
 
     def note(self, tables, visits):
@@ -138,28 +143,15 @@ class MIMIC4(Mimic):
         return [notes(tables, visits) for table, notes in written.items() if tables.has(table)]
 
     def _discharge_notes(self, tables, visits):
-        notes = with_visit_end(self._notes(tables, "note/discharge"), visits)
+        notes = self._notes(tables, "note/discharge")
         addendum = notes.note_type.strip().upper() == "AD"
-        stored = ex.latest(notes.visit_end, notes.charttime, notes.storetime)
-        return notes.select(
-            notes.subject_id,
-            visit_id=notes.hadm_id,
-            time=ex.choose(addendum, stored, notes.visit_end),
-            code=ex.choose(addendum, ibis.literal(ADDENDUM), ibis.literal(SUMMARY)),
-            text=notes.text,
-            unparsed=notes.unparsed,
-        )
+        code = ex.choose(addendum, ibis.literal(ADDENDUM), ibis.literal(SUMMARY))
+        return noted(notes, ex.latest(notes.charttime, notes.storetime), code, ibis.literal(True), addendum)
 
     def _radiology_notes(self, tables, visits):
         notes = self._notes(tables, "note/radiology")
-        return notes.select(
-            notes.subject_id,
-            visit_id=notes.hadm_id,
-            time=ex.latest(notes.charttime, notes.storetime),
-            code=ibis.literal(RADIOLOGY),
-            text=notes.text,
-            unparsed=notes.unparsed,
-        )
+        never = ibis.literal(False)
+        return noted(notes, ex.latest(notes.charttime, notes.storetime), ibis.literal(RADIOLOGY), never, never)
 
     def _notes(self, tables, table: str):
         return tables.table(
@@ -167,8 +159,9 @@ class MIMIC4(Mimic):
             subject_id="integer",
             hadm_id="integer",
             note_type="text",
-            charttime="time",
-            storetime="time",
+            note_seq="integer",
+            charttime="moment",
+            storetime="moment",
             text="text",
-            optional=["note_type", "storetime"],
-        )
+            optional=["note_type", "note_seq", "storetime"],
+        ).rename(place="note_seq")

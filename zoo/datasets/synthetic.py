@@ -86,6 +86,9 @@ class Synthetic(Dataset):
     def expression(self, concept, tables, visits):
         return self._adapter.expression(concept, tables, visits)
 
+    def settled(self, concept, codes):
+        return self._adapter.settled(concept, codes)
+
     def true_probabilities(self) -> dict:
         """What the generator knows of each visit: arrays ``subject_id``, ``visit_id``, and P(label) by task name.
 

@@ -50,6 +50,17 @@ def dotted(code: str | None, system: str) -> str:
     return f"{bare[:cut]}.{bare[cut:]}" if len(bare) > cut else bare
 
 
+@cache
+def listed(system: str) -> frozenset[str]:
+    """Bare codes of a system that are, or once were, listed as codes to bill with; `SOURCES.md` says where.
+
+    >>> "25000" in listed("ICD9CM"), "250" in listed("ICD9CM")
+    (True, False)
+    """
+    rows = read_rows(f"icd_codes_{system.lower()}.csv.gz")
+    return frozenset(row["start"] + end for row in rows for end in row["ends"].split(" "))
+
+
 def ccs(codes: Sequence[str | None]) -> np.ndarray:
     """CCS categories of canonical codes (n,): strings in an object array (n,), None where nothing is known.
 

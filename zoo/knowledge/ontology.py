@@ -216,8 +216,7 @@ def _known(system: str) -> frozenset[str]:
         return frozenset(atc.known_codes())
     if system in ("CCS", "CCSPROC"):
         return frozenset(_ccs_numbers(system))
-    rows = read_rows(f"icd_codes_{system.lower()}.csv.gz")
-    listed = {row["start"] + end for row in rows for end in row["ends"].split(" ")}
+    listed = icd.listed(system)
     above = {code[:length] for code in listed for length in _lengths(system, code)}
     return frozenset(listed | (_no_placeholders(above, listed) if system == "ICD10CM" else above))
 

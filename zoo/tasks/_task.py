@@ -53,6 +53,9 @@ class CodeSets:
         return [names[a:b].tolist() for a, b in zip(self.offsets[visits], self.offsets[visits + 1], strict=True)]
 
 
+_RELATION_OF = {"subject_id": "visits", "visit_id": "stays"}
+
+
 @dataclass(frozen=True)
 class Relations:
     """What a task sees of a dataset: small canonical tables, and code sets of a concept when it asks for them.
@@ -69,6 +72,8 @@ class Relations:
         code_sets: from a concept and a level to the code sets of all visits.
         drug_sets: from an ATC level and the types of order that count (None: all) to the drug classes of all visits,
             with their hours.
+        left_out: visits and stays (``relation``) that are no samples but did take place: those without an id, a start
+            or an end, and those that end before they start; ordered by subject and start.
         elsewhere: what to say of tables that were looked for and lie beside the root.
     """
 
@@ -82,7 +87,33 @@ class Relations:
     orders_by_day: bool
     code_sets: Callable[[str, str], CodeSets] = field(repr=False)
     drug_sets: Callable[[str, tuple[str, ...] | None], CodeSets] = field(repr=False)
+    left_out: pd.DataFrame
     elsewhere: tuple[str, ...] = ()
+
+    def with_left_out(self, candidates: pd.DataFrame, key: str) -> pd.DataFrame:
+        """Candidates, and what was left out when the tables were cleaned but has a start, by key and start.
+
+        Args:
+            candidates: visits or stays, ordered by the key and start.
+            key: ``"subject_id"`` for visits, ``"visit_id"`` for stays.
+
+        Returns:
+            The frame's columns, and ``sample``: false for what was left out.
+        """
+        others = self.left_out[self.left_out.relation == _RELATION_OF[key]]
+        others = others[others.start.notna()].astype({key: candidates[key].dtype})
+        if not len(others):
+            return candidates.assign(sample=True).sort_values([key, "start"], kind="stable")
+        told = [c for c in candidates.columns if c in others and others[c].notna().any()]
+        others = others[told].assign(sample=False).set_axis(-1 - np.arange(len(others)))
+        both = pd.concat([candidates.assign(sample=True), others])
+        return both.sort_values([key, "start"], kind="stable")
+
+    def undated_after(self, candidates: pd.DataFrame, key: str) -> np.ndarray:
+        """(candidates,) whether something without a start that shares the key may have followed: it ended later."""
+        others = self.left_out[(self.left_out.relation == _RELATION_OF[key]) & self.left_out.start.isna()]
+        last = others.end.fillna(pd.Timestamp.max.as_unit("us")).groupby(others[key].astype("int64")).max()
+        return last.reindex(candidates[key]).to_numpy() > candidates.end.to_numpy()
 
     def candidates(self, unit: str = "visit") -> Candidates:
         """All visits, or all ICU stays, as candidates for samples.

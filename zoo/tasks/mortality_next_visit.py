@@ -12,7 +12,8 @@ class MortalityNextVisit(Task):
 
     One sample for each visit that has a next one: the subject's next by start. The label is the source's own flag of
     death in hospital of that next visit, and comes about with the death, or alive with its end. Left out, and counted:
-    samples of which the source does not tell, and those of visits that go on beyond that (visits may overlap).
+    samples of which the source does not tell, those whose next visit was left out when the tables were cleaned, and
+    those of visits that go on beyond that (visits may overlap).
 
     Args:
         keep_unordered: keep subjects whose visits the source does not put in order (two visits in one year of eICU):
@@ -30,8 +31,15 @@ class MortalityNextVisit(Task):
         candidates = relations.candidates()
         candidates.leave_out_unordered(self.keep_unordered)
         visits = candidates.frame
-        following = visits.groupby("subject_id").visit.shift(-1)
-        candidates.frame = visits.assign(following=following)
+        admissions = relations.with_left_out(visits, "subject_id")
+        of_subject = admissions.groupby("subject_id")
+        following, usable = of_subject.visit.shift(-1), of_subject["sample"].shift(-1).astype("boolean")
+        mine = admissions["sample"].to_numpy()
+        visits = visits.assign(following=following[mine].to_numpy())
+        unusable = ~usable[mine].fillna(True).to_numpy(bool) | relations.undated_after(visits, "subject_id")
+        candidates.frame = visits
+        candidates.leave_out(unusable, "next visit left out when the tables were cleaned")
+        following = candidates.frame.following
         candidates.leave_out(following.isna(), "no next visit")
         following = relations.visits[["died", "end"]].iloc[candidates.frame.following.astype("int64")]
         candidates.frame = candidates.frame.assign(label=following.died.to_numpy(), until=following.end.to_numpy())

@@ -43,6 +43,8 @@ class Phenotyping(Task):
     def cohort(self, relations: Relations) -> Cohort:
         candidates = relations.candidates("stay")
         several = candidates.frame.visit_id.duplicated(keep=False)
+        others = relations.left_out[relations.left_out.relation == "stays"]
+        several |= candidates.frame.visit_id.isin(others.visit_id)
         candidates.leave_out(several, "more than one ICU stay in the visit")
         candidates.leave_out(candidates.frame.type == STEP_DOWN, "no intensive care (step-down unit)")
         candidates.leave_out(candidates.frame.transferred, "moved between units within the stay")

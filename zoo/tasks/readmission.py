@@ -21,7 +21,8 @@ class Readmission(Task):
     One sample for each visit that the patient left alive. The label is true if the next admission comes at most
     ``days`` × 24 hours after discharge; a subject's last visit stays in, as negative. Left out, and counted: visits at
     whose end the patient is dead, or is back already (visits that overlap, or meet), unless ``min_gap_hours`` makes
-    that a transfer.
+    that a transfer. An admission that was left out when the tables were cleaned but has a start counts as a return;
+    where one without a start may be it, the visit is left out.
 
     Args:
         days: the longest time between discharge and a readmission.
@@ -60,7 +61,10 @@ class Readmission(Task):
                 "the ICU within one visit."
             )
         candidates = relations.candidates()
-        candidates.frame["back"] = self._readmitted(candidates.frame)
+        admissions = relations.with_left_out(candidates.frame, "subject_id")
+        candidates.frame["back"] = self._readmitted(admissions)[admissions["sample"].to_numpy()]
+        undated = relations.undated_after(candidates.frame, "subject_id")
+        candidates.leave_out(candidates.frame.back.isna() & undated, "an admission without a start may be the return")
         candidates.leave_out(candidates.frame.died.isna(), "death in hospital unknown")
         candidates.leave_out(candidates.frame.died, "died in hospital")
         back = candidates.frame.back
@@ -95,8 +99,12 @@ class Readmission(Task):
         candidates = relations.candidates("stay")
         candidates.leave_out(candidates.frame.type == STEP_DOWN, "no intensive care (step-down unit)")
         frame = candidates.frame
-        returns = frame.start.where(frame.type == "readmit").groupby(frame.visit_id).bfill()
-        candidates.frame = frame.assign(back=returns.groupby(frame.visit_id).shift(-1))
+        stays = relations.with_left_out(frame, "visit_id")
+        returns = stays.start.where(stays.type == "readmit").groupby(stays.visit_id).bfill()
+        back = returns.groupby(stays.visit_id).shift(-1)
+        candidates.frame = frame = frame.assign(back=back[stays["sample"]].loc[frame.index])
+        undated = relations.undated_after(frame, "visit_id")
+        candidates.leave_out(frame.back.isna() & undated, "a stay without a start may be the return")
         candidates.leave_out(candidates.frame.died.isna(), "death in the unit unknown")
         candidates.leave_out(candidates.frame.died, "died in the unit")
         candidates.leave_out(candidates.frame.end >= candidates.frame.visit_end, "left the hospital with the stay")

@@ -51,6 +51,8 @@ class Snapshot:
         self.gaps_known, self.orders_by_day, self.drug_map = like.gaps_known, like.orders_by_day, like.drug_map
         self.interactions, self.follow_up_days, self._folder = like.interactions, like.follow_up_days, folder
         self.concepts = list(tables.events)
+        left_out = like.read("left_out")
+        self._left_out = left_out[left_out.subject_id.isin(tables.subjects.subject_id)]
         visits = tables.visits.sort_values(["subject_id", "start", "visit_id"], kind="stable")
         relations = {"subjects": tables.subjects, "visits": visits, "stays": tables.stays}
         for relation, frame in relations.items():
@@ -83,6 +85,8 @@ class Snapshot:
             raise UserError(f"the snapshot of {self.name} was taken without {concept!r}.")
 
     def read(self, relation: str) -> pd.DataFrame:
+        if relation == "left_out":
+            return self._left_out
         if relation in canonical.SCHEMAS:
             return pq.read_table(self._folder / f"{relation}.parquet").to_pandas()
         path = self.events_folder(relation) / "events.parquet"
