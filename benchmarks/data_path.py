@@ -53,11 +53,13 @@ def floor(folder: str, out: str) -> dict:
     """Plain DuckDB: every table read whole, and written as one sorted Parquet file."""
     import duckdb
 
+    from zoo.datasets._duckdb import literal, pattern
+
     connection = duckdb.connect()
     for table, order in ORDER.items():
-        connection.execute(
-            f"COPY (SELECT * FROM read_csv('{folder}/{table}.csv') ORDER BY {order}) TO '{out}/{table}.parquet'"
-        )
+        source, target = Path(folder) / f"{table}.csv", Path(out) / f"{table}.parquet"
+        rows = f"SELECT * FROM read_csv({literal(pattern(source))}, hive_partitioning = false) ORDER BY {order}"
+        connection.execute(f"COPY ({rows}) TO {literal(str(target))}")
     return {}
 
 

@@ -100,6 +100,8 @@ class Cleaning:
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     examples: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    """How many rows each relation had before any was left out."""
 
     def add(self, relation: str, reason: str, count: int, examples: list[str] = ()) -> None:
         if count:
@@ -244,7 +246,7 @@ def settle_visits(visits: pd.DataFrame, subjects: pd.DataFrame, cleaning: Cleani
     remark(waited < pd.Timedelta(0), "its registration comes after its start")
     long = known_true(waited > LONG_WAIT)
     remark(long, f"its registration is more than {LONG_WAIT.days} days before its start (now null)")
-    death = visits.subject_id.map(subjects.set_index("subject_id").death)
+    death = subjects.set_index("subject_id").death.reindex(visits.subject_id).set_axis(visits.index)
     remark(visits.start > death, "starts after its subject's death")
     alive = ~known_true(visits.died)
     remark(alive & (visits.start <= death) & (visits.end > death), "ends after its subject's death elsewhere")

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -194,12 +195,17 @@ class Dataset:
         return json.loads((folder / "names.json").read_text())
 
     def report(self, concepts: Iterable[str] = ()) -> canonical.Cleaning:
-        """What was left out or nulled in the relations and in the events of the named concepts, with reasons."""
+        """What was left out or nulled in the relations and in the events of the named concepts, with reasons.
+
+        A cell that became null counts once in each relation that is made from its row: one of eICU's table of unit
+        stays in ``stays``, and in ``visits`` where the stay is its visit's first.
+        """
         cleaning = canonical.Cleaning()
         for folder in [self.folder(), *(self.events_folder(c) for c in concepts)]:
             found = json.loads((folder / "cleaning.json").read_text())
             cleaning.counts |= found["counts"]
             cleaning.examples |= found["examples"]
+            cleaning.rows |= found["rows"]
         return cleaning
 
     def key(self) -> dict:
@@ -507,6 +513,7 @@ def _frame(expression: ir.Table | None, name: str, cleaning: canonical.Cleaning)
     if expression is None:
         return schema.empty_table().to_pandas()
     table = expression.to_pyarrow()
+    cleaning.rows[name] = table.num_rows
     if "unparsed" in table.column_names:
         key = {"subjects": "subject_id", "visits": "visit_id", "stays": "stay_id"}[name]
         marked = table.filter(table["unparsed"].is_valid()).select([key, "unparsed"])
@@ -528,7 +535,7 @@ def _frame(expression: ir.Table | None, name: str, cleaning: canonical.Cleaning)
 
 
 def _count_events(events: ir.Table, concept: str) -> canonical.Cleaning:
-    cleaning = canonical.Cleaning()
+    cleaning = canonical.Cleaning(rows={concept: int(events.count().execute())})
     marked = events.filter(events.rejected.notnull() | events.unparsed.notnull() | events.remarks.notnull())
     counted = marked.group_by(["rejected", "unparsed", "remarks"])
     counted = counted.agg(n=marked.count(), subject=marked.subject_id.min())
@@ -554,6 +561,4 @@ def _is_event():
 
 
 def _save_cleaning(folder: Path, cleaning: canonical.Cleaning) -> None:
-    (folder / "cleaning.json").write_text(
-        json.dumps({"counts": cleaning.counts, "examples": cleaning.examples}, indent=1)
-    )
+    (folder / "cleaning.json").write_text(json.dumps(asdict(cleaning), indent=1))

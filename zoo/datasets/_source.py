@@ -49,7 +49,7 @@ GUARDS = {
 }
 """How a value is written. Tools also write 20000000 as ``20000000.0`` and as ``2e+07``."""
 USUAL_TIME = "____-__-_____:__:__"
-NOTHING = r"^\s*([nN]a[nN]|NAN|-nan|NaT|null|Null|NULL|None|NA|<NA>|#N/A|\\N)?\s*$"
+NOTHING = r"^\s*(nan|NaN|NAN|-nan|NaT|null|Null|NULL|None|NA|<NA>|#N/A|\\N)?\s*$"
 """Blanks, and the words that tools write where there is no value, in their spellings; people write ``none``, ``NONE``
 and ``N/A`` into records, and those are text."""
 
@@ -76,7 +76,8 @@ class Tables:
         Args:
             name: the table, such as ``"hosp/admissions"``.
             optional: those of the columns that may be absent; they are null then.
-            columns: the type of each: ``integer``; ``flag``, an integer that may be written ``true`` or ``false``;
+            columns: the type of each: ``integer``; ``flag``, an integer that may be written ``true``, ``yes``,
+                ``false`` or ``no`` (some tools make these a type of their own);
                 ``number``; ``text``; ``time``; or ``moment``, a time that is the last second of its day where the
                 source has the date only. Dialects other than DuckDB read in a session whose time zone is UTC.
 
@@ -159,8 +160,8 @@ class Tables:
         import ibis
 
         most = EXACT[str(number.type().copy(nullable=True))]
-        sure = (number == number.floor()) & number.between(-most, most)
-        return self._cast(ibis.ifelse(sure, number, ibis.null(number.type())), "int64")
+        whole = self._cast(ibis.ifelse(number.between(-most, most), number, ibis.null(number.type())), "int64")
+        return ibis.ifelse(whole.cast("float64") == number, whole, ibis.null("int64"))
 
     def _flag(self, column: ir.Column) -> ir.IntegerColumn:
         import ibis
@@ -171,7 +172,7 @@ class Tables:
         if column.type().is_numeric():
             return integer
         word = column.cast("string").strip().lower()
-        words = ibis.cases((word == "true", 1), (word == "false", 0), else_=ibis.null("int64"))
+        words = ibis.cases((word.isin(("true", "yes")), 1), (word.isin(("false", "no")), 0), else_=ibis.null("int64"))
         return ibis.coalesce(integer, words)
 
     def _number(self, column: ir.Column) -> ir.FloatingColumn:
@@ -276,6 +277,8 @@ class Files(Tables):
 
     def _read(self, path: Path, view: str) -> ir.Table:
         if path.is_dir() or path.suffix == ".parquet":
+            for part in parts(path):
+                _names(_parquet_columns(part), str(part))  # DuckDB would rename one of two that are the same
             table = _duckdb.read_parquet(self._connection, parts(path), view)
             return table.rename(dict(zip(_names(table.columns, str(path)), table.columns, strict=True)))
         columns, line_end = header(path)
@@ -351,7 +354,18 @@ def header(path: Path) -> tuple[list[str], str | None]:
         raise UserError(damage or f"{path} cannot be read: {error.strerror or type(error).__name__}.") from None
     if not names:
         raise UserError(f"{path} is empty: fetch the file anew.")
-    return _names(names, f"{path}, line 1"), "\r" if lone else None
+    return _names(names, f"{path}, line 1"), r"\r" if lone else None
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with open(path, "rb") as file:
+            return pq.read_schema(file).names
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} cannot be read as Parquet ({type(error).__name__}): fetch it anew.") from error
 
 
 def _names(columns: Iterable[str], where: str) -> list[str]:

@@ -221,14 +221,14 @@ class EICU(Dataset):
             "medication",
             patientunitstayid="integer",
             drugstartoffset="integer",
-            drugordercancelled="text",
+            drugordercancelled="flag",
             drugname="text",
             drughiclseqno="integer",
             routeadmin="text",
             medicationid="integer",
             optional=["drugordercancelled", "drughiclseqno", "routeadmin", "medicationid"],
         ).rename(place="medicationid")
-        rows = rows.filter((rows.drugordercancelled.strip().lower() != "yes").fill_null(True))
+        rows = rows.filter((rows.drugordercancelled != 1).fill_null(True))
         number = ex.unless(rows.drughiclseqno <= 0, ex.coded("HICL", rows.drughiclseqno))
         orders = rows.mutate(
             offset=rows.drugstartoffset,
@@ -431,7 +431,9 @@ def _charted(tables, source: Charted) -> ir.Table:
         item = ibis.ifelse(item == "Value", rows[source.broader].strip(), item)
     items = _items_of(source.table)
     rows = rows.mutate(item=item)
-    rows = rows.filter(ex.among(rows.item, items), rows[source.value].notnull() | rows.unparsed.notnull())
+    unread = rows.unparsed.notnull()  # which is counted; an item that cannot be told may be one of them
+    charted = rows[source.value].notnull() | unread
+    rows = rows.filter(ex.among(rows.item, items) | (rows.item.isnull() & unread), charted)
     value, unread = tables.parse(rows[source.value].replace("%", "").strip(), "number", source.value)
     return rows.select(
         rows.patientunitstayid,
