@@ -77,18 +77,12 @@ def written(notes: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def not_long_before(events: pd.DataFrame, start: pd.Series) -> pd.DataFrame:
-    """Without events that lie more than 30 days before the start of the visit that they name."""
-    return events[~(events.time < start - pd.Timedelta(days=30))]
-
-
 def in_visits(events: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
     """Events with their visit and subject: as told, else by time; without those of visits that were left out."""
     events = events.reset_index(drop=True)
     owner = visits.set_index("visit_id").subject_id
     stated = events.visit_id.notna()
     events = events[~stated | (events.visit_id.map(owner) == events.subject_id)]
-    events = not_long_before(events, events.visit_id.map(visits.set_index("visit_id").start))
     lost = events[events.visit_id.isna()]
     held = lost.reset_index().merge(visits, on="subject_id", suffixes=("", "_of"))
     since = held[["start", "arrival"]].min(axis=1)
@@ -384,11 +378,11 @@ class Eicu:
         )
 
     def events(self, rows: pd.DataFrame, **columns) -> pd.DataFrame:
-        units = self.units()[["subject_id", "visit_id", "stay_id", "unit_start", "start"]]
+        units = self.units()[["subject_id", "visit_id", "stay_id", "unit_start"]]
         events = pd.DataFrame({"stay_id": whole(rows.patientunitstayid)} | columns).dropna(subset=["code", "time"])
         events = events.merge(units, on="stay_id")
         events = events.assign(time=events.unit_start + minutes(events.time))
-        return not_long_before(events, events.start).drop(columns="start")
+        return events
 
     def diagnosis(self) -> pd.DataFrame:
         rows = self.read("diagnosis")

@@ -22,7 +22,7 @@ ELSEWHERE = {
 DEMO_COUNTS = {
     "mimic3": {"subjects": 100, "visits": 129, "stays": 136, "diagnosis": 1761, "procedure": 506, "lab": 76_074},
     "mimic4": {"subjects": 100, "visits": 275, "stays": 140, "diagnosis": 4506, "procedure": 722, "lab": 107_727},
-    "eicu": {"subjects": 1841, "visits": 2174, "stays": 2520, "drug": 71_321, "procedure": 38_290, "lab": 29_961},
+    "eicu": {"subjects": 1841, "visits": 2174, "stays": 2520, "drug": 71_322, "procedure": 38_290, "lab": 29_961},
 }
 
 

@@ -454,11 +454,11 @@ def attach_visits(events: ir.Table, visits: ir.Table, segments: ir.Table) -> ir.
         (flaw.notnull(), flaw),
         (time.isnull(), "no time"),
         (joined.unparsed.notnull() & joined.value.isnull() & joined.code.startswith("VITAL//"), "no number"),
-        (time < joined.earliest, f"more than {canonical.FAR.days} days before the visit that it names"),
         else_=ibis.null("string"),
     )
     late = f"more than {canonical.FAR.days} days after the visit that it names"
-    remarks = ibis.ifelse(time > joined.latest, late, ibis.null("string"))
+    early = f"more than {canonical.FAR.days} days before the visit that it names"
+    remarks = ibis.cases((time > joined.latest, late), (time < joined.earliest, early), else_=ibis.null("string"))
     return joined.select(
         joined.subject_id,
         visit_id=visit,
