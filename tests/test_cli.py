@@ -102,7 +102,7 @@ SETTINGS = {
     "data.memory_limit=plenty": ["memory_limit='plenty'"],
     "model.dimm=3": ["model 'gru' has no parameter 'dimm'", "'dim'"],
     "model.dim=wide": ["dim='wide' must be of type int"],
-    "model.dim=-4": ["cannot be made with {'dim': -4}"],
+    "model.dim=-4": ["dim=-4 must be at least 1"],
     "trainer.epochs=3": ["the trainer has no parameter 'epochs'", "'max_epochs'"],
     "trainer.lr=NaN": ["NaN is no number"],
     "trainer.lr=-1": ["lr=-1"],

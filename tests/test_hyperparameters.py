@@ -142,8 +142,8 @@ def test_the_corrected_command_runs_in_the_same_folder(data, tmp_path):
         zoo.train(zoo.create_model("transformer", data, dim=12), data, out=tmp_path / "run")
     # what shows in training only: here a loss that is not finite
     with pytest.raises(UserError, match="not finite"):
-        zoo.train("rnn", data, out=tmp_path / "run", lr=1e38, max_epochs=1, batch_size=2, clip=None)
-    result = zoo.train("rnn", data, out=tmp_path / "run", max_epochs=1)
+        zoo.train("mlp", data, out=tmp_path / "run", lr=1e15, optimizer="sgd", max_epochs=9, batch_size=2, clip=None)
+    result = zoo.train("mlp", data, out=tmp_path / "run", max_epochs=1)
     assert result.folder == tmp_path / "run"
     with pytest.raises(UserError, match="holds another run"):
-        zoo.train("rnn", data, out=tmp_path / "run", max_epochs=2)
+        zoo.train("mlp", data, out=tmp_path / "run", max_epochs=2)

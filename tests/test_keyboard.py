@@ -253,7 +253,7 @@ def mistakes(data, result, frame) -> dict:
         "max_visits='3' must be": lambda: load(max_visits="3"),
         "days='30' must be of type float": lambda: load(days="30"),
         "days=1e+308 must be": lambda: load(days=1e308),
-        "days is a number of more than 18 digits": lambda: load(days=10**400),
+        "must be a number from -2^53 to 2^53": lambda: load(days=10**400),
         "dim=a value of type Tensor must be of type int": lambda: zoo.create_model("gru", data, dim=torch.ones(3)),
         "lr='1e-3' must be of type float": lambda: zoo.Trainer(lr="1e-3"),
         "clip='x' must be of type": lambda: zoo.Trainer(clip="x"),

@@ -834,7 +834,7 @@ def test_phenotypes_of_stays_without_another_and_without_a_move(tmp_path):
     data = zoo.load(dataset, "phenotyping")
     assert len(data.labels) == 25
     assert data.label("train").shape[1] == 25
-    assert data.samples.prediction_time.iloc[0] == pd.Timestamp("2150-01-04")
+    assert data.samples.prediction_time.iloc[0] == pd.Timestamp("2150-01-04 23:59:59")
 
 
 def test_stays_of_a_source_that_knows_no_wards_stay(tmp_path):

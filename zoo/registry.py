@@ -221,7 +221,8 @@ def check_parameters(what: str, thing: type, parameters: Mapping[str, object]) -
             raise UserError(f"{what} has no parameter {name!r}: {nearest(name, known)}.")
         if isinstance(value, numbers.Real) and not abs(value) <= LARGEST:
             raise UserError(
-                f"{what}: {name} must be a number from -2^53 to 2^53; its default is {known[name].default!r}."
+                f"{what}: {name}={shown(value)} must be a number from -2^53 to 2^53; its default is "
+                f"{known[name].default!r}."
             )
         annotation = known[name].annotation
         found[name] = value = _plain(value, annotation)
@@ -229,10 +230,6 @@ def check_parameters(what: str, thing: type, parameters: Mapping[str, object]) -
             raise UserError(
                 f"{what}: {name}={shown(value)} must be of type {_name_of(annotation)}; "
                 f"its default is {known[name].default!r}."
-            )
-        if isinstance(value, int) and abs(value) >= 2**63:
-            raise UserError(
-                f"{what}: {name} is a number of more than 18 digits; its default is {known[name].default!r}."
             )
         allowed = _outside(value, annotation)
         if allowed:

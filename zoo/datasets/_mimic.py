@@ -45,7 +45,7 @@ class Mimic(Dataset):
         with (
             TemporaryDirectory() as folder,
             self.connected(Path(folder)) as connection,
-            source.reading(self._present([self.labs_table])),
+            source.reading(self._present([self.labs_table]), Path(folder)),
         ):
             tests = source.Files(self.root, connection).table(self.labs_table, **columns, optional=columns)
             rows = tests.filter(tests.itemid.notnull(), tests.label.notnull()).to_pyarrow().to_pylist()

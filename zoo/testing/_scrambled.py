@@ -37,9 +37,8 @@ def scrambled(tables: Tables, samples: pd.DataFrame, given: Collection, withheld
         concept: _events(frame, samples, visits, concept in given, concept in withheld, random)
         for concept, frame in tables.events.items()
     }
-    return Tables(
-        _subjects(tables.subjects, samples, random), visits, _stays(tables.stays, samples, visits, random), events
-    )
+    subjects, stays = _subjects(tables.subjects, samples, random), _stays(tables.stays, samples, visits, random)
+    return Tables(subjects, visits, stays, events, tables.left_out)
 
 
 def later_events(events: pd.DataFrame, samples: pd.DataFrame, given: bool, withheld: bool) -> np.ndarray:

@@ -23,12 +23,13 @@ WRITTEN_EVENTS = canonical.EVENTS.append(pa.field("rejected", pa.string())).appe
 
 @dataclass(frozen=True)
 class Tables:
-    """The canonical relations of some subjects, and the events of some concepts."""
+    """The canonical relations of some subjects, the events of some concepts, and what cleaning left out of visits."""
 
     subjects: pd.DataFrame
     visits: pd.DataFrame
     stays: pd.DataFrame
     events: dict[str, pd.DataFrame]
+    left_out: pd.DataFrame
 
     @property
     def number(self) -> pd.Series:
@@ -51,8 +52,7 @@ class Snapshot:
         self.gaps_known, self.orders_by_day, self.drug_map = like.gaps_known, like.orders_by_day, like.drug_map
         self.interactions, self.follow_up_days, self._folder = like.interactions, like.follow_up_days, folder
         self.concepts = list(tables.events)
-        left_out = like.read("left_out")
-        self._left_out = left_out[left_out.subject_id.isin(tables.subjects.subject_id)]
+        self._left_out = tables.left_out
         visits = tables.visits.sort_values(["subject_id", "start", "visit_id"], kind="stable")
         relations = {"subjects": tables.subjects, "visits": visits, "stays": tables.stays}
         for relation, frame in relations.items():
@@ -109,7 +109,8 @@ def read_tables(dataset, concepts: Collection[str], subject_ids: np.ndarray) -> 
     relations = {r: read(folder / f"{r}.parquet", s.names) for r, s in canonical.SCHEMAS.items()}
     event = chosen & pc.field("rejected").is_null()
     events = {c: read(dataset.events_folder(c) / "events.parquet", canonical.EVENTS.names, event) for c in concepts}
-    return Tables(**relations, events=events)
+    left_out = dataset.read("left_out")
+    return Tables(**relations, events=events, left_out=left_out[left_out.subject_id.isin(subject_ids)])
 
 
 @contextmanager

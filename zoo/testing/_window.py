@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -173,7 +173,7 @@ def _one_less(tables: Tables, samples: pd.DataFrame, task: Task, random) -> tupl
         gone = seen.iloc[random.permutation(len(seen))].drop_duplicates("subject_id")
         events[concept] = frame[~kinds.isin(kinds[gone.index])]
         losers[concept] = samples.subject_id.isin(gone.subject_id).to_numpy()
-    return Tables(tables.subjects, tables.visits, tables.stays, events), losers
+    return replace(tables, events=events), losers
 
 
 def _vocabularies(data) -> dict:
