@@ -180,6 +180,9 @@ def evaluate(
     average: Annotated[
         str, typer.Option(help="visit; patient: the mean of each patient's mean over visits.")
     ] = "visit",
+    strict: Annotated[
+        bool | None, typer.Option(help="Labels that the run was not trained on count as misses; else as the data say.")
+    ] = None,
     settings: Settings = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
@@ -187,7 +190,8 @@ def evaluate(
     own = _of_other_dataset(dataset, settings)
     from zoo.inference import evaluate
 
-    found = evaluate(run, dataset, root, split=split, by=by, thresholds=thresholds, average=average, **own)
+    how = {"by": by, "thresholds": thresholds, "average": average, "strict": strict}
+    found = evaluate(run, dataset, root, split=split, **how, **own)
     _tell_result(found, as_json)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from zoo.registry import counted
 from zoo.reporting._board import WHAT_CEILING, Board, Entry, TaskBoard
 
 COLUMNS = ("dataset", "task", "kind", "model", "rank", "seeds", "metric", "value", "low", "high", "sd")
@@ -55,7 +56,8 @@ def _of_task(task: TaskBoard, seeds: int) -> list[str]:
         shown = [task.metric, *(n for n in task.entries[0].metrics if n != task.metric)]
         head = ["rank", "model", "seeds", *shown, "best less this", "p", "p (Holm)"]
         rows = [_row(entry, shown, seeds) for entry in task.entries]
-        lines += [f"{task.samples} test samples of {task.subjects} subjects, ranked by {task.metric}.", ""]
+        of = f"{counted(task.samples, 'test sample')} of {counted(task.subjects, 'subject')}"
+        lines += [f"{of}, ranked by {task.metric}.", ""]
         if task.ceiling:
             rows.append(["", CEILING, "", *(_span(task.ceiling[n]) for n in shown), "", "", ""])
         lines += [*_table(head, rows), ""]

@@ -13,6 +13,7 @@ import numpy as np
 
 from zoo.metrics import higher_is_better
 from zoo.metrics.calibration import BINS
+from zoo.registry import counted
 from zoo.reporting._board import WHAT_CEILING, Board, Entry, Predictions, TaskBoard
 from zoo.reporting._board_tables import CEILING, left_out
 from zoo.reporting._charts import Line, curves, intervals, swatch
@@ -63,7 +64,7 @@ def _task(task: TaskBoard, board: Board, places: dict[str, int]) -> Iterator[str
     if task.entries:
         parameters = ", ".join(f"{n}={v}" for n, v in task.parameters.items()) or "none"
         yield (
-            f'<p class="soft">{task.samples} test samples of {task.subjects} subjects; ranked by '
+            f'<p class="soft">{counted(task.samples, "test sample")} of {counted(task.subjects, "subject")}; ranked by '
             f"{escape(task.metric)}. Parameters: {escape(parameters)}.</p>"
         )
         yield _results(task, board.seeds)
