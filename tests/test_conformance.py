@@ -84,7 +84,7 @@ def test_every_dataset_conforms(fabricated, name):
     assert_passes(check_dataset(fabricated(name)))
 
 
-@pytest.mark.parametrize("name", zoo.list_datasets())
+@pytest.mark.parametrize("name", [n for n in zoo.list_datasets() if n != "synthetic"])  # which has tables of MIMIC-III
 @pytest.mark.parametrize("task", zoo.list_tasks())
 def test_every_task_conforms_on_every_dataset(fabricated, name, task):
     if (task, name) in NOT_TOLD:

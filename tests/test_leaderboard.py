@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from browser import in_browser
 from filelock import FileLock
+from processes import Forked
 from safetensors.numpy import load_file
 from sklearn.metrics import roc_auc_score
 
@@ -73,14 +74,10 @@ def crashing(tmp_path_factory) -> Path:
     return folder
 
 
-def run_script(out, *arguments, path="", script=(str(SCRIPT),)):
-    return subprocess.run(
-        [sys.executable, *script, *arguments, "--dataset", "synthetic", "--out", str(out), *SMALL],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(path)},
-        timeout=300,
-    )
+def run_script(out, *arguments, path="", program=None):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(path)}
+    program = program or SCRIPT.read_text()
+    return Forked(program, *arguments, "--dataset", "synthetic", "--out", out, *SMALL, env=environment).finished()
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +157,7 @@ def test_it_goes_on_where_it_was_stopped(made, crashing):
     (killed / "predictions.parquet").unlink()
     (killed / "result.json").unlink()
     models = "logistic_regression,gru"
-    done = run_script(
-        out, "leaderboard", "--tasks", "readmission", "--models", models, "--seeds", "1", script=("-m", "zoo.cli")
-    )
+    done = run_script(out, "leaderboard", "--tasks", "readmission", "--models", models, "--seeds", "1", program="zoo")
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines() == ["readmission logistic_regression seed 0: done"]
     assert {p: p.stat().st_mtime_ns for p in kept.iterdir()} == before
@@ -174,7 +169,7 @@ def test_a_run_finds_the_same_in_a_used_process_as_alone(tmp_path):
     done = run_script(board, "--tasks", "readmission", "--models", "mlp", "gru", "--seeds", "2")
     assert done.returncode == 0, done.stderr
     command = ("run", "--task", "readmission", "--model", "gru", "--seed", "1")
-    done = run_script(alone, *command, script=("-m", "zoo.cli"))
+    done = run_script(alone, *command, program="zoo")
     assert done.returncode == 0, done.stderr
     used = board / "runs" / "readmission" / "gru" / "seed1"
     ours, theirs = (json.loads((f / "result.json").read_text()) for f in (used, alone))

@@ -38,6 +38,19 @@ def without(source: SourceFolder, folder, tables, subjects) -> SourceFolder:
     return other
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """Writes tables for the first test that asks for them by a name, and gives them to all."""
+    found = {}
+
+    def made(name, write):
+        if name not in found:
+            found[name] = write(tmp_path_factory.mktemp(name) / "tables")
+        return found[name]
+
+    return made
+
+
 @pytest.mark.parametrize(
     ("name", "split", "modality"),
     [
@@ -49,7 +62,7 @@ def without(source: SourceFolder, folder, tables, subjects) -> SourceFolder:
         ("mult", "train", "notes"),
     ],
 )
-def test_a_whole_split_without_one_modality(own_cache, intact_mimic3, tmp_path, name, split, modality):
+def test_a_whole_split_without_one_modality(session_cache, intact_mimic3, tmp_path, name, split, modality):
     samples = zoo.load("mimic3", root=intact_mimic3.root, **TASK).samples
     subjects = samples.subject_id[samples.split == split].unique()
     source = without(intact_mimic3, tmp_path / "tables", TABLES[modality], subjects)
@@ -63,15 +76,18 @@ def test_a_whole_split_without_one_modality(own_cache, intact_mimic3, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["gru_d", "mtand", "raindrop", "strats", "tcn", "fusemoe"])
-def test_stays_without_a_measurement_and_variables_that_training_never_saw(own_cache, intact_mimic3, tmp_path, name):
+def test_stays_without_a_measurement_and_variables_that_training_never_saw(intact_mimic3, tmp_path, once, name):
     samples = zoo.load("mimic3", root=intact_mimic3.root, **TASK).samples
     tested = samples.subject_id[samples.split == "test"].unique()
-    source = without(
-        intact_mimic3, tmp_path / "tables", TABLES["signals"], [*samples.subject_id.unique()[:4], tested[0]]
-    )
-    rows = source.table("labevents")
-    unseen = rows[str(tested[1]) == rows.SUBJECT_ID].assign(ITEMID="51006", VALUENUM="240")
-    source.put("labevents", unseen if name == "fusemoe" else pd.concat([rows, unseen], ignore_index=True))
+
+    def unmeasured(folder):
+        source = without(intact_mimic3, folder, TABLES["signals"], [*samples.subject_id.unique()[:4], tested[0]])
+        rows = source.table("labevents")
+        unseen = rows[str(tested[1]) == rows.SUBJECT_ID].assign(ITEMID="51006", VALUENUM="240")
+        source.put("labevents", unseen if name == "fusemoe" else pd.concat([rows, unseen], ignore_index=True))
+        return source
+
+    source = once("unseen" if name == "fusemoe" else "some_unseen", unmeasured)
     data = zoo.load("mimic3", root=source.root, **TASK, concepts=["lab", "vital"])
     settings = {n: v for n, v in SMALL.items() if name == "fusemoe"}
     model = zoo.create_model(name, data, seed=0, **settings)
@@ -82,7 +98,7 @@ def test_stays_without_a_measurement_and_variables_that_training_never_saw(own_c
     assert set(tested) <= set(predicted.subject_id)
 
 
-def test_a_batch_says_which_sample_has_which(own_cache, intact_mimic3, tmp_path):
+def test_a_batch_says_which_sample_has_which(session_cache, intact_mimic3, tmp_path):
     samples = zoo.load("mimic3", root=intact_mimic3.root, **TASK).samples
     some = samples.subject_id.unique()[::3]
     source = without(intact_mimic3, tmp_path / "tables", ("noteevents",), some)
@@ -100,21 +116,25 @@ def test_a_batch_says_which_sample_has_which(own_cache, intact_mimic3, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["gru_d", "mtand", "raindrop", "strats", "tcn", "fusemoe"])
-def test_measurements_dated_before_admission_or_after_discharge(own_cache, intact_mimic3, tmp_path, name):
+def test_measurements_dated_before_admission_or_after_discharge(intact_mimic3, tmp_path, once, name):
     """Rows of a visit with a slip in their date: what was known before counts as that, what came later is unseen."""
-    source = without(intact_mimic3, tmp_path / "tables", (), ())
     task = {"task": "mortality", "hours": 24, "split": TASK["split"], "concepts": ["lab", "vital"]}
-    samples = zoo.load("mimic3", root=source.root, **task).samples
+    samples = zoo.load("mimic3", root=intact_mimic3.root, **task).samples
     first, second = (samples[samples.split == s].iloc[0] for s in ("train", "test"))
-    rows = source.table("labevents")
+    rows = intact_mimic3.table("labevents")
     slip = rows.iloc[[0]]
-    dated = [
-        slip.assign(SUBJECT_ID=str(s.subject_id), HADM_ID=str(s.visit_id), CHARTTIME=when, VALUENUM=value)
-        for s in (first, second)
-        for when, value in (("2090-01-01 00:00:00", "1.5"), ("2290-01-01 00:00:00", "777"))
-    ]
-    source.put("labevents", pd.concat([rows, *dated], ignore_index=True))
-    data = zoo.load("mimic3", root=source.root, **task)
+
+    def misdated(folder):
+        source = without(intact_mimic3, folder, (), ())
+        dated = [
+            slip.assign(SUBJECT_ID=str(s.subject_id), HADM_ID=str(s.visit_id), CHARTTIME=when, VALUENUM=value)
+            for s in (first, second)
+            for when, value in (("2090-01-01 00:00:00", "1.5"), ("2290-01-01 00:00:00", "777"))
+        ]
+        source.put("labevents", pd.concat([rows, *dated], ignore_index=True))
+        return source
+
+    data = zoo.load("mimic3", root=once("misdated", misdated).root, **task)
     vocabulary = data.feature("lab").vocabulary
     place = vocabulary.codes.index(f"LAB//{slip.ITEMID.iloc[0]}") + 2
     for split, sample in (("train", first), ("test", second)):
