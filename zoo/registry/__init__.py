@@ -1,0 +1,317 @@
+"""Names to things: datasets, tasks and models, ours and everyone else's.
+
+A thing is registered by decorator when its module is imported. Which module to import for a name is known from
+the entry-point groups ``zoo.datasets``, ``zoo.tasks`` and ``zoo.models``, so that names can be listed without
+importing anything heavy, and a package that is merely installed contributes its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from zoo.registry._parameters import (
+    MultipleOf,
+    Range,
+    check_multiples,
+    check_parameters,
+    explained,
+    names_of,
+    parameters_of,
+    path_of,
+    whole_number,
+)
+from zoo.registry._printing import UserError, called, counted, html_table, nearest, printable, shown
+from zoo.registry._sources import Source, Unreadable, first_line
+
+__all__ = [
+    "Entry",
+    "MultipleOf",
+    "Range",
+    "Registry",
+    "UserError",
+    "called",
+    "check_multiples",
+    "check_parameters",
+    "concepts_of",
+    "counted",
+    "datasets",
+    "explained",
+    "html_table",
+    "models",
+    "models_that_serve",
+    "names_of",
+    "nearest",
+    "parameters_of",
+    "path_of",
+    "printable",
+    "register_dataset",
+    "register_model",
+    "register_task",
+    "shown",
+    "summary",
+    "tasks",
+    "whole_number",
+]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing: its class and what its decorator said of it (``paper``, ``uses``, ``kinds``, ``family``, ...).
+
+    A class that nobody registered has the facts of the registered one that it derives from, if any.
+    """
+
+    name: str
+    thing: type
+    facts: dict = field(default_factory=dict)
+    registered: bool = True
+
+
+class Registry:
+    """The names of one noun.
+
+    Args:
+        noun: what the things are called in messages, such as ``"model"``.
+        group: the entry-point group in which packages name their modules, such as ``"zoo.models"``.
+    """
+
+    def __init__(self, noun: str, group: str):
+        self.noun, self.group = noun, group
+        self._entries: dict[str, Entry] = {}
+        self._unregistered: dict[str, Entry] = {}
+        EVERY.append(self)
+
+    def __repr__(self) -> str:
+        return f"Registry({self.noun!r}, {self.group!r})"
+
+    def register(self, name: str, **facts) -> Callable[[type], type]:
+        """Decorate a class so that it is known by ``name``.
+
+        Raises:
+            UserError: another class is registered under that name, or an installed package has claimed it.
+        """
+        if not isinstance(name, str) or not name:
+            raise UserError(f"a {self.noun} is registered under a name: @register_{self.noun}('my_{self.noun}', ...).")
+
+        def decorate(thing: type) -> type:
+            if not isinstance(thing, type):
+                raise UserError(f"{self.noun} {name!r}: {shown(thing)} is registered, but only a class can be.")
+            taken = self._entries.get(name)
+            if taken and _is_rewritten(taken.thing, thing):
+                taken = None
+            holder = f"{taken.thing.__module__}.{taken.thing.__qualname__}" if taken else self._claimed(name, thing)
+            if holder:
+                raise UserError(f"{self.noun} {name!r} is registered already, by {holder}: choose another name.")
+            self._entries[name] = Entry(name, thing, facts)
+            thing.registered_name = name
+            return thing
+
+        return decorate
+
+    def names(self) -> list[str]:
+        """All names, registered by decorator or by entry point, sorted; imports nothing."""
+        return sorted({*self._entries, *self._modules()})
+
+    def entry(self, name: str | type) -> Entry:
+        """The entry of a name; imports the module that registers it if need be.
+
+        Args:
+            name: one that is registered; or a class, registered or not. One that is not gets a name of its own, under
+                which it is known as long as this process runs, and is not listed.
+
+        Raises:
+            UserError: nothing has that name (the nearest names are given), its module cannot be imported, or two
+                installed packages claim the name.
+        """
+        if isinstance(name, type):
+            return self._entry_of(name)
+        if name in self._unregistered:
+            return self._unregistered[name]
+        if name not in self._entries:
+            points = self._modules().get(name) if isinstance(name, str) else None
+            if points is None:
+                raise UserError(self.unknown(name))
+            if len(points) > 1:
+                holders = " and ".join(f"{_distribution(p)} ({p.value})" for p in points)
+                raise UserError(f"{self.noun} {name!r} is claimed by {holders}: uninstall one of them.")
+            self._load(name, points[0])
+        return self._entries[name]
+
+    def knows(self, name: str) -> bool:
+        """Whether a name is registered, or that of a class that was met in this process."""
+        return name in self._entries or name in self._unregistered or name in self._modules()
+
+    def unknown(self, name: object) -> str:
+        """What is said of a name that nothing has."""
+        others = [r for r in EVERY if r is not self and isinstance(name, str) and name in r.names()]
+        which = (
+            f"{shown(name)} is a {others[0].noun}, no {self.noun}" if others else f"unknown {self.noun} {shown(name)}"
+        )
+        return f"{which}: {nearest(name, self.names())}."
+
+    def _entry_of(self, thing: type) -> Entry:
+        own = vars(thing).get("registered_name")
+        held = {**self._entries, **self._unregistered}.get(own)
+        if held is not None and held.thing is thing:
+            return held
+        ancestors = [e for c in thing.__mro__[1:] for e in self._entries.values() if e.thing is c]
+        facts = {n: v for n, v in ancestors[0].facts.items() if n not in _OF_ITS_OWN} if ancestors else {}
+        name = thing.__name__
+        taken = self._unregistered.get(name)
+        if name in self.names() or (taken and not _is_same_place(taken.thing, thing)):
+            name = f"{thing.__module__}.{thing.__qualname__}"
+        self._unregistered[name] = found = Entry(name, thing, facts, registered=False)
+        thing.registered_name = name
+        return found
+
+    def get(self, name: str | type) -> type:
+        """The class of a name; see `entry`."""
+        return self.entry(name).thing
+
+    def code(self, thing: type) -> dict[str, str]:
+        """What tells a class that nobody registered from others of its name: a digest of what it does.
+
+        Whoever writes one in a notebook writes it again and again under one name, and neither a cache nor a run folder
+        may take one for another. Of a registered class there is nothing to tell.
+        """
+        if self.entry(thing).registered:
+            return {}
+        text = "\n".join(_code_of(c) for c in thing.__mro__ if c.__module__ == thing.__module__)
+        return {f"{self.noun}_code": hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}
+
+    def facts(self, name: str) -> dict:
+        """What was said of a name when it was registered, read without importing it where that can be avoided.
+
+        Raises:
+            UserError: as `entry`, where its module must be imported.
+        """
+        if name in self._entries:
+            return self._entries[name].facts
+        points = self._modules().get(name, ())
+        try:
+            return Source.of(points[0].module).facts(name)
+        except Unreadable:
+            return self.entry(name).facts
+
+    def summary(self, name: str) -> str:
+        """The first line of what a name's documentation says, without importing it where that can be avoided."""
+        if name in self._entries:
+            return first_line(self._entries[name].thing.__doc__)
+        try:
+            return Source.of(self._modules()[name][0].module).summary(name)
+        except Unreadable:
+            return ""
+
+    def _load(self, name: str, point: importlib.metadata.EntryPoint) -> None:
+        try:
+            point.load()
+        except (Exception, SystemExit) as error:
+            raise UserError(
+                f"{self.noun} {name!r} of {_distribution(point)} cannot be imported from {point.value}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if name not in self._entries:
+            raise UserError(
+                f"{_distribution(point)} names {point.value} for {self.noun} {name!r}, but that module registers no "
+                f"such name: add @register_{self.noun}({name!r}) to its class."
+            )
+
+    def _modules(self) -> dict[str, list[importlib.metadata.EntryPoint]]:
+        found: dict[str, list] = {}
+        for point in importlib.metadata.entry_points(group=self.group):
+            points = found.setdefault(point.name, [])
+            if all(point.value != other.value for other in points):
+                points.append(point)
+        return found
+
+    def _claimed(self, name: str, thing: type) -> str:
+        others = [p for p in self._modules().get(name, ()) if p.module != thing.__module__]
+        return " and ".join(f"{_distribution(p)} ({p.value})" for p in others)
+
+
+_OF_ITS_OWN = frozenset({"paper", "waives", "causal"})
+"""Facts that a class which derives from another does not take over: they speak of how that one computes."""
+
+
+def _code_of(thing: type) -> str:
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):  # typed in where nobody keeps it
+        return "\n".join(_told_of(name, value) for name, value in vars(thing).items() if name != "registered_name")
+
+
+def _told_of(name: str, value: object) -> str:
+    function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+    code = getattr(function, "__code__", value)
+    if not isinstance(code, types.CodeType):
+        return f"{name} {shown(value)}"
+    constants = "\n".join(_told_of(name, constant) for constant in code.co_consts)
+    return f"{name} {code.co_code.hex()} {code.co_names}\n{constants}"
+
+
+def _is_same_place(old: type, new: type) -> bool:
+    return (old.__module__, old.__qualname__) == (new.__module__, new.__qualname__)
+
+
+def _is_rewritten(old: type, new: type) -> bool:
+    """Whether a class stands in the place of an older one: somebody ran a cell of a notebook again."""
+    in_notebook = new.__module__ == "__main__" and not hasattr(sys.modules.get("__main__"), "__file__")
+    return in_notebook and _is_same_place(old, new)
+
+
+def _distribution(point: importlib.metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist else "an unknown package"
+
+
+def summary(thing: type) -> str:
+    """The first line of what is said of a class."""
+    return first_line(thing.__doc__)
+
+
+EVERY: list[Registry] = []
+"""All registries."""
+
+datasets = Registry("dataset", "zoo.datasets")
+tasks = Registry("task", "zoo.tasks")
+models = Registry("model", "zoo.models")
+
+register_dataset = datasets.register
+register_task = tasks.register
+register_model = models.register
+
+
+def models_that_serve(
+    task: str | None = None, uses: str | Iterable[str] = (), kind: str | None = None, family: str | None = None
+) -> list[str]:
+    """The names of models that serve a purpose; see `zoo.list_models`."""
+    found = models.names()
+    uses = set(names_of("uses", uses))
+    if task is None and not uses and kind is None and family is None:
+        return found
+    facts = {n: models.facts(n) for n in found}
+    known = {
+        "concept": {c for f in facts.values() for c in concepts_of(f)},
+        "kind": {k for f in facts.values() for k in f.get("kinds", ())},
+        "family": {f["family"] for f in facts.values() if "family" in f},
+    }
+    for what, given in (("concept", uses), ("kind", {kind} - {None}), ("family", {family} - {None})):
+        for value in given - known[what]:
+            raise UserError(f"no model has the {what} {shown(value)}: {nearest(str(value), known[what])}.")
+    if task is not None:
+        made = tasks.get(task)()
+        found = [n for n in found if made.kind in facts[n].get("kinds", ())]
+        found = [n for n in found if facts[n].get("predicts") in (None, made.predicts)]
+    found = [n for n in found if uses <= concepts_of(facts[n])]
+    found = [n for n in found if kind is None or kind in facts[n].get("kinds", ())]
+    return [n for n in found if family is None or facts[n].get("family") == family]
+
+
+def concepts_of(facts: Mapping) -> set[str]:
+    """The concepts that a model can take, from what was said when it was registered."""
+    return {*facts.get("uses", ()), *facts.get("needs", ())}
