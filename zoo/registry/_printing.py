@@ -71,6 +71,7 @@ def _is_plain(value: object) -> bool:
 def called(thing: type, **parameters: object) -> str:
     """A thing as it would be called, such as ``Readmission(days=30)``.
 
+    >>> from zoo.registry import Registry
     >>> called(Registry, noun="model")
     "Registry(noun='model')"
     """
