@@ -188,6 +188,9 @@ def test_strict_data_count_unseen_labels_as_misses_from_training_to_the_leaderbo
     assert any("count as misses" in note for note in runs["s"].notes)
     assert any(" dropped (" in note for note in runs["l"].notes)
     assert runs["s"].config["data"]["strict"]
+    nothing_new = loaded(intact_mimic3, "diagnosis", level="code")
+    known = fitted(nothing_new, tmp_path, name="known")
+    assert zoo.evaluate(known.folder, strict=True).metrics == known.metrics
     for name, other in (("s", "l"), ("l", "s")):
         run = runs[name].folder
         assert zoo.evaluate(run).metrics == runs[name].metrics

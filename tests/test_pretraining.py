@@ -125,8 +125,11 @@ def test_what_cannot_be_begun_with_is_refused(data, intact_mimic3, tmp_path):
     raised = zoo.load("mimic3", task="mortality_next_visit", levels={"diagnosis": "ccs"}, **how)
     with pytest.raises(UserError, match="has diagnosis at level 'code', the data have it at 'ccs'"):
         zoo.train("filler", raised, out=tmp_path / "a", init=run, **HOW)
-    with pytest.raises(UserError, match="made for other codes of diagnosis than those of"):
+    with pytest.raises(UserError, match="made for other data"):
         zoo.train(zoo.create_model("filler", raised), data, out=tmp_path / "a", init=run, **HOW)
+    few = zoo.load("mimic3", task="mortality_next_visit", train_share=0.2, **how)
+    with pytest.raises(UserError, match="made for other codes of lab than those of"):
+        zoo.train(zoo.create_model("filler", few), few, out=tmp_path / "a", init=run, **HOW)
     fitted = zoo.train("majority", data, out=tmp_path / "fitted")
     with pytest.raises(UserError, match="a run of 'majority', which has no weights to begin with"):
         zoo.train("majority", data, out=tmp_path / "a", init=fitted.folder)

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 from processes import Forked
+from torch import nn
 
 import zoo
+import zoo.layers
+import zoo.models
 from zoo.registry import UserError, models
 from zoo.result import Result, write_json
 
@@ -245,6 +248,45 @@ def test_unknown_names_in_python(data):
     with pytest.raises(UserError, match="dim=-1 must be at least 1"):
         zoo.create_model("gru", data, dim=-1)
     assert issubclass(UserError, ValueError)
+
+
+def test_a_model_that_was_made_for_other_data_is_refused(data, intact_mimic3, tmp_path):
+    def other(**how):
+        return zoo.load("mimic3", root=intact_mimic3.root, **{"task": "readmission", "concepts": ["diagnosis"], **how})
+
+    made = zoo.create_model("gru", other(days=90), dim=8)
+    zoo.train(made, other(days=90), out=tmp_path / "same", max_epochs=1)
+    for how, word in (
+        ({"levels": {"diagnosis": "ccs"}}, "its codes of diagnosis are others"),
+        ({"task": "los"}, "its task is binary, that of the data multiclass"),
+        ({"concepts": ["drug"]}, "the data have no diagnosis"),
+    ):
+        with pytest.raises(UserError, match=f"'gru' was made for other data .*{word}"):
+            zoo.train(made, other(**how), out=tmp_path / "other")
+    with pytest.raises(UserError, match=r"was made for other data .*its labels are others"):
+        zoo.train(zoo.create_model("gru", other(task="diagnosis")), other(task="diagnosis", level="icd3"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_model_made_by_its_constructor_is_read_back_as_it_was(data, tmp_path):
+    class Own(zoo.models.Model):
+        def __init__(me, spec, dim: int = 8, *further):
+            super().__init__(spec)
+            me.embed, me.head = zoo.layers.VisitEmbedding({"lab": spec.size("lab")}, dim), nn.Linear(dim, spec.outputs)
+
+        def forward(me, batch):
+            return zoo.models.Output(me.head(batch.at_samples(batch.rows(me.embed(batch)))))
+
+    run = zoo.train(Own(data.spec({"lab"}), 4), data, out=tmp_path / "run", max_epochs=1)
+    assert run.config["model"] == {"dim": 4}
+    assert zoo.evaluate(run).metrics == run.metrics
+
+
+@pytest.mark.parametrize("held", ["[]", '{"config": []}', '{"config": [[]]}', "{"])
+def test_a_folder_whose_configuration_is_damaged_is_refused(held, data, tmp_path):
+    (tmp_path / "config.json").write_text(held)
+    with pytest.raises(UserError, match="damaged"):
+        zoo.train("majority", data, out=tmp_path)
 
 
 def test_settings_of_run(intact_mimic3, tmp_path):

@@ -115,6 +115,7 @@ class Result:
             check_form({**LATER, **facts} if isinstance(facts, dict) else facts, FORM, "result")
             facts["metrics"] = {n: {**dict.fromkeys(METRIC), **found} for n, found in facts["metrics"].items()}
             check_form(facts["metrics"], dict.fromkeys(facts["metrics"], METRIC), "result.metrics")
+            check_form(facts["config"].get("inputs", []), list[str], "result.config.inputs")
             for split, found in facts.get("labels", {}).items():
                 of_kind = {n: form for n, form in LABELS_BY_KIND.items() if n in found}
                 check_form(found, LABELS | of_kind, f"result.labels.{split}")

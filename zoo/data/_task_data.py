@@ -128,7 +128,7 @@ class TaskData:
 
         A sample sees its visit and those before it. Vocabularies are those of these data; there is no label.
         """
-        vocabularies = {c: f.vocabulary for c, f in self._features_for(model).items()}
+        vocabularies = self.vocabularies(model)
         cohort = replace(self._cohort, samples=all_visits(self.visits), outcome_time=None)
         splits = replace(self._splits, listed=None)
         return self._like(EveryVisit(vocabularies, self.task), cohort, vocabularies, None, splits)
@@ -216,6 +216,10 @@ class TaskData:
             self.task.predicts,
             {name: self._resource(name, features) for name in sorted(_facts(model).get("resources", ()))},
         )
+
+    def vocabularies(self, model) -> dict[str, Vocabulary]:
+        """What the numbers of codes mean for each concept that a model gets."""
+        return {c: f.vocabulary for c, f in self._features_for(model).items()}
 
     def inputs(self, model) -> dict[str, dict]:
         """For each concept that a model gets what there is of it; see `zoo.data._inputs.inputs_of`."""

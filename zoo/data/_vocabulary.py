@@ -6,6 +6,7 @@ source.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -105,6 +106,10 @@ class Vocabulary:
             return np.full(len(place), np.nan, np.float32)
         row = np.maximum(place - 2, 0)
         return np.where(place >= 2, (value - self.mean[row]) / self.scale[row], np.float32(np.nan))
+
+    def same(self, other: Vocabulary) -> bool:
+        """Whether numbers mean the same in both."""
+        return self is other or json.dumps(self.to_dict()) == json.dumps(other.to_dict())
 
     def to_dict(self) -> dict:
         """JSON-serialisable; `from_dict` gives the same vocabulary back."""

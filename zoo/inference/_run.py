@@ -89,7 +89,6 @@ def _model(found: Finished) -> Model:
         MemoryError,
     ) as error:
         raise UserError(f"{found.folder}: model {name!r} cannot be made as the run has it: {error}") from error
-    model.configuration = dict(hyperparameters)
     if found.fitted:
         model.load(found.model_file)
     else:

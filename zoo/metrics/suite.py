@@ -250,7 +250,7 @@ def _checked(kind: str, label, score) -> tuple[np.ndarray, np.ndarray]:
 
 def _with_missed(kind: str, label, score, interactions, before, missed) -> tuple:
     """Label, score, interactions and before, widened by the labels without scores."""
-    if missed is None:
+    if missed is None or np.shape(missed)[1:] == (0,):
         return label, score, interactions, before
     if kind != "multilabel":
         raise ValueError(f"missed are labels of a multilabel task, not of a {kind} one")

@@ -70,6 +70,8 @@ class Model(nn.Module):
     def __new__(cls, *positional, **named) -> Model:
         """Look at the hyperparameters before any is used, so that wherever a model is made they are what they can be.
 
+        They are kept as ``configuration``, with the defaults of those that are not given: a run is read back with them.
+
         Raises:
             UserError: one is not of the type that the constructor says, is outside of its `Range`, or not the
                 `MultipleOf` another.
@@ -78,8 +80,11 @@ class Model(nn.Module):
             given = inspect.signature(cls.__init__).bind(None, *positional, **named).arguments
             hyperparameters = {n: given[n] for n in parameters_of(cls) if n in given}
             what = f"model {getattr(cls, 'registered_name', cls.__name__)!r}"
-            check_parameters(what, cls, hyperparameters)
+            hyperparameters = check_parameters(what, cls, hyperparameters)
             check_multiples(what, cls, hyperparameters)
+            made = super().__new__(cls)
+            made.configuration = {n: p.default for n, p in parameters_of(cls).items()} | hyperparameters
+            return made
         return super().__new__(cls)
 
     def __init__(self, spec: Spec):

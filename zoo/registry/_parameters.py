@@ -22,7 +22,8 @@ def parameters_of(thing: type) -> dict[str, inspect.Parameter]:
         found = inspect.signature(thing.__init__, eval_str=True).parameters
     except NameError:  # annotations that are there for type checkers only
         found = inspect.signature(thing.__init__).parameters
-    return {n: p for n, p in found.items() if n not in ("self", "root", "spec") and p.kind not in _MANY}
+    own = list(found.items())[1:]  # the first is the instance, whatever it is called
+    return {n: p for n, p in own if n not in ("root", "spec") and p.kind not in _MANY}
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import torch
 
 from zoo.data._splits import checked_seed
@@ -52,10 +50,28 @@ def create_model(name: str | type[Model], data: TaskData, *, seed: int = 0, **hy
             if isinstance(error, UserError) or not hyperparameters:
                 raise
             raise UserError(f"model {name!r} cannot be made with {shown(hyperparameters)}: {error}") from error
-    bound = inspect.signature(entry.thing.__init__).bind(model, spec, **hyperparameters)
-    bound.apply_defaults()
-    model.configuration = {n: v for n, v in bound.arguments.items() if n not in ("self", "spec")}
     return model
+
+
+def check_made_for(model: Model, data: TaskData) -> None:
+    """Raise a `UserError` where a model was made for other data: its numbers of codes and labels mean others there."""
+    spec, differs = model.spec, []
+    if spec.kind != data.task.kind:
+        differs.append(f"its task is {spec.kind}, that of the data {data.task.kind}")
+    elif tuple(spec.labels) != tuple(data.labels):
+        differs.append("its labels are others")
+    absent = sorted(set(spec.vocabularies) - set(data.concepts))
+    if absent:
+        differs.append(f"the data have no {', '.join(absent)}")
+    elif not differs:
+        known = data.vocabularies(model)
+        others = [c for c, own in spec.vocabularies.items() if not own.same(known[c])]
+        differs += [f"its codes of {', '.join(others)} are others"] if others else []
+    if differs:
+        raise UserError(
+            f"model {model.registered_name!r} was made for other data ({'; '.join(differs)}): make it with "
+            "zoo.create_model and these data."
+        )
 
 
 def check_given(verb: str, model: object, data: object) -> None:

@@ -100,7 +100,7 @@ class Initial(Finished):
         """
         for concept, vocabulary in model.spec.vocabularies.items():
             held = self.spec.vocabularies.get(concept)
-            if held is not None and held.to_dict() != vocabulary.to_dict():
+            if held is not None and not held.same(vocabulary):
                 raise UserError(
                     f"the model was made for other codes of {concept} than those of {self.folder}: give its name."
                 )

@@ -13,7 +13,7 @@ from zoo.data._task_data import TaskData
 from zoo.models._model import Model, Output
 from zoo.registry import UserError, check_parameters
 from zoo.result import Result
-from zoo.training._create import check_given, create_model
+from zoo.training._create import check_given, check_made_for, create_model
 from zoo.training._processes import Processes, launched
 from zoo.training._run import Job, configuration, fitted
 from zoo.training._scores import scores_of
@@ -78,6 +78,8 @@ def pretrain(
     trainer, seed = check_parameters("the trainer", Trainer, trainer), checked_seed(seed)
     if isinstance(model, (str, type)):
         model = create_model(model, data, seed=seed)
+    else:
+        check_made_for(model, data)
     if type(model).pretrain is Model.pretrain:
         raise UserError(f"model {model.registered_name!r} is not pre-trained: train it.")
     loop = Trainer(**{**model.pretraining_defaults(model.spec), "monitor": "loss", **trainer})

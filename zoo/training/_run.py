@@ -29,7 +29,7 @@ from zoo.registry import UserError, check_parameters, counted, models
 from zoo.result import Result, write_json
 from zoo.training._balance import training_places
 from zoo.training._checkpoint import BEST, remove_all, write_tensors
-from zoo.training._create import check_given, create_model
+from zoo.training._create import check_given, check_made_for, create_model
 from zoo.training._finished import PREPARED, SPLIT_TABLE
 from zoo.training._initial import Initial
 from zoo.training._log import FILE as LOG_FILE
@@ -75,6 +75,8 @@ def train(
     """
     check_given("train", model, data)
     trainer, seed = check_parameters("the trainer", Trainer, trainer), checked_seed(seed)
+    if isinstance(model, Model):
+        check_made_for(model, data)
     initial = None if init is None else Initial.read(init)
     if initial:
         data = initial.laid_over(data, model)

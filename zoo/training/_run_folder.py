@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from zoo.cache import writing
+from zoo.cache.forms import check_form
 from zoo.cache.writing import is_unfinished, make_folder, remove_unfinished
 from zoo.registry import UserError, path_of
 from zoo.result import FILE, Result
@@ -33,6 +34,7 @@ def run_folder(out: str | Path | None, identity: dict) -> tuple[Path, Result | N
         return folder, None
     try:
         held = json.loads((folder / "config.json").read_text())
+        check_form(held, {"config": dict[str, object]}, "config.json")
     except ValueError:
         raise UserError(f"{folder}/config.json is damaged: choose another folder.") from None
     if held != identity:
