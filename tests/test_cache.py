@@ -134,7 +134,7 @@ def test_after_a_kill_the_next_run_starts_clean(moment, large, tmp_path, wanted)
     while not (begun := list(folder.glob(f".mimic3-{what}-*.unfinished"))) and time.monotonic() < until:
         time.sleep(0.002)
     assert begun
-    time.sleep(random.uniform(0, 0.05 if moment == 0 else 0.5))
+    time.sleep(random.uniform(0, 0.05 if moment == 0 else 0.2))
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert told(reader(large, folder)) == wanted
