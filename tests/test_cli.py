@@ -95,7 +95,7 @@ SETTINGS = {
     "data.split=nowhere.csv": ["neither 'temporal' nor 'hospital' nor a file"],
     'data.concepts=["diagnosys"]': ["unknown concept 'diagnosys'", "'diagnosis'"],
     "data.concepts=diagnoses": ["unknown concept 'diagnoses'", "'diagnosis'"],
-    "data.concepts=3": ["must be a list"],
+    "data.concepts=3": ["a list of names"],
     'data.levels={"diagnosis":"css"}': ["css", "ccs"],
     'data.levels={"diagnoses":"ccs"}': ["unknown concept 'diagnoses'", "'diagnosis'"],
     "data.max_visits=0": ["max_visits=0"],

@@ -174,6 +174,7 @@ def test_a_split_by_name_and_as_a_table(data, frame, tmp_path):
 
 def test_a_concept_stands_for_the_set_of_it(data):
     assert load(concepts="drug").concepts == load(concepts=["drug"]).concepts == ["drug"]
+    assert load(concepts=pd.Series(["drug"])).concepts == ["drug"]
     one, other = (next(data.batches("test", asked)) for asked in ("diagnosis", {"diagnosis"}))
     assert torch.equal(one["diagnosis"].ids, other["diagnosis"].ids)
     assert data.spec("diagnosis").concepts == ("diagnosis",)
@@ -235,6 +236,7 @@ def mistakes(data, result, frame) -> dict:
         "unknown concept 'drugs': did you mean 'drug'": lambda: load(concepts="drugs"),
         "concepts=[None] must be": lambda: load(concepts=[None]),
         "concepts=3 must be": lambda: load(concepts=3),
+        "goes into levels=": lambda: load(concepts={"diagnosis": "ccs"}),
         "levels='ccs' must name": lambda: load(levels="ccs"),
         "a level is a name": lambda: load(levels={"diagnosis": None}),
         "levels=0 must name": lambda: load(levels=0),

@@ -24,7 +24,7 @@ from zoo.datasets._canonical import CONCEPTS, SCHEMAS, deaths
 from zoo.datasets._source import identity
 from zoo.knowledge import atc, icd
 from zoo.knowledge.drugs import AtcMap
-from zoo.registry import UserError, check_parameters, nearest, parameters_of, shown, whole_number
+from zoo.registry import UserError, check_parameters, names_of, nearest, parameters_of, shown, whole_number
 from zoo.tasks._selection import select
 from zoo.tasks._task import CodeSets, Cohort, Relations, Task
 
@@ -125,11 +125,13 @@ def load(
     Raises:
         UserError: for whatever is unknown or missing, saying how to mend it.
     """
-    concepts = [concepts] if isinstance(concepts, str) else concepts
+    if isinstance(concepts, Mapping):
+        raise UserError(f"concepts={shown(concepts)} must be a list of names; the level of each goes into levels=.")
+    concepts = None if concepts is None else names_of("concepts", concepts)
     max_visits = max_visits if max_visits is None else whole_number("max_visits", max_visits, 1)
     split_seed, train_seed = checked_seed(split_seed, "split_seed"), checked_seed(train_seed, "train_seed")
     split = checked_split(split)
-    _check_choices(concepts, levels)
+    check_levels({} if levels is None else levels)
     if not isinstance(strict, bool):
         raise UserError(f"strict={shown(strict)} must be True or False.")
     train_share = _checked_share(train_share)
@@ -333,13 +335,6 @@ def _check_given(dataset: object, task: object) -> None:
                 f"{shown(value)} is no {holder.noun}: give a name ({', '.join(holder.names())}), or a class or an "
                 f"instance of zoo.{holder.noun}s.{kind.__name__}."
             )
-
-
-def _check_choices(concepts: object, levels: object) -> None:
-    names = isinstance(concepts, Collection) and all(isinstance(c, str) for c in concepts)
-    if concepts is not None and not names:
-        raise UserError(f"concepts={shown(concepts)} must be a list or a set of names, such as ['diagnosis'].")
-    check_levels({} if levels is None else levels)
 
 
 def check_levels(levels: Mapping[str, str]) -> None:
