@@ -321,3 +321,34 @@ def test_the_first_release_of_mimic4_calls_it_ethnicity(tmp_path):
     admissions = tables["hosp/admissions"].rename(columns={"race": "ethnicity"})
     dataset = opened("mimic4", tmp_path, {"hosp/admissions": admissions})
     assert dataset.read("subjects").ethnicity.tolist() == ["WHITE", "ASIAN", "BLACK"]
+
+
+def test_numbers_that_were_rounded_are_no_codes(tmp_path):
+    ids = {"subject_id": "1", "hadm_id": "11"}
+    codes = rows({"icd_code": "4.28E+03"}, {"icd_code": "V4581"}, like={**ids, "icd_version": "9"})
+    dataset = opened("mimic4", tmp_path, {"hosp/diagnoses_icd": codes})
+    assert dataset.read("diagnosis").code.tolist() == ["ICD9CM//V45.81"]
+    assert dataset.report(["diagnosis"]).counts["diagnosis"] == {"no code": 1}
+    orders = {"hadm_id": 11, "starttime": "2150-06-02 10:00:00", "route": "IV", "drug_type": "MAIN"}
+    orders = pd.DataFrame(
+        [{"subject_id": 1, **orders, "drug": d, "ndc": n} for d, n in (("Zinc", 904516563), ("A", 1))]
+    )
+    orders.astype({"ndc": "float32"}).to_parquet(tmp_path / "hosp" / "prescriptions.parquet")
+    dataset = load_dataset("mimic4", tmp_path)
+    assert dataset.read("drug").code.tolist() == ["DRUG//a", "DRUG//zinc"]
+    assert dataset.report(["drug"]).counts["drug"]["unparsable ndc"] == 1
+
+
+def test_endings_of_files_in_any_case(tmp_path):
+    for form in ("csv.gz", "parquet"):
+        root = fabricated.write(fabricated.frames("mimic4"), tmp_path / form, form=form)
+        before = load_dataset("mimic4", root).read("visits")
+        for path in [p for p in root.rglob("*") if p.is_file()]:
+            path.rename(path.with_name(path.name.upper()))
+        pd.testing.assert_frame_equal(load_dataset("mimic4", root).read("visits"), before)
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000 \n", "\ufeff", "\u200b"])
+def test_a_text_without_ink_is_none(blank):
+    found = ex.no_text(ibis.memtable({"text": [blank, f"a{blank}"]}).text).as_table().execute()
+    assert found.iloc[:, 0].fillna("a text").tolist() == ["no text", "a text"]

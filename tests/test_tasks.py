@@ -1031,3 +1031,27 @@ def test_what_most_visits_lack_is_said_beside_the_scores(tmp_path):
     assert zoo.load(dataset, "los").notes == []
     report = check_dataset(dataset)
     assert "died is unknown for 9 of 10 visits" in report.details["coverage"]
+
+
+def test_a_return_to_the_icu_counts_whose_row_lacks_a_subject_or_a_visit(tmp_path):
+    admissions = [(s, 10 * s + 1, "2150-01-01", "2150-01-20") for s in (1, 2, 3)]
+    first = [(s, 10 * s + 1, 100 * s, "2150-01-02 08:00:00", "2150-01-04 08:00:00") for s in (1, 2, 3)]
+    again = ("2150-01-08 08:00:00", "2150-01-09 08:00:00")
+    dataset = source(tmp_path, admissions, stays=[*first, ("", 11, 101, *again), (2, "", 201, *again)])
+    assert labels(dataset, "readmission", unit="stay") == {100: True, 101: False, 200: True, 201: False, 300: False}
+    assert dataset.report().counts["stays"] == {
+        "kept, but names no visit (it is in that of its start)": 1,
+        "kept, but has no subject_id (it has that of its visit)": 1,
+    }
+
+
+def test_a_death_in_a_visit_that_is_left_out_is_one(tmp_path):
+    first = [(s, 10 * s + 1, "2150-01-01", "2150-01-05 08:00:00") for s in range(1, 6)]
+    fatal = [
+        (1, 12, "2150-01-20 08:00:00", "2150-01-19 08:00:00", DIED),
+        (2, 22, "2150-01-20 08:00:00", "", DIED),
+        (3, "", "2150-01-20 08:00:00", "2150-01-21 08:00:00", DIED),
+        (4, 42, "2150-03-20 08:00:00", "", DIED),
+    ]
+    dataset = source(tmp_path, [*first, *fatal])
+    assert labels(dataset, "mortality_after_discharge") == {11: True, 21: True, 31: True, 41: False, 51: False}

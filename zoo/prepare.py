@@ -279,7 +279,7 @@ def relations(dataset: Dataset, store: Stores) -> Relations:
     return Relations(
         name=dataset.name,
         **tables,
-        deaths=deaths(tables["visits"], tables["subjects"]),
+        deaths=deaths(tables["visits"], tables["subjects"], tables["left_out"]),
         follow_up_days=dataset.follow_up_days,
         gaps_known=dataset.gaps_known,
         orders_by_day=dataset.orders_by_day,

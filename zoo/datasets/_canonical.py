@@ -125,7 +125,11 @@ class Cleaning:
         return found
 
     def keep(self, relation: str, frame: pd.DataFrame, mask: pd.Series, reason: str, key: str) -> pd.DataFrame:
-        """The rows of a frame where the mask holds; the others are counted, with up to three keys as examples."""
+        """The rows of a frame where the mask holds; the others are counted, with up to three keys as examples.
+
+        Where it is not known whether the mask holds, it does not.
+        """
+        mask = known_true(mask)
         dropped = frame.loc[~mask, key]
         self.add(relation, reason, len(dropped), [f"{key} {k}" for k in dropped.head(3)])
         return frame[mask]
@@ -184,13 +188,17 @@ def known_true(flags: pd.Series) -> pd.Series:
     return flags.astype("boolean").fillna(False).astype(bool)
 
 
-def deaths(visits: pd.DataFrame, subjects: pd.DataFrame) -> pd.Series:
+def deaths(visits: pd.DataFrame, subjects: pd.DataFrame, left_out: pd.DataFrame) -> pd.Series:
     """When each subject died, by id: at the source's time of death, and no later than its last visit that ended so.
 
-    Null for the living, and where neither is known.
+    Of a visit that was left out (`LEFT_OUT`) the later of the times that it has counts as its end. Null for the living,
+    and where neither is known.
     """
     told = subjects.set_index("subject_id").death
-    left = visits[known_true(visits.died)].groupby("subject_id").end.max().reindex(told.index)
+    others = left_out[left_out.relation == "visits"]
+    others = others.assign(end=others[["start", "end"]].max(axis=1))
+    ended = pd.concat([f.loc[known_true(f.died), ["subject_id", "end"]] for f in (visits, others)])
+    left = ended.groupby("subject_id").end.max().reindex(told.index)
     return told.where(~(left < told), left).fillna(left)
 
 
@@ -219,7 +227,15 @@ def clean_stays(stays: pd.DataFrame, visits: pd.DataFrame, cleaning: Cleaning) -
             took_place.append(stays[~mask])
         stays = cleaning.keep("stays", stays, mask, reason, "stay_id")
 
+    place = _visit_of_time(stays, visits)
+    if len(place):
+        found = pd.Series(stays.index.isin(place.index), stays.index)
+        cleaning.remark("stays", stays, found, "names no visit (it is in that of its start)", "stay_id")
+        stays = _in_their_visits(stays, place)
     subject = stays.visit_id.map(visits.set_index("visit_id").subject_id)
+    unnamed = stays.subject_id.isna() & subject.notna()
+    cleaning.remark("stays", stays, unnamed, "has no subject_id (it has that of its visit)", "stay_id")
+    stays = stays.assign(subject_id=stays.subject_id.fillna(subject))
     keep(subject.notna(), "visit left out or unknown")
     keep(stays.subject_id == subject[stays.index], "visit of another subject")
     keep(stays.stay_id.notna(), "no stay_id", evidence=True)
@@ -229,6 +245,22 @@ def clean_stays(stays: pd.DataFrame, visits: pd.DataFrame, cleaning: Cleaning) -
     keep(~stays.stay_id.duplicated(), "duplicate stay_id")
     keep(stays.end >= stays.start, "ends before it starts", evidence=True)
     return stays.reset_index(drop=True), _left_out("stays", took_place)
+
+
+def _visit_of_time(stays: pd.DataFrame, visits: pd.DataFrame) -> pd.Series:
+    """For stays that name no visit the one that their start falls into, by the stay's index; none for all others."""
+    lost = stays.loc[stays.visit_id.isna() & stays.subject_id.notna() & stays.start.notna(), ["subject_id", "start"]]
+    spans = segments(visits).astype({"subject_id": lost.subject_id.dtype})
+    among = lost.reset_index(names="stay").merge(spans, on="subject_id")
+    return among[(among.since <= among.start) & (among.start < among.until)].set_index("stay").visit_id
+
+
+def _in_their_visits(stays: pd.DataFrame, place: pd.Series) -> pd.DataFrame:
+    """Stays with the visits found for some; of these visits the first stay is an ``admit``, later ones ``readmit``."""
+    stays = stays.assign(visit_id=stays.visit_id.astype("Int64").fillna(place.astype("Int64")))
+    first = stays.groupby("visit_id").start.transform("min")
+    turn = pd.Series(np.where(stays.start > first, "readmit", "admit"), stays.index)
+    return stays.assign(type=stays.type.mask(stays.visit_id.isin(place), turn))
 
 
 def told(frame: pd.DataFrame, relation: str, key: str, cleaning: Cleaning) -> pd.DataFrame:

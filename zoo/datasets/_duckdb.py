@@ -64,8 +64,14 @@ def read_csv(connection, path: Path, view: str, columns: Sequence[str], line_end
         quote='"',
         escape='"',
         hive_partitioning=False,
+        compression="gzip" if is_zipped(path) else "none",
         **({} if line_end is None else {"new_line": line_end}),
     )
+
+
+def is_zipped(path: Path) -> bool:
+    """Whether a file is one of gzip, by its name in any case."""
+    return path.suffix.lower() == ".gz"
 
 
 def write_parquet(connection, rows: ir.Table, path: Path) -> None:

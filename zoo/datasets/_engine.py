@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-ENGINE_VERSION = 5
+ENGINE_VERSION = 6
 RELATIONS = ("subjects", "visits", "stays")
 ORDER = ("subject_id", "time", "visit_id", "code")
 TIES = {

@@ -18,6 +18,8 @@ CAPPED_AGE = 90.0
 NDC_DIGITS = 11
 HYPHENED_NDC = "^([0-9]{4}-[0-9]{4}-[0-9]{2}|[0-9]{5}-[0-9]{3}-[0-9]{2}|[0-9]{5}-[0-9]{4}-[0-9]{1,2})$"
 NO_TEXT = ibis.null("string")
+BLANKS = "\u00a0\u2000-\u200b\u2028\u2029\u202f\u3000\ufeff"
+"""Signs without ink that engines do not count as space."""
 
 
 # Times
@@ -109,7 +111,10 @@ def named(system: str, name: ir.StringColumn) -> ir.StringColumn:
 
 
 def dotted(code: ir.StringColumn, system: str) -> ir.StringColumn:
-    """A canonical ICD code of one system: stripped, upper case, with the dot where the system has it."""
+    """A canonical ICD code of one system: stripped, upper case, with the dot where the system has it.
+
+    Null where there are other signs in it than letters, digits and dots.
+    """
     plain = code.strip().upper().replace(".", "")
     if system == "ICD10PCS":
         return coded(system, plain)
@@ -118,7 +123,8 @@ def dotted(code: ir.StringColumn, system: str) -> ir.StringColumn:
     else:
         stem = ibis.literal(2 if system == "ICD9PROC" else 3)
     with_dot = plain.substr(0, stem) + "." + plain.substr(stem, plain.length() - stem)
-    return coded(system, ibis.ifelse(plain.length() > stem, with_dot, plain))
+    sound = ibis.ifelse(plain.re_search("[^A-Z0-9]"), NO_TEXT, plain)  # 4280 as a number may have become 4.28E+03
+    return coded(system, ibis.ifelse(sound.length() > stem, with_dot, sound))
 
 
 def dotted_by_version(code: ir.StringColumn, version: ir.IntegerColumn, ninth: str, tenth: str) -> ir.StringColumn:
@@ -174,7 +180,7 @@ def no_package_code(ndc: ir.StringColumn) -> ir.StringColumn:
 
 def no_text(text: ir.StringColumn) -> ir.StringColumn:
     """``no text`` where a note has no letter, digit or sign."""
-    return ibis.ifelse(text.re_search("[^[:space:]]").fill_null(False), NO_TEXT, "no text")
+    return ibis.ifelse(text.re_search(f"[^[:space:]{BLANKS}]").fill_null(False), NO_TEXT, "no text")
 
 
 def remarks(*odd: tuple[ir.BooleanColumn, str]) -> ir.StringColumn:

@@ -117,6 +117,8 @@ class Tables:
         nothing, shown = ibis.null("string"), self._shown(column)
         if kind == "text":
             lost, told = shown.re_search(NOTHING), f"{name}: " + shown.strip()
+            if column.type().is_floating():  # a number that was rounded is another one's code
+                lost, told = lost | (column.abs() > self._exact(column)), _shape(shown, name)
             typed = ibis.ifelse(lost, nothing, shown)
         else:
             typed = self._typed(column, kind)
@@ -160,9 +162,12 @@ class Tables:
         """Floats as the integers that they are for certain, else null."""
         import ibis
 
-        most = EXACT[str(number.type().copy(nullable=True))]
+        most = self._exact(number)
         whole = self._cast(ibis.ifelse(number.between(-most, most), number, ibis.null(number.type())), "int64")
         return ibis.ifelse(whole.cast("float64") == number, whole, ibis.null("int64"))
+
+    def _exact(self, number: ir.FloatingColumn) -> int:
+        return EXACT[str(number.type().copy(nullable=True))]
 
     def _flag(self, column: ir.Column) -> ir.IntegerColumn:
         import ibis
@@ -277,7 +282,7 @@ class Files(Tables):
         return self._views[name]
 
     def _read(self, path: Path, view: str) -> ir.Table:
-        if path.is_dir() or path.suffix == ".parquet":
+        if path.is_dir() or path.suffix.lower() == ".parquet":
             for part in parts(path):
                 _names(_parquet_columns(part), str(part))  # DuckDB would rename one of two that are the same
             table = _duckdb.read_parquet(self._connection, parts(path), view)
@@ -331,7 +336,7 @@ def parts(path: Path) -> list[Path]:
     """The files that hold a table: itself, or the Parquet files in a folder; those that a system hides are none."""
     if not path.is_dir():
         return [path]
-    return sorted(p for p in path.iterdir() if p.suffix == ".parquet" and not p.name.startswith("."))
+    return sorted(p for p in path.iterdir() if p.suffix.lower() == ".parquet" and not p.name.startswith("."))
 
 
 def header(path: Path) -> tuple[list[str], str | None]:
@@ -341,7 +346,7 @@ def header(path: Path) -> tuple[list[str], str | None]:
         UserError: the file has no header, or one column twice (in any case), or is no text.
     """
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        with (gzip.open if _duckdb.is_zipped(path) else open)(path, "rb") as file:
             line = file.readline(LONGEST_HEADER)
         first, *more = line.split(b"\r")
         lone = bool(more) and (len(more) > 1 or more[0] not in (b"", b"\n"))
@@ -351,7 +356,7 @@ def header(path: Path) -> tuple[list[str], str | None]:
     except UnicodeDecodeError:
         raise UserError(f"{path}, line 1: the text is not UTF-8; convert the file.") from None
     except (OSError, EOFError, zlib.error) as error:
-        damage = gzip_damage(path) if path.suffix == ".gz" else None
+        damage = gzip_damage(path) if _duckdb.is_zipped(path) else None
         raise UserError(damage or f"{path} cannot be read: {error.strerror or type(error).__name__}.") from None
     if not names:
         raise UserError(f"{path} is empty: fetch the file anew.")
@@ -396,7 +401,7 @@ def reading(paths: Iterable[Path], out: Path):
     """
     import duckdb
 
-    zipped = [p for p in paths if p.suffix == ".gz"]
+    zipped = [p for p in paths if _duckdb.is_zipped(p)]
     with ThreadPoolExecutor(max_workers=1) as pool:
         checks: list[Future[str | None]] = [pool.submit(gzip_damage, p) for p in zipped]
         try:
