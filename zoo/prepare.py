@@ -20,7 +20,7 @@ from zoo.data._splits import Given, checked_seed, checked_split, keep_share, pla
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import BY_NAME
-from zoo.datasets._canonical import CONCEPTS, SCHEMAS, deaths
+from zoo.datasets._canonical import CONCEPTS, SCHEMAS, UNPARSABLE, deaths
 from zoo.datasets._source import identity
 from zoo.knowledge import atc, icd
 from zoo.knowledge.drugs import AtcMap
@@ -31,8 +31,6 @@ from zoo.tasks._task import CodeSets, Cohort, Relations, Task
 if TYPE_CHECKING:
     from zoo.datasets._engine import Dataset
 
-UNPARSABLE = "unparsable "
-"""What the reasons for lost values begin with, the column after it; see `zoo.datasets._engine`."""
 DATES = "YYYY-MM-DD or YYYY-MM-DD HH:MM:SS"
 DATE = re.compile("9[/.-][9a]|[9a][/.-]9|9:9")
 """What the shape of a date or a time has in it."""

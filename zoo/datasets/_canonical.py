@@ -94,6 +94,10 @@ DAY = pd.Timedelta(days=1)
 CONCEPTS = ("diagnosis", "procedure", "drug", "lab", "vital", "note")
 
 
+UNPARSABLE = "unparsable "
+"""What the reasons for values that were nulled begin with; the column follows."""
+
+
 @dataclass
 class Cleaning:
     """What was left out or nulled while reading, and why: counts by relation and reason, with examples."""

@@ -562,7 +562,7 @@ def _frame(expression: ir.Table | None, name: str, cleaning: canonical.Cleaning)
         marked = marked.sort_by([(key, "ascending"), ("unparsed", "ascending")]).to_pandas(integer_object_nulls=True)
         for column, rows in marked.groupby(marked.unparsed.str.split(":").str[0]):
             shown = [f"{key} {k}, {shape}" for k, shape in rows.head(3).itertuples(index=False)]
-            cleaning.add(name, f"unparsable {column}", len(rows), shown)
+            cleaning.add(name, f"{canonical.UNPARSABLE}{column}", len(rows), shown)
     count = table.num_rows
     columns = [table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(count, f.type) for f in schema]
     frame = pa.table(columns, schema=schema).to_pandas()
@@ -590,7 +590,7 @@ def _count_events(events: ir.Table, concept: str) -> canonical.Cleaning:
                 cleaning.add(concept, f"kept, but {remark}", row["n"], [subject])
         if row["unparsed"]:
             column = row["unparsed"].split(":")[0]
-            cleaning.add(concept, f"unparsable {column}", row["n"], [f"{subject}, {row['unparsed']}"])
+            cleaning.add(concept, f"{canonical.UNPARSABLE}{column}", row["n"], [f"{subject}, {row['unparsed']}"])
     homeless = events.filter(events.rejected.isnull() & events.visit_id.isnull()).count().execute()
     cleaning.add(concept, "kept, but within no visit", homeless)
     return cleaning

@@ -78,12 +78,13 @@ class Model(nn.Module):
         """
         with suppress(TypeError):  # where arguments are missing: a copy has none, and else `__init__` says so
             given = inspect.signature(cls.__init__).bind(None, *positional, **named).arguments
-            hyperparameters = {n: given[n] for n in parameters_of(cls) if n in given}
+            known = parameters_of(cls)
+            hyperparameters = {n: given[n] for n in known if n in given}
             what = f"model {getattr(cls, 'registered_name', cls.__name__)!r}"
             hyperparameters = check_parameters(what, cls, hyperparameters)
             check_multiples(what, cls, hyperparameters)
             made = super().__new__(cls)
-            made.configuration = {n: p.default for n, p in parameters_of(cls).items()} | hyperparameters
+            made.configuration = {n: p.default for n, p in known.items()} | hyperparameters
             return made
         return super().__new__(cls)
 
