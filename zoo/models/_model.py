@@ -151,6 +151,14 @@ class Model(nn.Module):
         """Trainer keywords that the paper sets; those of the user have precedence."""
         return {}
 
+    def learning_rates(self) -> Mapping[str, float]:
+        """Learning rates of parts of the model, by the name of their module, where they are not the trainer's ``lr``.
+
+        Such as ``{"encoder": 2e-5}`` for a published encoder. Schedule and warm-up scale them as they scale ``lr``. In
+        pre-training all weights have the trainer's.
+        """
+        return {}
+
     @classmethod
     def pretraining_defaults(cls, spec: Spec) -> dict:
         """The same for pre-training."""

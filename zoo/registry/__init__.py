@@ -27,10 +27,15 @@ from zoo.registry._parameters import (
     whole_number,
 )
 from zoo.registry._printing import UserError, called, counted, html_table, nearest, printable, shown
+from zoo.registry._search import Between, By, Choice, LogBetween
 from zoo.registry._sources import Source, Unreadable, first_line
 
 __all__ = [
+    "Between",
+    "By",
+    "Choice",
     "Entry",
+    "LogBetween",
     "MultipleOf",
     "Range",
     "Registry",
@@ -235,7 +240,7 @@ class Registry:
         return " and ".join(f"{_distribution(p)} ({p.value})" for p in others)
 
 
-_OF_ITS_OWN = frozenset({"paper", "waives", "causal"})
+_OF_ITS_OWN = frozenset({"paper", "published", "search", "waives", "causal"})
 """Facts that a class which derives from another does not take over: they speak of how that one computes."""
 
 

@@ -6,6 +6,11 @@ import ast
 import importlib.util
 from pathlib import Path
 
+from zoo.registry._search import Between, By, Choice, LogBetween
+
+_SEARCHED = {c.__name__: c for c in (Between, By, Choice, LogBetween)}
+"""What is called in a decorator, by name: ranges of settings."""
+
 
 def first_line(docstring: str | None) -> str:
     return (docstring or "").strip().split("\n")[0]
@@ -110,6 +115,8 @@ class Source:
                 given = [self._value(a) for a in node.args]
                 named = {k.arg: self._value(k.value) for k in keywords}
                 return {"set": set, "frozenset": frozenset, "dict": dict}[kind](*given, **named)
+            case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in _SEARCHED:
+                return _SEARCHED[name](*(self._value(a) for a in given))
             case ast.BinOp(op=ast.BitOr()):
                 return self._value(node.left) | self._value(node.right)
         raise Unreadable

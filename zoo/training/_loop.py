@@ -32,7 +32,7 @@ from zoo.result import write_json
 from zoo.training._balance import training_places
 from zoo.training._checkpoint import BEST, LAST, check_fit, read_tensors, remove_all, write_tensors
 from zoo.training._log import Events, write_table
-from zoo.training._optimizer import load_optimizer, make_optimizer, optimizer_tensors
+from zoo.training._optimizer import load_optimizer, make_optimizer, optimizer_tensors, set_share
 from zoo.training._precision import bfloat16
 from zoo.training._processes import Processes
 from zoo.training._schedule import rate_share, warmup_steps
@@ -182,9 +182,7 @@ class Loop:
 
     def _set_rate(self, step: int) -> None:
         if self.trainer.schedule != "constant" or self.warmup:
-            share = rate_share(self.trainer.schedule, step, self.total, self.warmup)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.trainer.lr * share
+            set_share(self.optimizer, rate_share(self.trainer.schedule, step, self.total, self.warmup))
 
     def _end_epoch(self) -> None:
         train_loss = self._look()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from zoo.models._model import Model
 
 OPTIMIZERS = {
     "adamw": torch.optim.AdamW,
@@ -18,11 +20,33 @@ OPTIMIZERS = {
 FUSED = ("adamw", "adam")
 
 
-def make_optimizer(trainer, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of a trainer for the weights that a model trains."""
-    weights = [w for w in model.parameters() if w.requires_grad]
+def make_optimizer(trainer, model: Model) -> torch.optim.Optimizer:
+    """The optimiser of a trainer for the weights that a model trains; a group for each rate that there is.
+
+    Each group has its rate as ``full_lr`` too: ``lr`` goes with the schedule.
+
+    Raises:
+        ValueError: `Model.learning_rates` names a part that has no weights.
+    """
+    rates = model.learning_rates()
+    groups: dict[float, list[Tensor]] = {trainer.lr: []}
+    named = dict(model.named_parameters())
+    for part in rates:
+        if not any(name.startswith(f"{part}.") for name in named):
+            raise ValueError(f"{type(model).__name__}.learning_rates names {part!r}, which has no weights")
+    for name, weight in named.items():
+        if weight.requires_grad:
+            own = [rate for part, rate in rates.items() if name.startswith(f"{part}.")]
+            groups.setdefault(own[0] if own else trainer.lr, []).append(weight)
     how = {"fused": True} if trainer.optimizer in FUSED else {}
-    return OPTIMIZERS[trainer.optimizer](weights, lr=trainer.lr, weight_decay=trainer.weight_decay, **how)
+    made = [{"params": weights, "lr": lr, "full_lr": lr} for lr, weights in groups.items() if weights]
+    return OPTIMIZERS[trainer.optimizer](made, lr=trainer.lr, weight_decay=trainer.weight_decay, **how)
+
+
+def set_share(optimizer: torch.optim.Optimizer, share: float) -> None:
+    """Set the rate of each group to a share of its full one."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["full_lr"] * share
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
