@@ -25,38 +25,22 @@ COVERAGE = 0.95
 BLOCK_WEIGHTS = 2**22  # weights held at a time (32 MB)
 
 
-def draws(subjects: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """The weight of each of `subjects` subjects, (subjects,) with mean 1, for each resample.
-
-    >>> [round(float(weight.mean()), 12) for weight in draws(5, resamples=3, seed=0)]
-    [1.0, 1.0, 1.0]
-    """
-    generator = np.random.default_rng(seed)
-    for _ in range(resamples):
-        weight = generator.standard_exponential(subjects)
-        yield weight / weight.mean()
-
-
 def weights(subject, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Weights (a block of resamples, n) of samples of `subject` (n,); together `resamples` rows.
 
-    The draws depend on the seed and the number of subjects alone, not on the size of a block, so two models
-    evaluated on the same samples see the same resamples.
+    Those of a row have mean 1 over subjects. They depend on the seed and the number of subjects alone, not on the size
+    of a block, so two models evaluated on the same samples see the same resamples.
 
     >>> [block] = weights([7, 7, 9], resamples=4, seed=0)
     >>> bool((block[:, 0] == block[:, 1]).all()), block.shape
     (True, (4, 3))
     """
     names, position = np.unique(np.asarray(subject), return_inverse=True)
+    generator = np.random.default_rng(seed)
     step = max(1, BLOCK_WEIGHTS // len(position))
-    block = []
-    for weight in draws(len(names), resamples, seed):
-        block.append(weight[position])
-        if len(block) == step:
-            yield np.array(block)
-            block = []
-    if block:
-        yield np.array(block)
+    for start in range(0, resamples, step):
+        weight = generator.standard_exponential((min(step, resamples - start), len(names)))
+        yield (weight / weight.mean(axis=1, keepdims=True)).take(position, axis=1)
 
 
 def centred(resampled: np.ndarray, value: float) -> np.ndarray:

@@ -66,15 +66,15 @@ class Ranking:
 
     def steps(self, weight: np.ndarray) -> Steps:
         """The steps of all rankings, for `weight` (resamples, items)."""
-        true = _running(weight[:, self.positive_item])
-        false = _running(np.pad(weight, ((0, 0), (0, 1)))[:, self.negative_item])
-        true_bounds, false_bounds = true[:, self.positive_bounds], false[:, self.bounds]
-        true_base, false_base = true_bounds[:, self.ranking], false_bounds[:, self.ranking]
+        true = _running(weight.take(self.positive_item, axis=1))
+        false = _running(np.pad(weight, ((0, 0), (0, 1))).take(self.negative_item, axis=1))
+        true_bounds, false_bounds = true.take(self.positive_bounds, axis=1), false.take(self.bounds, axis=1)
+        true_base, false_base = true_bounds.take(self.ranking, axis=1), false_bounds.take(self.ranking, axis=1)
         return Steps(
-            true[:, self.positive_start] - true_base,
-            true[:, self.positive_end] - true_base,
-            false[:, self.start] - false_base,
-            false[:, self.end] - false_base,
+            true.take(self.positive_start, axis=1) - true_base,
+            true.take(self.positive_end, axis=1) - true_base,
+            false.take(self.start, axis=1) - false_base,
+            false.take(self.end, axis=1) - false_base,
             np.diff(true_bounds),
             np.diff(false_bounds),
         )
@@ -90,7 +90,7 @@ class Ranking:
 
     def _sums(self, value: np.ndarray) -> np.ndarray:
         """Sums over the steps of each ranking."""
-        return np.diff(_running(value)[:, self.step_bounds])
+        return np.diff(_running(value).take(self.step_bounds, axis=1))
 
 
 def _running(value: np.ndarray) -> np.ndarray:
