@@ -336,7 +336,8 @@ def test_weights_are_exponential_and_those_of_the_subject():
 
 def random_scores(kind, positives, rng, subjects=60):
     """Labels of which so many subjects have a positive, and scores that know nothing of them."""
-    chosen = rng.permuted(np.tile(np.arange(subjects), (5, 1)), axis=1).T < positives
+    order = rng.permuted(np.tile(np.arange(subjects), (5, 1)), axis=1).T
+    chosen = order < positives
     chosen[:, 1] = chosen[:, 0]  # two drugs together
     score = rng.random((subjects, 5))
     if kind == "multilabel":
