@@ -4,11 +4,12 @@ A worker process makes one run after another, and prepares the data of a task on
 another. It ends with the first run that fails, whatever the reason, and a new one goes on. A run finds what it would
 find alone.
 
-The folder of a leaderboard holds ``plan.json`` (what must not change when it is continued), ``runs``, and the tables
-and the page. ``runs/TASK/MODEL/seed0`` is a run folder with, besides what `zoo.train` writes, the test predictions
-(``predictions.parquet``); beside it lie ``seed0.log``, what the process printed, and ``seed0.failed.json`` if it
-failed. A run counts as finished when ``result.json`` and the predictions are there, and is never run again; all others
-are run, those that were killed or have failed among them.
+The folder of a leaderboard holds ``plan.json`` (what must not change when it is continued), ``runs``, where models are
+tuned ``tunings``, and the tables and the page. ``runs/TASK/MODEL/seed0`` is a run folder with, besides what `zoo.train`
+writes, the test predictions (``predictions.parquet``); beside it lie ``seed0.log``, what the process printed, and
+``seed0.failed.json`` if it failed. A run counts as finished when ``result.json`` and the predictions are there, and is
+never run again; all others are run, those that were killed or have failed among them. ``tunings/TASK/MODEL`` is in the
+same way a folder of `zoo.tune`. A model is tuned before its runs, which have the settings that were found.
 """
 
 from __future__ import annotations
@@ -43,24 +44,37 @@ if TYPE_CHECKING:
     from zoo.reporting._board import Board
     from zoo.tasks._task import Task
 
-PLAN, PREDICTIONS = "plan.json", "predictions.parquet"
+PLAN, PREDICTIONS, TUNED = "plan.json", "predictions.parquet", "tuned.json"
+SHARED = ("max_epochs", "patience")
+"""What all models have alike where they are tuned: the budget of a trial and of a run."""
+Pair = tuple[str, str]
+"""A task and a model."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One run of a leaderboard.
+class Job:
+    """What a worker does for a leaderboard.
 
     Attributes:
-        task, model, seed: what is run.
-        folder: the run folder.
+        task, model: what is run.
+        folder: of the run, or the tuning.
         settings: dotted settings, those of other tasks and models left out.
     """
 
     task: str
     model: str
-    seed: int
     folder: Path
     settings: Mapping[str, object]
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        raise NotImplementedError
+
+    @property
+    def request(self) -> dict[str, object]:
+        """What the worker must know besides."""
+        raise NotImplementedError
 
     @property
     def log(self) -> Path:
@@ -72,7 +86,55 @@ class Pair:
 
     @property
     def finished(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def reason(self) -> str:
+        """Why it did not come to its end."""
+        try:
+            return json.loads(self.failure.read_text())["reason"]
+        except (OSError, ValueError, KeyError):
+            return "it was not run to its end"
+
+
+@dataclass(frozen=True)
+class Run(Job):
+    """A run under a seed of training."""
+
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.task} {self.model} seed {self.seed}"
+
+    @property
+    def request(self) -> dict[str, object]:
+        return {"seed": self.seed}
+
+    @property
+    def finished(self) -> bool:
         return (self.folder / FILE).exists() and (self.folder / PREDICTIONS).exists()
+
+
+@dataclass(frozen=True)
+class Tuning(Job):
+    """The tuning of a model on a task, by so many trials; other attributes are as in `zoo.tune`."""
+
+    trials: int
+    sampler: str
+    metric: str | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.task} {self.model} tuning"
+
+    @property
+    def request(self) -> dict[str, object]:
+        return {"trials": self.trials, "sampler": self.sampler, "metric": self.metric}
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / TUNED).exists()
 
 
 def leaderboard(
@@ -87,6 +149,8 @@ def leaderboard(
     settings: Mapping[str, object] | None = None,
     resamples: int = 1000,
     metric: str | None = None,
+    tune: int = 0,
+    sampler: str = "random",
     report: Callable[[str], None] = lambda line: None,
 ) -> Board:
     """Run what is missing of a leaderboard, and write its tables and its page.
@@ -102,6 +166,10 @@ def leaderboard(
         settings: as of `zoo.run`; one of ``task.`` or ``model.`` goes to those that have such a parameter.
         resamples: of the bootstrap behind intervals and tests.
         metric: what ranks; the first of the kind by default (see `zoo.reporting._board`).
+        tune: how many trials each model has to find its settings for a task, by the same metric on the validation split
+            (see `zoo.tune`); 0 leaves all at their defaults. All trials and runs of all models then have the same
+            ``max_epochs`` and ``patience``: those of ``settings``, else the trainer's.
+        sampler: as of `zoo.tune`.
         report: is told a line about each run.
 
     Raises:
@@ -111,29 +179,55 @@ def leaderboard(
     from filelock import FileLock, Timeout
 
     from zoo.reporting import _board
+    from zoo.training import Trainer
+    from zoo.training._search import check_sampler
+    from zoo.training._tuning import Tuned
 
     given = {"seeds": seeds, "jobs": jobs, "resamples": resamples}
     seeds, jobs, resamples = (registry.whole_number(name, value, 1) for name, value in given.items())
+    trials = registry.whole_number("tune", tune, 0)
     tasks, models = _distinct("tasks", tasks, registry.tasks), _distinct("models", models, registry.models)
     registry.datasets.get(dataset)
     settings = dict(settings or {})
+    plan: dict[str, object] = {"dataset": dataset, "settings": settings}
+    if trials:
+        settings = {f"trainer.{n}": getattr(Trainer, n) for n in SHARED} | settings
+        plan = {"dataset": dataset, "settings": settings, "tune": trials, "sampler": sampler, "metric": metric}
+        check_sampler(sampler)
     out = registry.path_of("out", out)
-    pairs = _pairs(tasks, models, seeds, out, settings)
+    own = _own_settings(tasks, models, settings)
     kinds = {t: _made(t, settings).kind for t in tasks}
-    pairs = _served(pairs, kinds)
+    own = _served(own, kinds)
     _board.check_metric(metric, list(kinds.values()))
-    root = None if root is None else str(Path(root).expanduser().resolve())
-    _hold_to_plan(out, {"dataset": dataset, "root": root, "settings": settings})
+    plan["root"] = root = None if root is None else str(Path(root).expanduser().resolve())
+    _hold_to_plan(out, plan)
     lock = FileLock(out / ".lock", mode=writing.FILE)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(f"another leaderboard is at work in {out}: wait for it, or choose another folder.") from None
-    with lock:
-        _run_all([p for p in pairs if not p.finished], dataset, root, jobs, report)
-        outcomes = [_outcome(p, kinds[p.task]) for p in pairs]
+    with lock, Workers(jobs, dataset, root, report) as workers:
+        tunings = [
+            Tuning(*pair, out / "tunings" / "/".join(pair), s, trials, sampler, metric) for pair, s in own.items()
+        ]
+        tunings = tunings if trials else []
+        workers.make([t for t in tunings if not t.finished])
+        tuned = {(t.task, t.model): Tuned.read(t.folder) for t in tunings if t.finished}
+        runs = [  # seed by seed, so that a leaderboard that is stopped has something of every model
+            Run(
+                *pair,
+                out / "runs" / "/".join(pair) / f"seed{seed}",
+                {**s, **(tuned[pair].settings if pair in tuned else {})},
+                seed,
+            )
+            for seed in range(seeds)
+            for pair, s in own.items()
+        ]
+        untuned = {(t.task, t.model): f"it could not be tuned: {t.reason}" for t in tunings if not t.finished}
+        workers.make([r for r in runs if not r.finished and (r.task, r.model) not in untuned])
+        outcomes = [_outcome(r, kinds[r.task], untuned.get((r.task, r.model))) for r in runs]
         known = _true_probabilities(dataset, tasks, root, settings)
-        found = _board.board(dataset, outcomes, settings, seeds, resamples, metric, known)
+        found = _board.board(dataset, outcomes, settings, seeds, resamples, metric, known, tuned)
         _board.write(found, out)
     return found
 
@@ -148,8 +242,8 @@ def _distinct(what: str, names: Sequence[str], holder: registry.Registry) -> lis
     return names
 
 
-def _pairs(tasks: list[str], models: list[str], seeds: int, out: Path, settings: Mapping[str, object]) -> list[Pair]:
-    """All runs: seed by seed, so that a leaderboard that is stopped has something of every model."""
+def _own_settings(tasks: list[str], models: list[str], settings: Mapping[str, object]) -> dict[Pair, dict]:
+    """The settings of each model on each task, those of other tasks and models left out."""
     from zoo.experiment import shared_out
     from zoo.training import Trainer
 
@@ -168,17 +262,14 @@ def _pairs(tasks: list[str], models: list[str], seeds: int, out: Path, settings:
                 found[name] = value
         return found
 
-    def place(task: str, model: str, seed: int) -> Path:
-        return out / "runs" / task / model / f"seed{seed}"
-
-    return [Pair(t, m, s, place(t, m, s), own(t, m)) for s in range(seeds) for t in tasks for m in models]
+    return {(t, m): own(t, m) for t in tasks for m in models}
 
 
-def _served(pairs: list[Pair], kinds: Mapping[str, str]) -> list[Pair]:
-    """The runs of models on tasks that they serve; a `UserError` where none serves a task."""
-    served = [p for p in pairs if kinds[p.task] in registry.models.entry(p.model).facts.get("kinds", ())]
+def _served(own: dict[Pair, dict], kinds: Mapping[str, str]) -> dict[Pair, dict]:
+    """Models on tasks that they serve; a `UserError` where none serves a task."""
+    served = {(t, m): s for (t, m), s in own.items() if kinds[t] in registry.models.entry(m).facts.get("kinds", ())}
     for task, kind in kinds.items():
-        if not any(p.task == task for p in served):
+        if not any(t == task for t, _ in served):
             raise UserError(f"none of the models serves {kind} tasks such as {task!r}: name another model, or task.")
     return served
 
@@ -238,63 +329,77 @@ def _hold_to_plan(out: Path, plan: dict) -> None:
 # Running
 
 
-def _run_all(pairs: list[Pair], dataset: str, root: str | None, jobs: int, report: Callable[[str], None]) -> None:
-    """Run each by one of so many workers; all are ended at the end, or if this process is interrupted."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    workers = [Worker(threads) for _ in range(jobs)]
-    free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-    for worker in workers:
-        free.put(worker)
+class Workers:
+    """So many processes that make what they are given; all are ended with the block, or if this process is interrupted.
 
-    over: list[Pair] = []
+    Args:
+        count: how many.
+        dataset, root: whose tables.
+        report: is told a line about each job.
+    """
 
-    def run(pair: Pair) -> None:
-        worker = free.get()
-        try:
-            reason = _run_one(pair, dataset, root, worker)
-        finally:
-            free.put(worker)
-        if not worker.ended:
-            over.append(pair)
-            moved(f"{len(over)} of {registry.counted(len(pairs), 'run')}", share=len(over) / len(pairs))
-            report(f"{pair.task} {pair.model} seed {pair.seed}: {f'failed: {reason}' if reason else 'done'}")
+    def __init__(self, count: int, dataset: str, root: str | None, report: Callable[[str], None]):
+        threads = max(1, (os.cpu_count() or 1) // count)
+        self._all = [Worker(threads) for _ in range(count)]
+        self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        for worker in self._all:
+            self._free.put(worker)
+        self._source, self._report = {"dataset": dataset, "root": root}, report
 
-    with progress("leaderboard", in_logs=False) as moved, ThreadPoolExecutor(jobs) as pool:
-        moved(f"0 of {registry.counted(len(pairs), 'run')}", share=0.0)
-        try:
-            for done in [pool.submit(run, p) for p in pairs]:
-                done.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in workers:
-                worker.end()
+    def __enter__(self) -> Workers:
+        return self
 
+    def __exit__(self, *_) -> None:
+        self.end()
 
-def _run_one(pair: Pair, dataset: str, root: str | None, worker: Worker) -> str | None:
-    """Run one; gives the reason where it failed, and leaves it beside the run folder."""
-    writing.make_folder(pair.folder.parent)
-    pair.failure.unlink(missing_ok=True)
-    request = {
-        "dataset": dataset,
-        "root": root,
-        "task": pair.task,
-        "model": pair.model,
-        "seed": pair.seed,
-        "out": str(pair.folder),
-        "settings": dict(pair.settings),
-    }
-    status = worker.run(request, pair.log)
-    if pair.finished:
-        return None
-    reason = _reason(status, pair.log)
-    write_json(pair.failure, {"reason": reason, "status": status})
-    return reason
+    def end(self) -> None:
+        """End all processes."""
+        for worker in self._all:
+            worker.end()
+
+    def make(self, jobs: Sequence[Job]) -> None:
+        """Make jobs, each by a worker that is free."""
+        over: list[Job] = []
+
+        def one(job: Job) -> None:
+            worker = self._free.get()
+            try:
+                reason = self._made(job, worker)
+            finally:
+                self._free.put(worker)
+            if not worker.ended:
+                over.append(job)
+                moved(f"{len(over)} of {registry.counted(len(jobs), what)}", share=len(over) / len(jobs))
+                self._report(f"{job.name}: {f'failed: {reason}' if reason else 'done'}")
+
+        what = "tuning" if jobs and isinstance(jobs[0], Tuning) else "run"
+        with progress("leaderboard", in_logs=False) as moved, ThreadPoolExecutor(len(self._all)) as pool:
+            moved(f"0 of {registry.counted(len(jobs), what)}", share=0.0)
+            try:
+                for done in [pool.submit(one, j) for j in jobs]:
+                    done.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self.end()
+                raise
+
+    def _made(self, job: Job, worker: Worker) -> str | None:
+        """Make one; gives the reason where it failed, and leaves it beside its folder."""
+        writing.make_folder(job.folder.parent)
+        job.failure.unlink(missing_ok=True)
+        own = {"task": job.task, "model": job.model, "out": str(job.folder), "settings": dict(job.settings)}
+        status = worker.run({**self._source, **own, **job.request}, job.log)
+        if job.finished:
+            return None
+        reason = _reason(status, job.log)
+        write_json(job.failure, {"reason": reason, "status": status})
+        return reason
 
 
 class Worker:
-    """A process that makes one run after another, started when there is one to make.
+    """A process that makes one job after another, started when there is one to make.
 
-    It is asked by a line of JSON on its standard input, and answers with a line when the run has finished; a run that
+    It is asked by a line of JSON on its standard input, and answers with a line when that has finished; a job that
     fails ends it. As the system closes its input when this process ends, however it does, no worker is left behind.
     """
 
@@ -305,7 +410,7 @@ class Worker:
         self._guard = threading.Lock()
 
     def run(self, request: dict, log: Path) -> int:
-        """Make a run whose output goes to a file; gives 0, or the status of the process where it ended."""
+        """Do what is asked for, with what it prints in a file; gives 0, or the status of the process where it ended."""
         log.unlink(missing_ok=True)
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, writing.FILE), "wb") as file, self._guard:
             if self.ended:
@@ -324,7 +429,7 @@ class Worker:
         return 0 if self._process.stdout.readline() else self._process.wait()
 
     def end(self) -> None:
-        """End the process; there is no run after this."""
+        """End the process; there is no job after this."""
         with self._guard:
             self.ended = True
             if self._process is not None:
@@ -339,25 +444,21 @@ def _reason(status: int, log: Path) -> str:
     return lines[-1][:500] if lines else f"the process ended with status {status} and printed nothing"
 
 
-def _outcome(pair: Pair, kind: str) -> dict:
+def _outcome(run: Run, kind: str, untuned: str | None) -> dict:
     """What there is of a run, as the tables need it."""
-    facts = {"task": pair.task, "kind": kind, "model": pair.model, "seed": pair.seed, "folder": pair.folder}
-    if pair.finished:
-        return {**facts, "reason": None, "predictions": pair.folder / PREDICTIONS}
-    try:
-        reason = json.loads(pair.failure.read_text())["reason"]
-    except (OSError, ValueError, KeyError):
-        reason = "it was not run to its end"
-    return {**facts, "reason": reason, "log": pair.log}
+    facts = {"task": run.task, "kind": kind, "model": run.model, "seed": run.seed, "folder": run.folder}
+    if run.finished:
+        return {**facts, "reason": None, "predictions": run.folder / PREDICTIONS}
+    return {**facts, "reason": untuned or run.reason, "log": run.log}
 
 
 # In the worker
 
 
 def main() -> None:
-    """Make the runs that standard input asks for, and say on standard output when one has finished.
+    """Make what standard input asks for, and say on standard output when something has finished.
 
-    Whatever else is printed goes to the log of the run: of a user's mistake one line, else a traceback.
+    Whatever else is printed goes to the log of the job: of a user's mistake one line, else a traceback.
     """
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
@@ -395,13 +496,22 @@ def _print_into(log: str) -> None:
 
 
 def _make(request: dict) -> None:
-    """Run one, and write its test predictions."""
+    """Tune a model; or make a run, and write its test predictions."""
     from zoo.experiment import shared_out
     from zoo.inference import predict
-    from zoo.training import create_model, train
+    from zoo.metrics import metric_names
+    from zoo.training import create_model, train, tune
 
-    groups, seed, folder = shared_out(request["settings"]), request["seed"], Path(request["out"])
+    groups, folder = shared_out(request["settings"]), Path(request["out"])
     data = _data(request["dataset"], request["task"], request["root"], json.dumps([groups["task"], groups["data"]]))
+    if "trials" in request:
+        settings = {n: v for n, v in request["settings"].items() if n.partition(".")[0] in ("model", "trainer")}
+        metric = request["metric"]
+        metric = metric if metric in metric_names(data.task.kind, data.task.ks, data.interactions is not None) else None
+        how = {"metric": metric, "sampler": request["sampler"], "settings": settings, "out": folder}
+        tune(request["model"], data, request["trials"], **how)
+        return
+    seed = request["seed"]
     model = create_model(request["model"], data, seed=seed, **groups["model"])
     result = train(model, data, seed=seed, out=folder, **groups["trainer"])
     found = predict(folder, data, split="test")
