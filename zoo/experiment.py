@@ -355,7 +355,7 @@ def _facts_of(noun: str, name: str, thing: type, facts: Mapping) -> dict:
 
 
 def _trainer_of(thing: type, facts: Mapping) -> dict[str, object]:
-    """What a model sets of the trainer on the first kind of task that it serves, and what is published of the others."""
+    """What a model sets of the trainer on the first kind of task that it serves, and what is published or searched."""
     from zoo.data.spec import KINDS, Spec
     from zoo.models import Estimator
     from zoo.training import Trainer
