@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,11 @@ class TextModel(Model):
         """
         give_published_weights(self.encoder, self.spec)
 
+    def begun(self, names: Set[str]) -> None:
+        """Of an encoder whose weights were taken over only the last ``trained`` layers are trained."""
+        if any(name.startswith("encoder.") for name in names):
+            self.encoder.begun()
+
 
 def made_encoder(
     spec: Spec,
@@ -99,6 +104,7 @@ def give_published_weights(encoder: TextEncoder, spec: Spec) -> None:
     missing, _ = encoder.bert.load_state_dict(Published(name).weights(), strict=False)
     if missing:
         raise UserError(f"encoder={name!r} lacks weights ({', '.join(missing[:3])}): take another one.")
+    encoder.begun()
 
 
 class TokenLoss(nn.Module):
