@@ -15,6 +15,8 @@ from zoo.models.plm_icd import PLMICD
 from zoo.models.text_encoder import TextEncoderModel
 from zoo.registry import UserError, parameters_of
 from zoo.testing._model._patients import FabricatedTask
+from zoo.training import Trainer
+from zoo.training._optimizer import make_optimizer
 
 SMALL = {"encoder_dim": 8, "encoder_layers": 2, "encoder_heads": 2, "vocabulary_size": 300}
 THINGS = [ClinicalBERT, PLMICD, TextEncoderModel]
@@ -217,6 +219,7 @@ def data(session_cache):
 
 HOW = {"max_epochs": 1, "device": "cpu", "batch_size": 16}
 LITTLE = {**SMALL, "max_length": 126}
+BESIDE = ("gbert_clinical_bert", "med_bert_clinical_bert")
 
 
 def test_a_pretrained_encoder_begins_other_models(data, tmp_path):
@@ -254,6 +257,38 @@ def test_a_published_encoder_is_begun_with(name, data, published_encoder, tmp_pa
     for path in published_encoder.iterdir():
         path.unlink()
     assert zoo.evaluate(result.folder, data).metrics == result.metrics  # the run folder suffices
+
+
+SLOW = 5e-5
+"""The fastest rate at which a published BERT is fine-tuned in the papers of these models."""
+
+
+@pytest.mark.parametrize("name", ["clinical_bert", "plm_icd", "text_encoder", *BESIDE])
+def test_a_published_encoder_is_not_trained_at_a_rate_that_destroys_it(name, data, published_encoder):
+    model = zoo.create_model(name, data, encoder=str(published_encoder), max_length=126)
+    for defaults in (model.trainer_defaults, model.pretraining_defaults):
+        rate = defaults(model.spec)["lr"]
+        own = model.learning_rates().get("encoder", rate) if defaults == model.trainer_defaults else rate
+        assert own <= SLOW
+    if name in BESIDE:
+        trainer = Trainer(**model.trainer_defaults(model.spec))
+        of_weights = {
+            id(w): group["lr"] for group in make_optimizer(trainer, model).param_groups for w in group["params"]
+        }
+        assert {of_weights[id(w)] for w in model.encoder.parameters()} == {2e-5}
+        assert of_weights[id(model.head.weight)] == 5e-4
+
+
+@pytest.mark.parametrize("name", ["clinical_bert", "plm_icd", "text_encoder", *BESIDE])
+def test_a_small_encoder_learns_from_nothing_at_a_faster_rate(name, data):
+    model = zoo.create_model(name, data, **(SMALL if name not in BESIDE else {**SMALL, "layers": 1}), max_length=126)
+    assert model.trainer_defaults(model.spec)["lr"] == model.pretraining_defaults(model.spec)["lr"] == 5e-4
+    assert not model.learning_rates()
+
+
+def test_chunks_are_as_long_as_in_the_papers():
+    chunk = {t: parameters_of(t)["chunk"].default for t in (ClinicalBERT, TextEncoderModel, PLMICD)}
+    assert chunk == {ClinicalBERT: 510, TextEncoderModel: 510, PLMICD: 126}
 
 
 def test_an_encoder_that_cannot_be_had(data, published_encoder, tmp_path):

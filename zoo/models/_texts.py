@@ -21,6 +21,18 @@ BEGINS_WITH = {"text_encoder": {"weights": "encoder.", "hyperparameters": SETTIN
 """What such a model registers as ``begins_with``: the runs whose encoder it may take over."""
 
 
+FINE_TUNING = {
+    "lr": 2e-5,
+    "batch_size": 8,
+    "schedule": "linear",
+    "warmup": 0.1,
+    "weight_decay": 0.01,
+    "max_epochs": 3,
+}
+"""How a published BERT is fine-tuned, as in the code of its authors (github.com/google-research/bert) and of
+ClinicalBERT's (github.com/kexinhuang12345/clinicalBERT). Their batches of 32 texts are the chunks of 8 documents."""
+
+
 class TextModel(Model):
     """A model with a text encoder: a small one, or the published one of the resource ``encoder``.
 
@@ -147,8 +159,17 @@ class TextBeside(TextModel):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """A small encoder learns faster than a published one, whose rate is that of ClinicalBERT's paper."""
+        """For what learns from nothing: the codes, the head, and a small encoder."""
+        return {"lr": 5e-4, "batch_size": 16}
+
+    @classmethod
+    def pretraining_defaults(cls, spec: Spec) -> dict:
+        """All weights have one rate in pre-training: where the encoder is a published one, that of ClinicalBERT."""
         return {"lr": 2e-5 if spec.resources.get("encoder") else 5e-4, "batch_size": 16}
+
+    def learning_rates(self) -> Mapping[str, float]:
+        """That of ClinicalBERT for a published encoder; the rest has nothing to lose."""
+        return {"encoder": FINE_TUNING["lr"]} if self.spec.resources.get("encoder") else {}
 
     def texts(self, batch: Batch) -> Tensor:
         """(visits, width) what the encoder has at ``[CLS]``."""
