@@ -17,8 +17,7 @@ Where published code and paper part (the paper is followed):
 - Embeddings begin with word2vec of all documents there, tested ones included, as in the paper. Here they begin at
   random. The words are those of the training documents in both.
 - The best epoch is that of the best precision at 8 of 200, with a patience of 10. Here ``monitor`` is the loss unless
-  it is set (``precision_at_8`` where the task has 8 among its ``ks``); epochs and patience are theirs, which
-  embeddings that begin at random need, too.
+  it is set (``precision_at_8`` where the task has 8 among its ``ks``); epochs and patience are theirs.
 """
 
 from __future__ import annotations
