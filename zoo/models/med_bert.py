@@ -117,8 +117,8 @@ class MedBERT(Model):
     def trainer_defaults(cls, spec: Spec) -> dict:
         """A rate at which six layers learn from nothing, too.
 
-        The published fine-tuning, of layers that have learned from 28 million patients, has Adam at 1e-5, 100 patients a
-        batch, and a patience of 20.
+        The published fine-tuning, of layers that have learned from 28 million patients, has Adam at 1e-5, a patience of
+        20, and 100 patients a batch.
         """
         return {"lr": 2e-4, "batch_size": 32}
 
