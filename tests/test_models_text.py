@@ -1,6 +1,6 @@
 """Models that read notes, against their equations in NumPy."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +14,7 @@ from zoo.models.laat import LAAT
 from zoo.models.text_cnn import TextCNN
 from zoo.registry import UserError, models, parameters_of
 from zoo.testing._model._patients import FabricatedTask, empty
+from zoo.training import Trainer
 
 SMALL = {
     CAML: {"embedding_dim": 5, "filters": 4, "kernel_size": 4, "min_notes": 1},
@@ -304,3 +305,14 @@ def test_defaults_are_those_of_the_papers():
     for thing in (CAML, DRCAML):
         said = thing.trainer_defaults(None)
         assert (said["max_epochs"], said["patience"]) == (200, 10)
+
+
+OF_TEXTS = ("caml", "clinical_bert", "dr_caml", "laat", "med_bert", "med_bert_clinical_bert", "medm_plm", "plm_icd")
+
+
+@pytest.mark.parametrize("name", [*OF_TEXTS, "text_cnn", "text_encoder"])
+def test_what_is_published_is_told_of_settings_that_there_are(name):
+    entry = models.entry(name)
+    known = {f"model.{n}" for n in parameters_of(entry.thing)} | {f"trainer.{f.name}" for f in fields(Trainer)}
+    assert set(entry.facts["published"]) <= known
+    assert set(entry.facts["search"]) <= known

@@ -200,6 +200,13 @@ def test_label_attention_goes_over_the_tokens_of_all_chunks():
     assert np.allclose(model(batch).logits.detach().numpy(), expected, atol=1e-9)
 
 
+def test_what_label_attention_reads_is_not_dropped():
+    model, task = made(PLMICD, dropout=0.5)
+    batch = task.batch(some_rows(task))
+    model.train().encoder.eval()
+    assert torch.equal(model(batch).logits, model(batch).logits)
+
+
 @pytest.mark.parametrize("thing", THINGS)
 def test_chunks_may_be_longer_than_any_text(thing):
     model, task = made(thing, chunk=500)
