@@ -18,7 +18,7 @@ from zoo.registry import UserError
 from zoo.testing._model._patients import FabricatedTask
 
 CONCEPTS = ("diagnosis", "procedure")
-RESOURCES = ("interactions", "molecules")
+RESOURCES = ("cooccurrence", "interactions", "molecules")
 SALT, PROTEIN, FEW = "ATC//A12B", "ATC//A10A", ("ATC//A10A", "ATC//A12B", "ATC//N02B")
 """Potassium, of whose compounds most are salts, and insulins, which have no structure here."""
 
@@ -187,8 +187,8 @@ def test_logits_are_of_the_patient_and_of_the_substructures_of_drugs(task, model
 
 
 def test_a_class_without_a_molecule_is_learned(task, few):
-    among = np.zeros((3, 3), bool)
-    spec = Spec(**{**vars(task.spec), "labels": few.classes, "resources": {"molecules": few, "interactions": among}})
+    facts = {"molecules": few, "interactions": np.zeros((3, 3), bool), "cooccurrence": np.zeros((3, 3), np.int64)}
+    spec = Spec(**{**vars(task.spec), "labels": few.classes, "resources": facts})
     model, place = made(spec), few.classes.index(PROTEIN)
     logits = model(task.batch(task.rows(0, 20))).logits[:, place]
     assert logits.std() > 1e-5

@@ -17,7 +17,7 @@ from zoo.models.safedrug import MaskedLinear, MoleculeEncoder
 from zoo.testing._model._patients import FabricatedTask
 
 CONCEPTS = ("diagnosis", "procedure")
-RESOURCES = ("interactions", "molecules")
+RESOURCES = ("cooccurrence", "interactions", "molecules")
 SALT, PROTEIN = "ATC//A12B", "ATC//A10A"
 """Potassium, of whose compounds most are salts, and insulins, which have no structure here."""
 
@@ -104,8 +104,8 @@ def test_logits_are_the_product_of_both_encoders(task, model):
 
 
 def test_a_class_without_a_molecule_is_learned(task, few):
-    among = np.zeros((3, 3), bool)
-    spec = Spec(**{**vars(task.spec), "labels": few.classes, "resources": {"molecules": few, "interactions": among}})
+    facts = {"molecules": few, "interactions": np.zeros((3, 3), bool), "cooccurrence": np.zeros((3, 3), np.int64)}
+    spec = Spec(**{**vars(task.spec), "labels": few.classes, "resources": facts})
     torch.manual_seed(0)
     model = zoo.registry.models.get("safedrug")(spec, dim=8, dropout=0.0)
     place = few.classes.index(PROTEIN)

@@ -138,6 +138,10 @@ class Model(nn.Module):
     def first_weights(self) -> None:
         """Called once where the model is made to be trained, not where a run is read: for published weights."""
 
+    def remarks(self) -> list[str]:
+        """What a reader of a run must know of how the model goes with its data; notes of the run, and warned of."""
+        return []
+
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading | None:
         """How the model reads notes, given all its hyperparameters; None where their kinds are all that it gets.

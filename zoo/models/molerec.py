@@ -44,6 +44,7 @@ Other than both:
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,9 +52,10 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.knowledge.molecules import BONDS, CHIRALITIES, SIDES, Graphs, Molecules
 from zoo.layers import EncoderLayer, VisitRecurrences
-from zoo.models import Dropout, Model, MultipleOfHeads, Output, Positive, Probability, Share, Size
-from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
-from zoo.registry import register_model
+from zoo.models import Dropout, MultipleOfHeads, Output, Positive, Probability, Share, Size
+from zoo.models._drug_sets import TargetModel
+from zoo.models._neighbourhoods import rounds
+from zoo.registry import Choice, register_model
 
 SPREAD = 4.0
 """How much larger than Glorot's the first weights of NN_1 and NN_2 are."""
@@ -68,10 +70,25 @@ SPREAD = 4.0
     kinds={"multilabel"},
     predicts="drug",
     causal=True,
-    resources={"interactions", "molecules"},
+    resources={"cooccurrence", "interactions", "molecules"},
     waives={"overfits": "drugs that interact beyond target_ddi are kept apart, also where a patient has both"},
+    published={
+        "model.dim": 64,
+        "model.layers": 4,
+        "model.heads": 2,
+        "model.dropout": 0.7,
+        "model.target_ddi": 0.06,
+        "model.tau": 2.5,
+        "model.alpha": 0.95,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 5e-4,
+        "trainer.batch_size": 1,
+        "trainer.max_epochs": 50,
+        "trainer.monitor": "jaccard_samples",
+    },
+    search={"model.dropout": Choice(0.3, 0.5, 0.7), "model.tau": Choice(1.0, 2.5, 5.0)},
 )
-class MoleRec(Model):
+class MoleRec(TargetModel):
     """A drug is read from those of its substructures that matter to the patient; interactions are held at a target.
 
     Args:
@@ -79,7 +96,8 @@ class MoleRec(Model):
         layers: L, of message passing.
         heads: of the attention among substructures.
         dropout: on the vectors of visits.
-        target_ddi: share of interacting pairs up to which interactions do not count in the loss.
+        target_ddi: share of interacting pairs up to which interactions do not count in the loss; None for the published
+            0.06, or the rate of the training sets where that is far above it.
         tau: how fast the weight of the prediction falls above the target.
         alpha: weight of L_bce; the rest is that of L_multi.
 
@@ -91,15 +109,16 @@ class MoleRec(Model):
         self,
         spec: Spec,
         dim: MultipleOfHeads = 64,
-        layers: Size = 2,
+        layers: Size = 4,
         heads: Size = 2,
-        dropout: Dropout = 0.5,
-        target_ddi: Share = 0.06,
+        dropout: Dropout = 0.7,
+        target_ddi: Share | None = None,
         tau: Positive = 2.5,
         alpha: Probability = 0.95,
     ):
-        super().__init__(spec)
-        self.target_ddi, self.tau, self.alpha = target_ddi, tau, alpha
+        super().__init__(spec, alpha)
+        self.tau = tau
+        self.aim(target_ddi)
         molecules = spec.resources["molecules"]
         seen = {c: spec.size(c) for c in ("diagnosis", "procedure") if c in spec.concepts}
         self.states = VisitRecurrences(seen, dim, dropout)
@@ -111,8 +130,6 @@ class MoleRec(Model):
         for layer in (self.patient, self.relevance):
             nn.init.xavier_normal_(layer.weight, gain=SPREAD)
         self.score = nn.Sequential(nn.Linear(dim, dim // 2), nn.ReLU(), nn.Linear(dim // 2, 1))
-        interactions = torch.from_numpy(spec.resources["interactions"]).float()
-        self.register_buffer("interactions", interactions, persistent=False)
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, drugs)."""
@@ -122,20 +139,10 @@ class MoleRec(Model):
         weight = self.attend(self.classes(), substructures)
         return Output(self.score(pooled(relevance, weight, substructures))[..., 0])
 
-    def loss(self, output: Output, batch: Batch) -> Tensor:
-        """The mean over samples of L and of 1 - beta, which has no gradient."""
-        logits = output.logits.float()
-        probability = logits.sigmoid()
-        prediction = self.alpha * cross_entropy(logits, batch.label)
-        prediction = prediction + (1 - self.alpha) * margin(probability, batch.label)
-        unsafe = expected_interactions(probability, self.interactions) / self.spec.outputs
-        beta = self.safe_share(interaction_rate(probability.detach(), self.interactions))
-        return (beta * prediction + (1 - beta) * (1 + unsafe)).mean()
-
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """A rate for batches, and patience, as the loss rises and falls while a target is approached."""
-        return {"lr": 3e-3, "patience": 15}
+        """Those of the published code but for the batch, and patience while the target is approached."""
+        return {"optimizer": "adam", "lr": 5e-4, "batch_size": 8, "monitor": "jaccard_samples", "patience": 15}
 
     def safe_share(self, rate: Tensor) -> Tensor:
         """(samples,) beta, from the shares of interacting pairs."""
@@ -175,26 +182,27 @@ class GraphIsomorphism(nn.Module):
         self.kinds = nn.ModuleList(nn.Embedding(len(BONDS), dim) for _ in range(layers))
         self.sides = nn.ModuleList(nn.Embedding(len(SIDES), dim) for _ in range(layers))
         self.update = nn.ModuleList(
-            nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.LayerNorm(dim)) for _ in range(layers)
+            nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim), nn.LayerNorm(dim))
+            for _ in range(layers)
         )
         self.epsilon = nn.Parameter(torch.zeros(layers))
-        for name in ("bonds", "bond_kinds", "graph"):
-            self.register_buffer(name, torch.from_numpy(getattr(graphs, name)), persistent=False)
-        for name, values in (("fingerprint", graphs.atoms), ("handed", graphs.chirality), ("sided", graphs.sides)):
-            self.register_buffer(name, torch.from_numpy(values), persistent=False)
+        first, start = np.unique(np.stack([graphs.atoms, graphs.chirality]), axis=1, return_inverse=True)
+        bonds, bond = np.unique(np.stack([graphs.bond_kinds, graphs.sides]), axis=1, return_inverse=True)
+        self.rounds, kind = rounds(start.ravel(), graphs.bonds, bond.ravel(), layers)
+        for name, array in (("first", first), ("bonds", bonds), ("kind", kind), ("graph", graphs.graph)):
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self.register_buffer("sizes", torch.from_numpy(graphs.offsets).diff(), persistent=False)
 
     def forward(self) -> Tensor:
         """(G, dim)."""
-        atoms = self.atoms(self.fingerprint) + self.chirality(self.handed)
-        source, target = self.bonds
-        for place, (kinds, sides, update) in enumerate(zip(self.kinds, self.sides, self.update, strict=True)):
+        atoms = self.atoms(self.first[0]) + self.chirality(self.first[1])
+        for place, messages in enumerate(self.rounds):
             atoms = atoms.relu() if place else atoms
-            message = (F.embedding(source, atoms) + kinds(self.bond_kinds) + sides(self.sided)).relu()
-            own = (1 + self.epsilon[place]) * atoms
-            atoms = update(own.index_add(0, target, message.to(own.dtype)))
-        total = atoms.new_zeros(len(self.sizes), atoms.shape[1]).index_add(0, self.graph, atoms)
-        return total / self.sizes[:, None]
+            edges = self.kinds[place](self.bonds[0]) + self.sides[place](self.bonds[1])
+            sent = (F.embedding(messages.sender, atoms) + F.embedding(messages.bond, edges)).relu()
+            atoms = self.update[place](messages((1 + self.epsilon[place]) * atoms, sent))
+        total = atoms.new_zeros(len(self.sizes), atoms.shape[1])
+        return total.index_add(0, self.graph, F.embedding(self.kind, atoms)) / self.sizes[:, None]
 
 
 class ClassEncoder(nn.Module):
