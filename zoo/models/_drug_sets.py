@@ -112,7 +112,7 @@ class TargetModel(Model):
             self.target_ddi = rate
             found = f"published target_ddi={PUBLISHED_TARGET}: the target is their own rate, {rate:.4f}"
         else:
-            found = f"target_ddi={target:g}: next to nothing but interactions counts in the loss, and few drugs are left"
+            found = f"target_ddi={target:g}: next to nothing but interactions counts in the loss: few drugs are left"
         self._remarks = [why + found]
 
     def remarks(self) -> list[str]:

@@ -1,7 +1,7 @@
 """Messages along the bonds of molecules, computed once for all atoms that have heard the same.
 
-Atoms that start alike have the same vector as long as they have heard the same (Weisfeiler and Leman 1968). Of the 8,784
-atoms of the molecules in the synthetic data, 230 kinds are there at the start, 3,447 after two rounds, and 5,766 after
+Atoms that start alike have the same vector as long as they have heard the same (Weisfeiler and Leman 1968). The 8,784
+atoms of the molecules in the synthetic data are of 230 kinds at the start, of 3,447 after two rounds and of 5,766 after
 four; so a round is one among kinds of atoms.
 """
 

@@ -8,7 +8,8 @@ class has which:
 2. Relevance of each substructure for the patient: r = sigmoid(NN_2(q)) in R^S.
 3. Two graph isomorphism networks, one for molecules and one for substructures. An atom starts from the embeddings of
    its fingerprint and of its chirality, added, and in each of L layers, with e those of a bond's kind and sides,
-   y_i <- norm(MLP((1 + epsilon) y_i + sum over its neighbours j of ReLU(y_j + e_ij))), and a ReLU but after the last.
+   y_i <- norm(MLP((1 + epsilon) y_i + sum over its neighbours j of ReLU(y_j + e_ij))), and a ReLU but after the last;
+   the MLP has a hidden layer of 2 d.
    A graph is the mean of its atoms, a class the mean of its molecules: E_m in R^(M x d), E_f in R^(S x d).
 4. E_s = SAB(E_f) in R^(S x d): self-attention among the substructures (Set Transformer, Lee et al., ICML 2019).
 5. A = softmax((E_m W_q + b_q) (E_s W_k + b_k)^T / sqrt(d)) in R^(M x S), over the substructures that a class has.
@@ -24,7 +25,8 @@ Loss of a visit, with o the probabilities and D in {0, 1}^(M x M) the interactio
     DDI     = sum over i, j of D_ij o_i o_j / (sum over i other than j of o_i o_j)
 
 As in SafeDrug here (see `zoo.models.safedrug`), L_bce and L_ddi are divided by M, (1 - beta), which has no gradient, is
-added to the loss, and DDI is the share of interacting pairs to expect. The authors' is that of drugs with o >= 0.5.
+added to the loss, DDI is the share of interacting pairs to expect (the authors' is that of drugs with o >= 0.5), and
+where the published target of 0.06 is far below what is prescribed, the default is the rate of the training sets.
 
 Where published code and paper part (the paper is followed):
 
@@ -32,14 +34,25 @@ Where published code and paper part (the paper is followed):
 - A class without a substructure attends to those of all others there. Here it has one of its own, a vector that is
   learned, and the patient a relevance for it.
 - Graph networks and attention see no patient, and run again for each visit there. Here they run once a step.
-- The patient's states go into NN_1 twice there, as a recurrence's last output is its last state. Here once.
+- The patient's states go into NN_1 twice there, as a recurrence's last output is its last state, and NN_1 begins with a
+  ReLU. Here they go once, and it is linear.
+- Its SAB adds the projected queries to what the heads find, and ends with a norm, a linear layer and a norm. Here it
+  adds the input, and then a feed-forward network, as the Set Transformer's paper has it.
+- With an option, it has a table of vectors instead of the network for substructures. Here there is the network alone.
+- Its L_ddi is 0.0005 times the sum over pairs.
+- It trains on one visit a step, 50 epochs, and keeps the epoch with the best Jaccard index on validation. Here that is
+  the default measure too, the rate is its 0.0005 with Adam, and a step has eight patients with all their visits: each
+  step runs both graph networks, which takes longer than all the rest. As steps are fewer, NN_1 and NN_2 start from
+  weights `SPREAD` times as large as usual.
 
 Other than both:
 
 - Of the published code's list of properties, atoms carry chirality and bonds their kinds and sides; fingerprints stand
   for the others. Chirality is R or S, which do not hang on the order in which atoms are written, as the marks there do.
-- Layers are normalised each atom on its own, and not over all atoms: with graphs that never change, running means only
-  lag behind. Graph networks have no dropout.
+- Layers are normalised each atom on its own, and not over all atoms, as the published code does within its MLP, too:
+  with graphs that never change, running means only lag behind.
+- Dropout is on the vectors of visits. The published code has it on the embeddings of their codes, and as much within
+  the graph networks.
 """
 
 from __future__ import annotations
@@ -95,7 +108,7 @@ class MoleRec(TargetModel):
         dim: width d of embeddings, states and atoms.
         layers: L, of message passing.
         heads: of the attention among substructures.
-        dropout: on the vectors of visits.
+        dropout: on the vectors of visits; that of the published code.
         target_ddi: share of interacting pairs up to which interactions do not count in the loss; None for the published
             0.06, or the rate of the training sets where that is far above it.
         tau: how fast the weight of the prediction falls above the target.

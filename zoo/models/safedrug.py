@@ -49,9 +49,9 @@ Where published code and paper part (the paper is followed):
 - Its dropout is on the embeddings of codes. Here it is on their sums.
 - It trains on one visit a step, 50 epochs, and keeps the epoch with the best Jaccard index on validation. Here that is
   the default measure too, the rate is its 0.0005 with Adam, and a step has four patients with all their visits: each
-  step runs the molecule encoder, which takes longer than the rest. As steps are fewer, NN_1 and NN_3 start from weights
-  `SPREAD` times as large as usual: with the usual ones the sigmoids of all patients are nearly 0.5, and 600 steps do not
-  teach the model to tell patients apart.
+  step runs the molecule encoder, which takes longer than the rest. As steps are fewer, NN_1 and NN_3 start from
+  weights `SPREAD` times as large as usual: with the usual ones the sigmoids of all patients are nearly 0.5, and 600
+  steps do not teach the model to tell patients apart.
 """
 
 from __future__ import annotations
