@@ -16,7 +16,8 @@ from zoo.data._store import Order, Store
 from zoo.knowledge.drugs import AtcMap
 from zoo.knowledge.interactions import interactions
 from zoo.metrics import evaluate, resampled
-from zoo.registry import UserError, models
+from zoo.registry import UserError, explained, models, parameters_of
+from zoo.training import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -318,5 +319,32 @@ def test_first_visits_visits_without_a_procedure_and_unknown_codes_have_predicti
     assert ((chances >= 0) & (chances <= 1)).all()
 
 
+# Defaults
+
+PUBLISHED = [n for n in DRUG_MODELS if "published" in models.entry(n).facts]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_models_of_drug_sets_train_with_the_published_optimiser_and_rate(name):
+    entry = models.entry(name)
+    trainer = Trainer(**entry.thing.trainer_defaults(None))
+    published = {n.removeprefix("trainer."): v for n, v in entry.facts["published"].items() if "trainer." in n}
+    assert {"optimizer", "lr", "batch_size"} <= set(published)
+    for setting in {"optimizer", "lr", "weight_decay"} & set(published):
+        assert getattr(trainer, setting) == published[setting]
+    assert trainer.batch_size <= 16
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_defaults_are_the_published_ones_or_their_documentation_says_so(name):
+    entry = models.entry(name)
+    published = {n.removeprefix("model."): v for n, v in entry.facts["published"].items() if "model." in n}
+    known, said = parameters_of(entry.thing), explained(entry.thing)
+    assert set(published) <= set(known)
+    for parameter, value in published.items():
+        assert known[parameter].default == value or f"{value:g}" in said[parameter]
+
+
 def test_there_are_models_of_drug_sets():
     assert {"nearest", "gamenet", "safedrug", "leap", "micron", "cognet", "molerec"} <= set(DRUG_MODELS)
+    assert set(DRUG_MODELS) - set(PUBLISHED) == {"nearest"}

@@ -98,6 +98,13 @@ def test_atoms_hear_of_their_neighbours_along_bonds_of_a_kind(few, of):
     assert np.allclose(array(layer()), graph_vectors(layer, graphs), atol=1e-5)
 
 
+def test_the_networks_are_as_deep_and_wide_as_the_published_ones(task):
+    model = zoo.registry.models.get("molerec")(task.spec, dim=8)
+    for network in (model.classes.encode, model.substructures.encode):
+        assert [update[0].out_features for update in network.update] == [16] * 4
+    assert model.states.dropout.p == 0.7
+
+
 @pytest.mark.parametrize(
     "pair",
     [
@@ -215,7 +222,7 @@ def test_graph_networks_are_trained_run_once_a_step_and_saved(task, model):
 
 
 def test_the_weight_is_one_up_to_the_target_and_falls_with_distance(model):
-    rate = [0.0, 0.06, 0.12, 0.6]
+    model.target_ddi, rate = 0.06, [0.0, 0.06, 0.12, 0.6]
     expected = [1, 1, np.exp(-2.5), np.exp(-22.5)]
     assert model.safe_share(torch.tensor(rate)).tolist() == pytest.approx(expected, rel=1e-4)
 

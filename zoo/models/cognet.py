@@ -101,7 +101,7 @@ class COGNet(SequenceModel):
         dropout: on embeddings (0.3 in the published code), attention weights, and what each sub-layer adds (0.2 there).
         max_drugs: how many drugs are written at most.
         beams: how many sequences are kept in search of the likeliest one; the authors keep 4, in four times the time.
-        ddi_weight: of the interacting pairs to expect; the published code trains without, as it is commented out.
+        ddi_weight: of the interacting pairs to expect; 0 in the published code, where the loss is commented out.
     """
 
     def __init__(
