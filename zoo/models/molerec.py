@@ -41,7 +41,7 @@ Where published code and paper part (the paper is followed):
 - With an option, it has a table of vectors instead of the network for substructures. Here there is the network alone.
 - Its L_ddi is 0.0005 times the sum over pairs.
 - It trains on one visit a step, 50 epochs, and keeps the epoch with the best Jaccard index on validation. Here that is
-  the default measure too, the rate is its 0.0005 with Adam, and a step has eight patients with all their visits: each
+  the default measure too, the rate is its 0.0005 with Adam, and a step has 16 patients with all their visits: each
   step runs both graph networks, which takes longer than all the rest. As steps are fewer, NN_1 and NN_2 start from
   weights `SPREAD` times as large as usual.
 
@@ -155,7 +155,7 @@ class MoleRec(TargetModel):
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
         """Those of the published code but for the batch, and patience while the target is approached."""
-        return {"optimizer": "adam", "lr": 5e-4, "batch_size": 8, "monitor": "jaccard_samples", "patience": 15}
+        return {"optimizer": "adam", "lr": 5e-4, "batch_size": 16, "monitor": "jaccard_samples", "patience": 15}
 
     def safe_share(self, rate: Tensor) -> Tensor:
         """(samples,) beta, from the shares of interacting pairs."""
