@@ -144,6 +144,10 @@ class Model(nn.Module):
         What it sets must be in the weights that are saved (a buffer), so that a run is read back as it was.
         """
 
+    def remarks(self) -> list[str]:
+        """What a reader of a run must know of how the model goes with its data; notes of the run, and warned of."""
+        return []
+
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading | None:
         """How the model reads notes, given all its hyperparameters; None where their kinds are all that it gets.
