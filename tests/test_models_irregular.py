@@ -109,6 +109,24 @@ def test_states_and_inputs_of_gru_d_fade_with_time(data):
     torch.testing.assert_close(states[1][1], forgotten)  # of what was, nothing is left
 
 
+def test_what_gru_d_drops_in_training_it_drops_at_every_step(data):
+    model = made("gru_d", data, input_dropout=0.5, state_dropout=0.5).train()
+    given, states = [], []
+    model.cell.given.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].detach()))
+    model.cell.gates.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0].detach()))
+    batch = some_batch(data)
+    model(batch)
+    observed = given[0][..., model.view.columns :]
+    dropped = ((observed == 0) | (observed == 2)).all() and (observed.amax(dim=1) == 0)
+    seen = model.view.grid(batch).observed.any(dim=1)
+    assert 0 < int((dropped & seen).sum()) < int(seen.sum())
+    later = torch.stack(states[1:]) == 0  # the first state is 0
+    assert torch.equal(later.all(dim=0), later.any(dim=0))
+    assert 0 < int(later[0].sum()) < later[0].numel()
+    model.eval()
+    assert torch.equal(model(batch).logits, model(batch).logits)
+
+
 # TCN
 
 
