@@ -85,7 +85,8 @@ class Raindrop(Model):
 
     Args:
         spec: what the data are like.
-        dim: of what is said of a variable at a moment.
+        dim: of what is said of a variable at a moment; 4 in the published script, with which the ReLU leaves nothing of
+            one value in sixteen at first.
         layers: of messages; 2 in the paper.
         receiver_dim: of r_v.
         time_dim: of p^t, even.
@@ -106,7 +107,7 @@ class Raindrop(Model):
     def __init__(
         self,
         spec: Spec,
-        dim: Size = 4,
+        dim: Size = 8,
         layers: Size = 2,
         receiver_dim: Size = 16,
         time_dim: Annotated[Size, MultipleOf(times=2)] = 16,

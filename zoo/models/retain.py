@@ -26,7 +26,8 @@ Where published code and paper part (the paper is followed):
   whatever the rate, as published ports still do. Here dropout is scaled by its rate.
 - The authors' code can be given a number a visit, such as the days since the one before, of which log(1 + days) goes
   into the recurrences only, and without a file of them does without. Here it has them: see ``use_time``.
-- The authors train for 10 epochs; here for as many as the trainer is told, of which it keeps the best.
+- The authors train for 10 epochs, not fewer, and keep the best; here it is as many as the trainer is told, and only
+  ``patience`` epochs without a better one end it: at first the loss may stand still for longer than the trainer's 5.
 
 As in the authors' code, Adadelta trains in batches of 100; it takes no rate, which is a rate of 1. It does not see to
 the scale of a loss as Adam does: where gradients are below 1e-3 its steps shrink with them. So with several labels the
@@ -121,8 +122,8 @@ class RETAIN(Model):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """Those of the authors' code."""
-        return {"optimizer": "adadelta", "lr": 1.0, "batch_size": 100}
+        """Those of the authors' code, which does not end early."""
+        return {"optimizer": "adadelta", "lr": 1.0, "batch_size": 100, "patience": 50}
 
     @torch.no_grad()
     def contributions(self, batch: Batch) -> Contributions:
