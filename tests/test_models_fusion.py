@@ -1,4 +1,6 @@
-"""Early fusion, late fusion and MulT: their equations in NumPy, and modalities that are missing."""
+"""Early fusion, late fusion and MulT: their equations in NumPy. Notes and published encoders in all that fuse."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +10,14 @@ from worked import dense, gru, norm, softmax, within
 
 from zoo.layers import sinusoids
 from zoo.models.early_fusion import EarlyFusion
+from zoo.models.fusemoe import FuseMoE
 from zoo.models.late_fusion import LateFusion
 from zoo.models.mult import AskingLayer, MulT
-from zoo.testing._model._patients import empty, without
+from zoo.testing._model._patients import Events, empty, without
+from zoo.training import Trainer
+from zoo.training._optimizer import make_optimizer
+
+FUSING = [FuseMoE, MulT, EarlyFusion, LateFusion]
 
 
 def fusing(thing, concepts=ALL, kind: str = "multiclass"):
@@ -85,3 +92,111 @@ def test_who_is_not_there_is_not_asked():
     before, after = layer(own, other, there), layer(own, other + torch.randn(2, 3, 4), there)
     assert not torch.allclose(before[0], after[0])
     assert torch.equal(before[1], after[1])
+
+
+# Notes
+
+
+LONG = 10**18
+"""A note that tells this is of twenty words and more."""
+
+
+def noted(task, *notes: tuple[int, int]):
+    """A patient whose visits have these notes, each what it is (2 to 5) and what it tells, an hour after another."""
+    place, detail = (
+        (np.array(part, np.int64) for part in zip(*notes, strict=True)) if notes else (np.zeros(0, np.int64),) * 2
+    )
+    written = Events(place, np.arange(len(notes), dtype=np.float32) / 4, None, detail)
+    return task.rows(0, 1)[0].changed(lambda concept, events: written if concept == "note" else events)
+
+
+def logits(model, task, *rows) -> torch.Tensor:
+    with torch.no_grad():
+        return model(task.batch(list(rows))).logits
+
+
+@pytest.mark.parametrize("thing", FUSING)
+def test_a_long_newest_note_leaves_room_for_older_ones(thing):
+    model, task = made(("diagnosis", "note"), "binary", thing, max_length=2, max_tokens=20)
+    older = [[2, 3, 4, 5, 2, 3, 4, 5, 2], [5, 4, 3, 2, 5, 4, 3, 2, 5], [3] * 9]
+    rows = [noted(task, *((place, 7) for place in places), (4, LONG)) for places in older]
+    assert task.batch(rows)["note"].token_offsets.diff().tolist() == [2] * 10 * sum(len(r.visits) for r in rows)
+    found = logits(model, task, *rows)[:, 0].tolist()
+    assert len({round(f, 5) for f in found}) == 3
+    assert logits(model, task, rows[0])[0, 0].item() == pytest.approx(found[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("thing", FUSING)
+def test_a_note_of_which_nothing_is_read_is_not_there(thing):
+    model, task = made(("diagnosis", "note"), "binary", thing, max_length=4, max_tokens=7)
+    two, three = (noted(task, *((place, LONG) for place in places)) for places in ([3, 2], [5, 3, 2]))
+    assert task.batch([three])["note"].token_offsets.diff().tolist() == [0, 3, 4] * len(three.visits)
+    later = replace(two, visits=tuple(v.changed(_quarter_later) for v in two.visits))
+    assert torch.allclose(logits(model, task, three), logits(model, task, later), atol=1e-6)
+
+
+def _quarter_later(concept: str, events: Events) -> Events:
+    return replace(events, time=events.time + 0.25) if concept == "note" else events
+
+
+@pytest.mark.parametrize("thing", FUSING)
+def test_notes_without_a_token_are_as_no_notes(thing):
+    model, task = made(("diagnosis", "note"), "binary", thing)
+    row, none = noted(task, (2, 7), (3, 8)), noted(task)
+    batch = task.batch([row, row])
+    note = batch["note"]
+    silent = replace(note, tokens=note.tokens[:0], token_offsets=torch.zeros_like(note.token_offsets))
+    with torch.no_grad():
+        found = model(replace(batch, concepts={**batch.concepts, "note": silent})).logits
+        _, there = model.said(replace(batch, concepts={**batch.concepts, "note": silent}))
+    assert there.tolist() == [[False, True]] * 2
+    assert torch.allclose(found, logits(model, task, none, none), atol=1e-6)
+
+
+@pytest.mark.parametrize("thing", FUSING)
+def test_a_budget_below_the_length_of_a_note(thing):
+    model, task = made(("note",), "binary", thing, max_length=20, max_tokens=3)
+    found = logits(model, task, noted(task, (2, 7), (3, LONG)), noted(task, (5, 7), (3, LONG)), noted(task))
+    assert torch.isfinite(found).all()
+    assert torch.allclose(found[0], found[1], atol=1e-6)
+    assert not torch.allclose(found[0], found[2])
+
+
+# Published encoders
+
+
+THEIRS = {"model_type": "bert", "vocab_size": 400, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+THEIRS |= {"intermediate_size": 16, "max_position_embeddings": 128}
+
+
+@pytest.mark.parametrize("thing", FUSING)
+def test_a_published_encoder_learns_at_its_own_rate(thing):
+    small, task = made(("diagnosis", "note"), "binary", thing)
+    assert small.learning_rates() == {}
+    assert len(make_optimizer(Trainer(lr=0.1), small).param_groups) == 1
+    spec = replace(task.spec, resources={"encoder": {"name": "theirs", "config": THEIRS}})
+    model = thing(spec, max_length=20, dim=8, time_dim=8, points=3, heads=2, encoder_lr=0.003)
+    optimizer = make_optimizer(Trainer(lr=0.1, optimizer="sgd"), model)
+    encoder = dict(model.encode["notes"].encoder.named_parameters())
+    groups = {group["lr"]: group["params"] for group in optimizer.param_groups}
+    assert {id(w) for w in groups[0.003]} == {id(w) for w in encoder.values()}
+    assert sorted(groups) == [0.003, 0.1]
+    assert sum(map(len, groups.values())) == len(list(model.parameters()))
+    batch = task.batch(task.rows(0, 4))
+    model.loss(model(batch), batch).backward()
+    before = {n: w.detach().clone() for n, w in model.named_parameters()}
+    optimizer.step()
+    for name, weight in model.named_parameters():
+        if weight.grad is not None:
+            rate = 0.003 if name.startswith("encode.notes.encoder.") else 0.1
+            assert torch.allclose(weight, before[name] - rate * weight.grad, atol=1e-7), name
+    assert any(weight.grad.abs().sum() > 0 for weight in encoder.values() if weight.grad is not None)
+
+
+@pytest.mark.parametrize("thing", FUSING)
+def test_the_rate_of_a_published_encoder_is_that_of_the_paper(thing):
+    _, task = made(("diagnosis", "note"), "binary", thing)
+    spec = replace(task.spec, resources={"encoder": {"name": "theirs", "config": THEIRS}})
+    assert thing(spec).learning_rates() == {"encode.notes.encoder": 2e-5}
+    without_notes, _ = made(("diagnosis",), "binary", thing)
+    assert without_notes.learning_rates() == {}

@@ -35,10 +35,11 @@ class LateFusion(FusingModel):
         spec: what the data are like.
         encoder: a published text encoder to begin with, by its name on the Hugging Face hub or its folder; None for a
             small one.
+        encoder_lr: learning rate of a published one; a small one has the trainer's.
         encoder_dim, encoder_layers, encoder_heads: of a small one.
         vocabulary_size: how many pieces of words a small one has at most.
-        max_length: how many tokens of a note are read.
-        max_tokens: how many tokens of a visit's notes are read.
+        max_length: how many tokens of a note are read, its first ones.
+        max_tokens: how many tokens of a visit's notes are read; of the newest notes, each cut to ``max_length`` before.
         dim: width of what a modality says of a moment; a multiple of ``heads``.
         time_dim: of the embeddings of times; a multiple of ``heads``.
         points: K, how many moments.
@@ -53,6 +54,7 @@ class LateFusion(FusingModel):
         self,
         spec: Spec,
         encoder: str | None = None,
+        encoder_lr: Positive = 2e-5,
         encoder_dim: MultipleOfEncoderHeads = 64,
         encoder_layers: Size = 2,
         encoder_heads: Size = 2,
@@ -68,7 +70,8 @@ class LateFusion(FusingModel):
         hidden: Size = 64,
         dropout: Dropout = 0.1,
     ):
-        sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_dim, encoder_layers, encoder_heads)
+        small = encoder_dim, encoder_layers, encoder_heads
+        sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_lr, *small)
         super().__init__(spec, Moments(points, hours), sizes)
         self.recur = nn.ModuleList(nn.GRU(dim, hidden, batch_first=True) for _ in self.encode)
         self.dropout = nn.Dropout(dropout)
