@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_models_fusemoe import ALL, made
-from worked import dense, gru, norm, softmax, within
+from test_models_fusemoe import ALL, made, residual_head
+from worked import dense, gru, norm, softmax
 
-from zoo.layers import sinusoids
 from zoo.models.early_fusion import EarlyFusion
 from zoo.models.fusemoe import FuseMoE
 from zoo.models.late_fusion import LateFusion
 from zoo.models.mult import AskingLayer, MulT
+from zoo.registry import UserError
 from zoo.testing._model._patients import Events, empty, without
 from zoo.training import Trainer
 from zoo.training._optimizer import make_optimizer
@@ -51,37 +51,51 @@ def test_late_fusion_is_the_mean_of_what_is_there():
         assert np.allclose(found[s], expected, atol=1e-5)
 
 
-def asked(w: dict, name: str, own: np.ndarray, other: np.ndarray, there: bool, heads: int) -> np.ndarray:
-    q, o = norm(own, w, f"{name}.norms.0"), norm(other, w, f"{name}.norms.1")
-    query, value = dense(q, w, f"{name}.query"), dense(o, w, f"{name}.value")
-    key = o @ w[f"{name}.key.weight"].T
+def placed(x: np.ndarray) -> np.ndarray:
+    """Times the root of the width, with sines and cosines of the places."""
+    count, dim = x.shape
+    angle = np.arange(count)[:, None] / 10_000 ** (np.arange(0, dim, 2) / dim)
+    return x * np.sqrt(dim) + np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(count, dim)
+
+
+def asked(w: dict, name: str, own: np.ndarray, other: np.ndarray | None, there: bool, heads: int) -> np.ndarray:
+    """A Transformer of one layer in which a sequence asks another one, or itself."""
+    layer, own = f"{name}.layers.0", placed(own)
+    other = own if other is None else placed(other)
+    q, o = norm(own, w, f"{layer}.norms.0"), norm(other, w, f"{layer}.norms.0")
+    query, value = dense(q, w, f"{layer}.query"), dense(o, w, f"{layer}.value")
+    key = o @ w[f"{layer}.key.weight"].T
     found = []
     for part in zip(*(np.split(p, heads, axis=1) for p in (query, key, value)), strict=True):
         scores = part[0] @ part[1].T / np.sqrt(part[0].shape[1])
         found.append(np.stack([softmax(s) for s in scores]) @ part[2])
-    own = own + dense(np.hstack(found), w, f"{name}.combine") * there
-    inner = np.maximum(dense(norm(own, w, f"{name}.norms.2"), w, f"{name}.feed_forward.0"), 0)
-    return own + dense(inner, w, f"{name}.feed_forward.2")
+    own = own + dense(np.hstack(found), w, f"{layer}.combine") * there
+    inner = np.maximum(dense(norm(own, w, f"{layer}.norms.1"), w, f"{layer}.feed_forward.0"), 0)
+    return norm(own + dense(inner, w, f"{layer}.feed_forward.3"), w, f"{name}.norm")
 
 
 @pytest.mark.parametrize("concepts", [ALL, ("diagnosis", "note"), ("lab",)])
 def test_mult_is_its_equations(concepts):
     found, said, there, w = fusing(MulT, concepts)
-    said = said + sinusoids(torch.arange(3), 4).numpy()
     count = said.shape[1]
     for s in range(4):
+        near = []
+        for m in range(count):
+            padded = np.pad(said[s, m], ((1, 1), (0, 0)))
+            near.append(
+                np.array([np.einsum("fik,ki->f", w[f"around.{m}.weight"], padded[t : t + 3]) for t in range(3)])
+            )
         last = []
         for a in range(count):
-            parts = [
-                asked(w, f"cross.{a}_asks_{b}.0", said[s, a], said[s, b], there[s, b], 2)
-                for b in range(count)
-                if b != a
-            ]
-            rows = within(w, f"within.{a}.0", np.hstack(parts) if parts else said[s, a], 2)
+            parts = [asked(w, f"cross.{a}_asks_{b}", near[a], near[b], there[s, b], 2) for b in range(count) if b != a]
+            rows = asked(w, f"within.{a}", np.hstack(parts) if parts else near[a], None, True, 2)
             last.append(rows[-1] * there[s, a])
-        h = np.concatenate(last)
-        hidden = dense(np.maximum(dense(h, w, "hidden.0"), 0), w, "hidden.3")
-        assert np.allclose(found[s], dense(h + hidden, w, "head"), atol=5e-5)
+        assert np.allclose(found[s], residual_head(np.concatenate(last), w), atol=1e-4)
+
+
+def test_a_convolution_has_a_moment_in_its_middle():
+    with pytest.raises(UserError, match="kernel=2 must be odd"):
+        made(("lab",), "binary", MulT, kernel=2)
 
 
 def test_who_is_not_there_is_not_asked():
