@@ -123,9 +123,11 @@ class MulT(FusingModel):
             nn.Conv1d(dim, dim, kernel, padding=kernel // 2, bias=False) for _ in range(self.count)
         )
         self.pairs = [(a, b) for a in range(self.count) for b in range(self.count) if a != b]
-        self.cross = nn.ModuleDict({f"{a}_asks_{b}": Asking(dim, layers, heads, dropout) for a, b in self.pairs})
+        self.cross = nn.ModuleDict(
+            {f"{a}_asks_{b}": Asking(dim, points, layers, heads, dropout) for a, b in self.pairs}
+        )
         width = max(self.count - 1, 1) * dim
-        self.within = nn.ModuleList(Asking(width, layers, heads, dropout) for _ in range(self.count))
+        self.within = nn.ModuleList(Asking(width, points, layers, heads, dropout) for _ in range(self.count))
         self.head = ResidualHead(self.count * width, spec.outputs, dropout)
 
     @classmethod
@@ -150,12 +152,14 @@ class Asking(nn.Module):
 
     Args:
         dim: width of both, even and a multiple of ``heads``.
+        points: how long both are.
         layers, heads: how many.
         dropout: on both sequences, and in the layers.
     """
 
-    def __init__(self, dim: int, layers: int, heads: int, dropout: float):
+    def __init__(self, dim: int, points: int, layers: int, heads: int, dropout: float):
         super().__init__()
+        self.register_buffer("places", sinusoids(torch.arange(points), dim), persistent=False)
         self.layers = nn.ModuleList(AskingLayer(dim, heads, dropout) for _ in range(layers))
         self.norm, self.dropout = nn.LayerNorm(dim), nn.Dropout(dropout)
 
@@ -168,8 +172,7 @@ class Asking(nn.Module):
         return self.norm(own)
 
     def _placed(self, x: Tensor) -> Tensor:
-        places = sinusoids(torch.arange(x.shape[1], device=x.device), x.shape[2])
-        return self.dropout(x * x.shape[2] ** 0.5 + places.to(x.dtype))
+        return self.dropout(x * x.shape[2] ** 0.5 + self.places.to(x.dtype))
 
 
 class AskingLayer(nn.Module):
