@@ -5,7 +5,8 @@ With M modalities and K moments (`zoo.models._modalities`; the encoders are thos
 1. x_k = [X_1k, ..., X_Mk] in R^(M dim) for each moment k; zeros where a sample has nothing of a modality.
 2. A GRU over x_1, ..., x_K; logits = W h_K + b of its last state.
 
-The baseline of multimodal studies (e.g. Han et al., NeurIPS 2024; Baltrusaitis et al., IEEE TPAMI 2019).
+The baseline of multimodal studies. Baltrusaitis et al. (IEEE TPAMI 2019) survey them and give no network and no
+settings: the GRU is ours, and the rate of a published text encoder is that of FuseMoE's paper.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from zoo.data import Batch, Spec
 from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Points, Positive, Size
 from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, Sizes
 from zoo.models._model import Output
-from zoo.registry import register_model
+from zoo.registry import Choice, register_model
 
 
 @register_model(
@@ -26,6 +27,7 @@ from zoo.registry import register_model
     uses={*SIGNALS, "note", *CODES},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     resources={"encoder"},
+    search={"model.hidden": Choice(32, 64, 128)},
 )
 class EarlyFusion(FusingModel):
     """Signals, notes and codes side by side at each moment, and a GRU over the moments.
