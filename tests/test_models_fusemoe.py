@@ -203,6 +203,10 @@ def test_events_of_a_sample_are_the_newest_of_its_visits():
     seen = SampleEvents(batch, batch["lab"], 2)
     assert [e[m].tolist() for e, m in zip(seen.event, seen.mask, strict=True)] == [[0, 1], [1, 2], [3]]
     assert [a[m].tolist() for a, m in zip(seen.ago, seen.mask, strict=True)] == [[3.0, 2.0], [13.0, 4.5], [0.0]]
+    some = torch.tensor([True, False, True, False])
+    seen = SampleEvents(batch, batch["lab"], 2, some)
+    assert [e[m].tolist() for e, m in zip(seen.event, seen.mask, strict=True)] == [[0], [0, 2], []]
+    assert [a[m].tolist() for a, m in zip(seen.ago, seen.mask, strict=True)] == [[3.0], [14.0, 4.5], []]
     nothing = SampleEvents(batch_of([[0.0]], [(0, 0, 1.0)], lab=[[]]), batch_of([[0.0]], [], lab=[[]])["lab"], 2)
     assert nothing.mask.shape == (1, 0)
 

@@ -1,6 +1,6 @@
 """Early fusion, late fusion and MulT: their equations in NumPy. Notes and published encoders in all that fuse."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from zoo.models.early_fusion import EarlyFusion
 from zoo.models.fusemoe import FuseMoE
 from zoo.models.late_fusion import LateFusion
 from zoo.models.mult import AskingLayer, MulT
-from zoo.registry import UserError
+from zoo.registry import UserError, models, parameters_of
 from zoo.testing._model._patients import Events, empty, without
 from zoo.training import Trainer
 from zoo.training._optimizer import make_optimizer
@@ -117,9 +117,7 @@ LONG = 10**18
 
 def noted(task, *notes: tuple[int, int]):
     """A patient whose visits have these notes, each what it is (2 to 5) and what it tells, an hour after another."""
-    place, detail = (
-        (np.array(part, np.int64) for part in zip(*notes, strict=True)) if notes else (np.zeros(0, np.int64),) * 2
-    )
+    place, detail = np.array(notes, np.int64).reshape(-1, 2).T
     written = Events(place, np.arange(len(notes), dtype=np.float32) / 4, None, detail)
     return task.rows(0, 1)[0].changed(lambda concept, events: written if concept == "note" else events)
 
@@ -214,3 +212,46 @@ def test_the_rate_of_a_published_encoder_is_that_of_the_paper(thing):
     assert thing(spec).learning_rates() == {"encode.notes.encoder": 2e-5}
     without_notes, _ = made(("diagnosis",), "binary", thing)
     assert without_notes.learning_rates() == {}
+
+
+# What is published
+
+
+def test_defaults_of_fusemoe_are_those_of_the_paper():
+    """Table 8 of the paper; a step there is of 16 batches of 2."""
+    said = {n: p.default for n, p in parameters_of(FuseMoE).items()}
+    sizes = {
+        "experts": 16,
+        "top": 4,
+        "expert_dim": 512,
+        "layers": 3,
+        "heads": 8,
+        "dim": 128,
+        "time_dim": 64,
+        "points": 48,
+    }
+    assert {n: said[n] for n in sizes} == sizes
+    assert (said["router"], said["gate"], said["encoder_lr"]) == ("per_modality", "laplace", 2e-5)
+    assert FuseMoE.trainer_defaults(None) == {"optimizer": "adam", "lr": 4e-4, "batch_size": 32}
+
+
+def test_defaults_of_mult_are_those_of_the_paper():
+    """The table of its settings, for CMU-MOSEI."""
+    said = {n: p.default for n, p in parameters_of(MulT).items()}
+    sizes = {"dim": 40, "kernel": 3, "layers": 4, "heads": 8, "dropout": 0.1}
+    assert {n: said[n] for n in sizes} == sizes
+    assert MulT.trainer_defaults(None) == {"optimizer": "adam", "lr": 1e-3, "batch_size": 16}
+
+
+@pytest.mark.parametrize("name", ["fusemoe", "mult", "early_fusion", "late_fusion"])
+def test_what_is_published_and_searched_are_settings_that_there_are(name):
+    entry = models.entry(name)
+    said = {n: p.default for n, p in parameters_of(entry.thing).items()}
+    known = {f"model.{n}" for n in said} | {f"trainer.{f.name}" for f in fields(Trainer)}
+    assert set(entry.facts.get("published", ())) <= known
+    assert set(entry.facts["search"]) <= known
+    for setting, choice in entry.facts["search"].items():
+        settings = {**said, setting.removeprefix("model."): choice.at(0.0)}
+        assert settings["dim"] % (2 * settings["heads"]) == 0
+        assert said[setting.removeprefix("model.")] in choice.options
+        assert settings.get("top", 0) <= settings.get("experts", 0)

@@ -8,10 +8,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.data.batch import Ragged
 from zoo.data.grid import CONCEPTS as SIGNALS
 from zoo.data.grid import Grid, GridView
 from zoo.data.text import Reading
@@ -163,13 +161,12 @@ class Notes(Modality):
         self.attend = EventAttention(self.encoder.width, sizes.dim, sizes.time_dim, sizes.heads)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        note = read_notes(batch["note"])
-        seen = SampleEvents(batch, note, self.sizes.max_events)
+        note = batch["note"]
+        seen = SampleEvents(batch, note, self.sizes.max_events, note.token_offsets.diff() > 0)
         # each note by itself: in place of a visit's notes, those of an event
         each = replace(note, offsets=torch.arange(len(note.ids) + 1, device=note.ids.device))
         chunks = TextChunks(each, self.tokenizer, self.sizes.max_length)
-        vectors = self.encoder(chunks.only(chunks.begin))[:, 0] if len(note.ids) else self.encoder(chunks)[:, 0]
-        vectors = vectors[seen.event]
+        vectors = self.encoder(chunks)[:, 0][chunks.begin[seen.event]]
         said = self.attend(self.moments.of(seen.ago), self.moments.share(seen.ago), vectors, seen.mask)
         return said, seen.mask.any(dim=1)
 
@@ -178,14 +175,6 @@ class Notes(Modality):
 
     def learning_rates(self, spec: Spec) -> Mapping[str, float]:
         return {"encoder": self.sizes.encoder_lr} if spec.resources.get("encoder") else {}
-
-
-def read_notes(note: Ragged) -> Ragged:
-    """The notes of which there are tokens; how many these are is asked for once, and a GPU is waited for."""
-    some = note.token_offsets.diff() > 0
-    before = F.pad(some.cumsum(0), (1, 0))
-    ends = torch.cat([note.token_offsets[:1], note.token_offsets[1:][some]])
-    return replace(note, ids=note.ids[some], offsets=before[note.offsets], time=note.time[some], token_offsets=ends)
 
 
 class Codes(Modality):

@@ -19,11 +19,11 @@ With M modalities (signals: labs and vitals; notes; codes) and K moments at equa
    keeps to some experts, and together they use all. With ``joint`` and ``disjoint`` no two gates share a pool, and
    this loss is 0.
 
-The paper has the router ``per_modality`` where there are more than two modalities or some are missing, and ``joint`` or
-``disjoint`` elsewhere. It has images and ECGs, too. A modality is a `zoo.models._modalities.Modality`; a subclass of
-`FuseMoE` with ``modalities = {**FuseMoE.modalities, "ecg": ECG}`` has a fourth; the paper has no codes.
+The paper has the router ``per_modality`` where there are three modalities and more or some are missing, and ``joint``
+for two. It has images and ECGs, too, and no codes. A modality is a `zoo.models._modalities.Modality`; a subclass of
+`FuseMoE` with ``modalities = {**FuseMoE.modalities, "ecg": ECG}`` has a fourth.
 
-Where published code and paper part (the paper is followed):
+Where published code and paper part (the paper is followed; where it says nothing, what is here is said):
 
 - The published code has no entropy term, and computes the balance term and drops it. Here both are losses.
 - The gates of per-modality and disjoint routers are tensors of zeros that are no parameters there, so that experts are
@@ -36,10 +36,7 @@ Where published code and paper part (the paper is followed):
 - One weight of a sample gates signals there, of the maxima over moments. Here each moment and feature has its own.
 - With the router disjoint E experts there are divided among the modalities, and a token goes to 2. Here each
   modality has E, and a token goes to ``top``.
-
-What the paper leaves open, and what the published code has:
-
-- The gate of signals is a "one-layer" perceptron in the paper: one hidden layer there and here.
+- The gate of signals is a one-layer perceptron in the paper: one hidden layer there and here.
 - Blocks there normalise before they add, attend within each modality only, send all moments of a sample to experts as
   one token, have a feed-forward network after the experts as well, and end in a norm. Here they are as in step 2: an
   expert for all moments of all modalities together has millions of weights, and with the routers of modalities these
@@ -116,8 +113,10 @@ class FuseMoE(FusingModel):
         encoder_lr: learning rate of a published one; a small one has the trainer's.
         encoder_dim, encoder_layers, encoder_heads: of a small one.
         vocabulary_size: how many pieces of words a small one has at most.
-        max_length: how many tokens of a note are read, its first ones.
+        max_length: how many tokens of a note are read, its first ones; 1024 in the published code, whose encoder is a
+            Longformer. A small one has 510 places.
         max_tokens: how many tokens of a visit's notes are read; of the newest notes, each cut to ``max_length`` before.
+            The paper reads the five newest notes.
         dim: width of what a modality says of a moment; a multiple of ``heads``.
         time_dim: of the embeddings of times; a multiple of ``heads``.
         points: K, how many moments.

@@ -14,12 +14,9 @@ asks it, and it is zeros in h.
 
 sqrt(dim), the norms at the ends and one norm for queries and keys are those of the published code.
 
-Where published code and paper part (the paper is followed):
+Where published code and paper part (the paper is followed; where it says nothing, what is here is said):
 
 - A convolution there looks at one moment. Here it looks at three.
-
-Where the published code does what is left out here:
-
 - A first feature that is exactly 0 counts as padding there. Here masks say what is there.
 - No moment looks at later ones there by default. Here each looks at all, since none is after the prediction.
 - The Transformers of step 3 have 3 layers at least there. Here they have as many as those of step 2.
