@@ -251,7 +251,9 @@ def test_what_is_published_and_searched_are_settings_that_there_are(name):
     assert set(entry.facts.get("published", ())) <= known
     assert set(entry.facts["search"]) <= known
     for setting, choice in entry.facts["search"].items():
-        settings = {**said, setting.removeprefix("model."): choice.at(0.0)}
-        assert settings["dim"] % (2 * settings["heads"]) == 0
-        assert said[setting.removeprefix("model.")] in choice.options
-        assert settings.get("top", 0) <= settings.get("experts", 0)
+        name = setting.removeprefix("model.")
+        assert said[name] in choice.options
+        for option in choice.options:
+            settings = {"top": 0, "experts": 0, **said, name: option}
+            assert settings["dim"] % settings["heads"] == 0
+            assert settings["top"] <= settings["experts"]
