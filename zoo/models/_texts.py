@@ -189,16 +189,18 @@ class TextBeside(TextModel):
         return chunks.only(chunks.begin[batch.row_offsets[batch.sample_row] + batch.sample_visit])
 
 
-def encoder_reading(hyperparameters: Mapping[str, object], max_tokens: int, newest: bool = False) -> Reading:
+def encoder_reading(
+    hyperparameters: Mapping[str, object], max_tokens: int, newest: bool = False, max_length: int | None = None
+) -> Reading:
     """How a `TextModel` reads: by the tokens of a published encoder, or by pieces of words of the training notes.
 
     Args:
         hyperparameters: of the model; ``encoder`` and ``vocabulary_size`` count.
-        max_tokens, newest: as of `Reading`.
+        max_tokens, newest, max_length: as of `Reading`.
     """
     name = hyperparameters["encoder"]
     form = WordPieces(hyperparameters["vocabulary_size"]) if name is None else Published(name)
-    return Reading(form, max_tokens, newest)
+    return Reading(form, max_tokens, newest, max_length)
 
 
 def word_reading(hyperparameters: Mapping[str, object]) -> Reading:
