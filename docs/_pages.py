@@ -71,6 +71,8 @@ def _of_model(entry: Entry) -> dict[str, str]:
         "cannot run without": _code(sorted(facts.get("needs", ()))),
         "kinds of task": _code(sorted(facts["kinds"])),
         "explains a prediction by": facts.get("explains", ""),
+        "published": ", ".join(f"`{n}={v!r}`" for n, v in facts.get("published", {}).items()),
+        "searched": ", ".join(f"`{n}`: {r}" for n, r in facts.get("search", {}).items() if r is not None),
         "waived checks": "; ".join(f"`{check}`: {reason}" for check, reason in facts.get("waives", {}).items()),
     }
 

@@ -29,6 +29,7 @@ _LATER = {
     "create_model": "zoo.training",
     "pretrain": "zoo.training",
     "train": "zoo.training",
+    "tune": "zoo.training",
     "run": "zoo.experiment",
     "samples": "zoo.experiment",
     "events": "zoo.experiment",

@@ -324,6 +324,36 @@ def check(
         raise typer.Exit(1)
 
 
+Metric = Annotated[str | None, typer.Option(help="What ranks; the first of the task's kind by default.")]
+Sampler = Annotated[str, typer.Option(help="How settings are drawn: random, or optuna, which needs that package.")]
+
+
+@app.command()
+def tune(
+    dataset: Dataset,
+    task: Task,
+    model: Model,
+    out: Annotated[Path, typer.Option(help="The folder to write; the same command goes on where it was stopped.")],
+    root: Root = None,
+    settings: Settings = [],  # noqa: B006
+    trials: Annotated[int, typer.Option(min=1, help="How many; the first one has the defaults.")] = 8,
+    metric: Metric = None,
+    sampler: Sampler = "random",
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Find the settings with which a model does best on the validation split."""
+    _known(datasets=dataset, tasks=task, models=model)
+    from zoo import experiment
+
+    how = {"trials": trials, "metric": metric, "sampler": sampler, "seed": seed, "settings": _parsed(settings)}
+    found = experiment.tune(dataset, task, model, root, out=out, **how)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    else:
+        tell(found)
+
+
 @app.command()
 def leaderboard(
     dataset: Dataset,
@@ -335,7 +365,9 @@ def leaderboard(
     seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, ...")] = 3,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap behind intervals and tests.")] = 1000,
-    metric: Annotated[str | None, typer.Option(help="What ranks; the first of the task's kind by default.")] = None,
+    metric: Metric = None,
+    tune: Annotated[int, typer.Option(min=0, help="Trials of `zoo tune` that each model has before its runs.")] = 0,
+    sampler: Sampler = "random",
     as_json: AsJson = False,
 ) -> None:
     """Train every task with every model, and compare them in tables and on a page."""
@@ -344,6 +376,7 @@ def leaderboard(
     import zoo
 
     how = {"seeds": seeds, "jobs": jobs, "resamples": resamples, "metric": metric, "settings": _parsed(settings)}
+    how |= {"tune": tune, "sampler": sampler}
     found = zoo.leaderboard(dataset, **names, root=root, out=out, **how, report=lambda line: tell(line, err=True))
     if as_json:
         print(json.dumps(json.loads((out.expanduser() / "leaderboard.json").read_text())))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zoo.knowledge.drugs import Coverage
     from zoo.result import Result
     from zoo.testing import Report
+    from zoo.training._tuning import Tuned
 
 GROUPS = ("task", "data", "model", "trainer")
 TABLES = (".parquet", ".csv")
@@ -106,6 +107,35 @@ def pretrain(
     data = prepared(dataset, task, root, groups)
     made = training.create_model(model, data, seed=seed, **groups["model"])
     return training.pretrain(made, data, seed=seed, out=out, **groups["trainer"])
+
+
+def tune(
+    dataset: str,
+    task: str,
+    model: str,
+    root: str | Path | None = None,
+    *,
+    out: str | Path,
+    settings: Mapping[str, object] | None = None,
+    **how,
+) -> Tuned:
+    """Prepare, and find the settings with which a model does best on the validation split.
+
+    Args:
+        dataset, task, model, root, settings: as of `run`; what is set is not searched.
+        out, **how: as in `zoo.tune`.
+
+    Raises:
+        UserError: as `run` and `zoo.tune`.
+    """
+    from zoo import training
+
+    settings = settings or {}
+    groups = _checked(model, settings)
+    check_multiples(f"model {model!r}", registry.models.get(model), groups["model"])
+    data = prepared(dataset, task, root, groups)
+    fixed = {n: v for n, v in settings.items() if n.partition(".")[0] in ("model", "trainer")}
+    return training.tune(model, data, out=out, settings=fixed, **how)
 
 
 def samples(
@@ -231,7 +261,8 @@ class Info:
 
     Attributes:
         facts: of each thing of the name ``noun``, ``name``, ``documentation``, ``parameters`` with their defaults, what
-            is ``explained`` of these, and whatever its decorator says.
+            is ``explained`` of these, and whatever its decorator says; of a model also what it sets of the ``trainer``
+            where it is trained without settings, with a small text encoder where it has one.
     """
 
     facts: list[dict]
@@ -247,13 +278,23 @@ class Info:
         lines = [f"{facts['noun']} {facts['name']}".strip(), "", *facts["documentation"].split("\n"), ""]
         lines += [f"{n}: {_words(v)}" for n, v in facts.items() if n not in _TOLD_OTHERWISE]
         lines.append("parameters:" if facts["parameters"] else "parameters: none")
+        published, search = (facts.get(n, {}) for n in ("published", "search"))
+
+        def line(group: str, name: str, default: object) -> str:
+            key = f"{group}.{name}"
+            words = f"  {name} = {default!r}" if default is not inspect.Parameter.empty else f"  {name}"
+            words += f"  (published: {published[key]!r})" if key in published else ""
+            return words + (f"  (searched: {search[key]})" if search.get(key) is not None else "")
+
         for name, default in facts["parameters"].items():
-            lines.append(f"  {name} = {default!r}" if default is not inspect.Parameter.empty else f"  {name}")
+            lines.append(line("model", name, default))
             lines += [f"      {facts['explained'][name]}"] if facts["explained"].get(name) else []
+        if facts.get("trainer"):
+            lines += ["trainer:", *(line("trainer", name, value) for name, value in facts["trainer"].items())]
         return "\n".join(printable(line) for line in lines)
 
 
-_TOLD_OTHERWISE = ("noun", "name", "parameters", "explained", "documentation")
+_TOLD_OTHERWISE = ("noun", "name", "parameters", "explained", "documentation", "published", "search", "trainer")
 
 
 def _words(value: object) -> str:
@@ -300,6 +341,7 @@ def info(
 def _facts_of(noun: str, name: str, thing: type, facts: Mapping) -> dict:
     documentation = re.sub(r"\n+Args:\n(?:(?: .*)?\n)*(?: .*)?", "\n", inspect.cleandoc(thing.__doc__ or ""))
     parameters, told = parameters_of(thing), explained(thing)
+    own = {} if noun != registry.models.noun else {"trainer": _trainer_of(thing, facts)}
     return {
         "noun": noun,
         "name": name,
@@ -308,7 +350,23 @@ def _facts_of(noun: str, name: str, thing: type, facts: Mapping) -> dict:
         "parameters": {n: p.default for n, p in parameters.items()},
         "explained": {n: told[n] for n in parameters if n in told},
         "documentation": documentation.strip(),
+        **own,
     }
+
+
+def _trainer_of(thing: type, facts: Mapping) -> dict[str, object]:
+    """What a model sets of the trainer on the first kind of task that it serves, and what is published or searched."""
+    from zoo.data.spec import KINDS, Spec
+    from zoo.models import Estimator
+    from zoo.training import Trainer
+
+    kinds = facts.get("kinds", KINDS)
+    predicts = facts.get("predicts")
+    spec = Spec("multilabel" if predicts else next(k for k in KINDS if k in kinds), ("label",), {}, predicts=predicts)
+    own = thing.trainer_defaults(spec)
+    named = {n.removeprefix("trainer.") for f in ("published", "search") for n in facts.get(f, {}) if "trainer." in n}
+    rate = set() if issubclass(thing, Estimator) else {"lr"}
+    return {n: own.get(n, p.default) for n, p in parameters_of(Trainer).items() if n in {*own, *named, *rate}}
 
 
 def drug_coverage_of(

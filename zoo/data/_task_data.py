@@ -363,7 +363,7 @@ class TaskData:
         rows = Rows(places, offsets, lambda some, bounds: self._batch(some, bounds, features))
         if not shuffle:
             return rows
-        seed = whole_number("seed", seed, 0)
+        seed = whole_number("seed", seed, 0, 2**63 - 1)  # training has one for each epoch of each of its own
         visits = self._own[places[offsets[1:] - 1]] - self._first(places[offsets[:-1]])
         return rows.shuffled(visits, batch_size, seed)
 

@@ -20,7 +20,7 @@ from zoo.metrics.classification import (
 from zoo.metrics.drug_sets import ddi_rate
 from zoo.metrics.ranking import auprc, auroc, recall_at_precision_80
 from zoo.metrics.regression import mae, mape, mse, r2
-from zoo.metrics.suite import Metric, evaluate, higher_is_better, limits, metric_names, resampled
+from zoo.metrics.suite import Metric, evaluate, higher_is_better, limits, metric_names, ranked_by, resampled
 from zoo.metrics.threshold import tune_threshold
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "mse",
     "precision_at_k",
     "r2",
+    "ranked_by",
     "recall_at_k",
     "recall_at_precision_80",
     "resampled",

@@ -33,6 +33,7 @@ OF_DRUGS = ("ddi_rate", "ddi_rate_true", "drugs_per_visit", "drugs_per_visit_tru
 LOWER_IS_BETTER = frozenset({"brier", "ece", "mae", "mse", "mape", "ddi_rate", *OF_CHANGES})
 UNBOUNDED = frozenset({"mae", "mse", "mape", "drugs_per_visit", "drugs_per_visit_true", *OF_CHANGES})
 AVERAGES = ("micro", "macro", "samples")
+RANKED_BY = {"binary": "auroc", "multiclass": "auroc_macro", "multilabel": "auprc_samples", "regression": "mae"}
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,15 @@ def higher_is_better(name: str) -> bool:
     (True, False)
     """
     return name not in LOWER_IS_BETTER
+
+
+def ranked_by(kind: str, drugs: bool = False) -> str:
+    """The metric that models are compared by; for drug sets that of their papers, as not every model ranks drugs.
+
+    >>> ranked_by("binary"), ranked_by("multilabel", drugs=True)
+    ('auroc', 'jaccard_samples')
+    """
+    return "jaccard_samples" if drugs else RANKED_BY[kind]
 
 
 def limits(name: str) -> tuple[float, float]:

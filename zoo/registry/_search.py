@@ -34,6 +34,10 @@ class Choice:
         """The value at a share of the way, from 0 to below 1."""
         return self.options[min(int(share * len(self.options)), len(self.options) - 1)]
 
+    def holds(self, value: object) -> bool:
+        """Whether a value is one of them."""
+        return value in self.options
+
     def at_edge(self, value: object) -> bool:
         """Whether a value is the first or the last of several numbers."""
         ordered = len(self.options) > 1 and all(_is_number(o) for o in self.options)
@@ -54,11 +58,20 @@ class Between:
         if not self.low < self.high:
             raise ValueError(f"{type(self).__name__}({self.low}, {self.high}): low must be below high")
 
+    @property
+    def whole(self) -> bool:
+        """Whether the numbers are whole ones."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
     def at(self, share: float) -> float:
         """The value at a share of the way, from 0 to 1."""
-        if isinstance(self.low, int) and isinstance(self.high, int):
+        if self.whole:
             return min(self.low + int(share * (self.high - self.low + 1)), self.high)
         return self.low + share * (self.high - self.low)
+
+    def holds(self, value: object) -> bool:
+        """Whether a value lies in the range."""
+        return _is_number(value) and self.low <= value <= self.high
 
     def share(self, value: float) -> float:
         """How far on the way a value is."""
@@ -74,7 +87,7 @@ class Between:
 
 @dataclass(frozen=True)
 class LogBetween(Between):
-    """A number from ``low`` to ``high``, both above 0, whose logarithm is drawn."""
+    """A number from ``low`` to ``high``, both above 0, whose logarithm is drawn; a whole one where both are whole."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -82,8 +95,9 @@ class LogBetween(Between):
             raise ValueError(f"LogBetween({self.low}, {self.high}): low must be above 0")
 
     def at(self, share: float) -> float:
-        """The value at a share of the way, from 0 to 1, with four digits."""
-        return float(f"{math.exp(math.log(self.low) + share * math.log(self.high / self.low)):.4g}")
+        """The value at a share of the way, from 0 to 1, with four digits where it is no whole number."""
+        value = math.exp(math.log(self.low) + share * math.log(self.high / self.low))
+        return round(value) if self.whole else float(f"{value:.4g}")
 
     def share(self, value: float) -> float:
         """How far on the way a value is."""
@@ -99,10 +113,6 @@ class By:
 
     setting: str
     ranges: Mapping[object, Choice | Between]
-
-    def given(self, settings: Mapping[str, object]) -> Choice | Between:
-        """The range, given the settings so far."""
-        return self.ranges[settings[self.setting]]
 
     def __str__(self) -> str:
         return "; ".join(f"{inner} with {self.setting}={value}" for value, inner in self.ranges.items())

@@ -9,8 +9,8 @@ seeds with replacement as it has; its value is the mean over the drawn seeds. Th
 over subjects alone. Seeds drawn from few vary less than seeds do: with three, the part of the seeds in the variance is
 two thirds of what it should be.
 
-**Rank.** Within a task, by the value of one metric (`RANKED_BY` unless another is asked for); over tasks the mean of
-ranks, among models that have a rank in every task.
+**Rank.** Within a task, by the value of one metric (`zoo.metrics.ranked_by` unless another is asked for); over tasks
+the mean of ranks, among models that have a rank in every task.
 
 **Test.** Within a task the best model against each other one: the difference of their values under the same weights of
 subjects, seeds drawn for each model apart, shifted so that its median is the difference of the values. The two-sided p
@@ -39,13 +39,11 @@ import numpy as np
 import pandas as pd
 
 from zoo.cache.writing import whole
-from zoo.metrics import Metric, evaluate, higher_is_better, limits, metric_names, resampled
+from zoo.metrics import Metric, evaluate, higher_is_better, limits, metric_names, ranked_by, resampled
 from zoo.metrics.bootstrap import centred, interval
 from zoo.registry import UserError, nearest
 from zoo.result import Result, write_json
 
-RANKED_BY = {"binary": "auroc", "multiclass": "auroc_macro", "multilabel": "auprc_samples", "regression": "mae"}
-RANKED_BY["drugs"] = "jaccard_samples"  # as in the papers: not every model of drug sets ranks drugs
 HOW = (
     "Value: mean over seeds of the point values on the test split. Interval: 95 %, from a Bayesian bootstrap that "
     "weighs test subjects by exponential draws (the same for all models) and draws, of each model, its seeds; "
@@ -60,6 +58,37 @@ WHAT_CEILING = (
 
 
 @dataclass
+class Tuning:
+    """How the settings of a model on a task were found.
+
+    Attributes:
+        trials, failed: how many there were, and how many of them came to no end.
+        seconds: CPU time of all of them.
+        metric: what was compared on the validation split.
+        value: the best trial's; None where it is undefined, and then the loss decided.
+        settings: the best trial's.
+        at_edge: those of them that lie at the edge of their range.
+        best: the number of the best trial; 0 has the defaults.
+    """
+
+    trials: int
+    failed: int
+    seconds: float
+    metric: str
+    value: float | None
+    settings: dict[str, object]
+    at_edge: list[str]
+    best: int
+
+    @classmethod
+    def of(cls, tuned) -> Tuning:
+        """From what `zoo.tune` found."""
+        counts = {"trials": len(tuned.trials), "failed": len(tuned.failed), "seconds": round(tuned.seconds, 1)}
+        same = {n: getattr(tuned, n) for n in ("metric", "value", "settings", "at_edge", "best")}
+        return cls(**counts, **same)
+
+
+@dataclass
 class Entry:
     """A model on a task.
 
@@ -69,6 +98,7 @@ class Entry:
         metrics: name to ``{"value", "low", "high", "sd", "reason"}``; ``sd`` over seeds, None for one seed.
         difference: of the best model less this one, in the ranking metric: ``{"value", "low", "high", "p", "p_holm"}``;
             None for the best.
+        tuning: how its settings were found, where it was tuned.
         folders: of the runs.
         parameters: how many the model has.
         seconds: of training, mean over seeds.
@@ -82,6 +112,7 @@ class Entry:
     seconds: float | None = None
     rank: int | None = None
     difference: dict | None = None
+    tuning: Tuning | None = None
 
 
 @dataclass
@@ -207,6 +238,7 @@ def board(
     resamples: int,
     metric: str | None,
     known: Mapping[str, pd.Series] | None = None,
+    tuned: Mapping[tuple[str, str], object] | None = None,
 ) -> Board:
     """A leaderboard of runs.
 
@@ -216,6 +248,7 @@ def board(
             or the ``reason`` why it failed.
         settings, seeds, resamples, metric: as of `zoo.leaderboard.leaderboard`.
         known: of tasks whose labels were drawn from known probabilities, these by ``visit_id``.
+        tuned: what `zoo.tune` found, by task and model.
     """
     names = list(dict.fromkeys(o["task"] for o in outcomes))
     models = list(dict.fromkeys(o["model"] for o in outcomes))
@@ -224,6 +257,9 @@ def board(
         own = [o for o in outcomes if o["task"] == name]
         tasks.append(_task_board(name, own, (known or {}).get(name), resamples, metric))
         tasks[-1].left_out = [m for m in models if not any(o["model"] == m for o in own)]
+        for entry in tasks[-1].entries:
+            found = (tuned or {}).get((name, entry.model))
+            entry.tuning = None if found is None else Tuning.of(found)
     return Board(dataset, seeds, resamples, dict(settings), tasks, _overall(tasks), version=version("ehr-zoo"))
 
 
@@ -237,7 +273,7 @@ def _task_board(
     first_result, first = runs[0][1:]
     drugs = "before" in first.options
     there = metric_names(kind, first.options["ks"], drugs)
-    ranked_by = metric if metric in there else RANKED_BY["drugs" if drugs else kind]
+    by = metric if metric in there else ranked_by(kind, drugs)
     models = list(dict.fromkeys(o["model"] for o in outcomes))
     drawn: dict[str, dict[str, np.ndarray]] = {}
     entries = []
@@ -247,12 +283,12 @@ def _task_board(
             points, draws = _measured([p for _, _, p in own], resamples)
             drawn[model] = _over_seeds(draws, place)
             entries.append(_entry(model, own, points, drawn[model]))
-    ordered = _ranked(entries, ranked_by)
-    _compare(ordered, ranked_by, drawn)
+    ordered = _ranked(entries, by)
+    _compare(ordered, by, drawn)
     return TaskBoard(
         task,
         kind,
-        ranked_by,
+        by,
         len(first.label),
         len(np.unique(first.subject)),
         first_result.config.get("task", {}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 
 from zoo.registry import counted
@@ -10,24 +12,32 @@ from zoo.reporting._board import WHAT_CEILING, Board, Entry, TaskBoard
 COLUMNS = ("dataset", "task", "kind", "model", "rank", "seeds", "metric", "value", "low", "high", "sd")
 CEILING = "ceiling"
 TESTED = ("difference_from_best", "difference_low", "difference_high", "p", "p_holm")
+TUNED = ("trials", "trials_failed", "trials_seconds", "validation", "settings", "at_edge")
+WHAT_TUNING = (
+    "Tuning: the best of so many trials on the validation split, the first of which has the defaults; CPU time of all "
+    "of them together. A setting marked with * lies at the edge of its range: a better one may lie beyond."
+)
 
 
 def long_table(board: Board) -> pd.DataFrame:
-    """A row for each task, model and metric; the columns of the test stand on rows of the ranking metric; and a row for
-    each failed run, with the reason."""
+    """A row for each task, model and metric, and for each failed run, with the reason.
+
+    The columns of the test and of the tuning stand on rows of the ranking metric.
+    """
     rows = []
     for task in board.tasks:
         same = {"dataset": board.dataset, "task": task.task, "kind": task.kind}
         for entry in task.entries:
             whose = {**same, "model": entry.model, "rank": entry.rank, "seeds": " ".join(map(str, entry.seeds))}
             for name, found in entry.metrics.items():
-                tested = _tested(entry) if name == task.metric else {}
-                rows.append({**whose, "metric": name, **found, **tested})
+                more = {**_tested(entry), **_tuned(entry)} if name == task.metric else {}
+                rows.append({**whose, "metric": name, **found, **more})
         for name, found in (task.ceiling or {}).items():
             rows.append({**same, "model": CEILING, "metric": name, **found})
         rows += [{**same, "model": f["model"], "seeds": str(f["seed"]), "reason": f["reason"]} for f in task.failed]
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *TESTED, "reason"])
-    return table.astype({"rank": "Int64"})
+    tuned = TUNED if any(e.tuning for t in board.tasks for e in t.entries) else ()
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *TESTED, *tuned, "reason"])
+    return table.astype({"rank": "Int64", **dict.fromkeys(tuned[:2], "Int64")})
 
 
 def _tested(entry: Entry) -> dict:
@@ -35,6 +45,34 @@ def _tested(entry: Entry) -> dict:
         return {}
     names = dict(zip(("value", "low", "high", "p", "p_holm"), TESTED, strict=True))
     return {names[n]: v for n, v in entry.difference.items()}
+
+
+def _tuned(entry: Entry) -> dict:
+    tuning = entry.tuning
+    if tuning is None:
+        return {}
+    told = (tuning.trials, tuning.failed, tuning.seconds, tuning.value, json.dumps(tuning.settings))
+    return dict(zip(TUNED, (*told, " ".join(tuning.at_edge)), strict=True))
+
+
+def tuning_rows(task: TaskBoard) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of tunings, in the order of ranks; no rows where nothing was tuned."""
+    tuned = [(e, e.tuning) for e in task.entries if e.tuning]
+    metric = tuned[0][1].metric if tuned else ""
+    head = ["model", "trials", "failed", "CPU s", f"validation {metric}", f"test {metric}", "best trial", "settings"]
+    return head, [
+        [
+            entry.model,
+            str(tuning.trials),
+            str(tuning.failed),
+            f"{tuning.seconds:.0f}",
+            "undefined: the loss decided" if tuning.value is None else f"{tuning.value:.4f}",
+            "undefined" if entry.metrics[metric]["value"] is None else f"{entry.metrics[metric]['value']:.4f}",
+            f"{tuning.best}{'' if tuning.best else ' (defaults)'}",
+            ", ".join(f"{n}={v}{'*' * (n in tuning.at_edge)}" for n, v in tuning.settings.items()),
+        ]
+        for entry, tuning in tuned
+    ]
 
 
 def markdown(board: Board) -> str:
@@ -63,6 +101,9 @@ def _of_task(task: TaskBoard, seeds: int) -> list[str]:
         lines += [*_table(head, rows), ""]
     if task.ceiling:
         lines += [WHAT_CEILING, ""]
+    head, rows = tuning_rows(task)
+    if rows:
+        lines += [WHAT_TUNING, "", *_table(head, rows), ""]
     if task.left_out:
         lines += [_cell(left_out(task)), ""]
     if task.failed:

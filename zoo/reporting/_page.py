@@ -15,7 +15,7 @@ from zoo.metrics import higher_is_better
 from zoo.metrics.calibration import BINS
 from zoo.registry import counted
 from zoo.reporting._board import WHAT_CEILING, Board, Entry, Predictions, TaskBoard
-from zoo.reporting._board_tables import CEILING, left_out
+from zoo.reporting._board_tables import CEILING, WHAT_TUNING, left_out, tuning_rows
 from zoo.reporting._charts import Line, curves, intervals, swatch
 
 POINTS = 200
@@ -70,6 +70,7 @@ def _task(task: TaskBoard, board: Board, places: dict[str, int]) -> Iterator[str
         yield _results(task, board.seeds)
         if task.ceiling:
             yield f'<p class="soft">{escape(WHAT_CEILING)}</p>'
+        yield from _tunings(task)
         if task.left_out:
             yield f'<p class="soft">{escape(left_out(task))}</p>'
         yield _key(task, places)
@@ -97,6 +98,14 @@ def _results(task: TaskBoard, seeds: int) -> str:
             [NOTHING, (CEILING, CEILING), NOTHING, *(_measured(task.ceiling[n]) for n in names), *[NOTHING] * 5]
         )
     return _table(heads, rows, best=task.entries[0].rank is not None)
+
+
+def _tunings(task: TaskBoard) -> Iterator[str]:
+    heads, rows = tuning_rows(task)
+    if rows:
+        yield f'<p class="soft">{escape(WHAT_TUNING)}</p>'
+        numeric = [(n, n not in ("model", "settings")) for n in heads]
+        yield _table(numeric, [[(text, text) for text in row] for row in rows])
 
 
 def _result(entry: Entry, names: Sequence[str], seeds: int) -> list[tuple]:

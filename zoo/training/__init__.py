@@ -2,9 +2,15 @@
 
 import importlib
 
-_LATER = {"Trainer": "_trainer", "create_model": "_create", "pretrain": "_pretraining", "train": "_run"}
+_LATER = {
+    "Trainer": "_trainer",
+    "create_model": "_create",
+    "pretrain": "_pretraining",
+    "train": "_run",
+    "tune": "_tuning",
+}
 
-__all__ = ["Trainer", "create_model", "pretrain", "train"]
+__all__ = ["Trainer", "create_model", "pretrain", "train", "tune"]
 
 
 def __getattr__(name: str):

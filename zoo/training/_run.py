@@ -6,9 +6,11 @@ import dataclasses
 import json
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -89,20 +91,26 @@ def train(
     if not data.size("train"):
         raise UserError(f"no sample of task {data.task.name!r} on {data.dataset.name} falls into the training split.")
     further = initial.begin(model) if initial else []
-    places = training_places(data, loop.balance, seed)
     if loop.balance:
+        places = training_places(data, loop.balance, seed)
         further += [f"trained on {len(places)} of {data.size('train')} training samples, as many of each label"]
 
-    def learn(report: Callable, folder: Path) -> dict[str, int]:
-        if not isinstance(model, Estimator):
-            return fitted(model, data, loop, seed, report, folder)
-        model.seed = seed
-        model.fit(_told(data.batches("train", model, loop.batch_size, places=places), report))
-        return {}
-
     config = {**configuration(model, data, loop), "pretraining": False, "init": initial and initial.identity}
+    learn = partial(learned, model, data, loop, seed)
     job = Job(model, data, loop, seed, data.task.name, config, learn, lambda: test_metrics(model, data, loop), further)
     return job.run(out)
+
+
+def learned(
+    model: Model, data: TaskData, loop: Trainer, seed: int, report: Callable, folder: Path | None
+) -> dict[str, int]:
+    """Train a network, with its checkpoints in a folder, or fit an estimator; gives facts for the result's sizes."""
+    if not isinstance(model, Estimator):
+        return fitted(model, data, loop, seed, report, folder)
+    places = training_places(data, loop.balance, seed)
+    model.seed = seed
+    model.fit(_told(data.batches("train", model, loop.batch_size, places=places), report))
+    return {}
 
 
 @dataclass(frozen=True)
@@ -176,6 +184,8 @@ class Job:
     def _run(self, folder: Path, identity: dict, inputs: dict, processes: Processes) -> Result:
         model, data = self.model, self.data
         if processes.main:
+            for remark in model.remarks():
+                warnings.warn(f"{model.registered_name}: {remark}", stacklevel=2)
             write_json(folder / "config.json", identity)
             write_json(folder / SOURCE, {"root": data.dataset.given_root})
             if data.split_table is not None:
@@ -257,16 +267,24 @@ def test_metrics(model: Model, data: TaskData, loop: Trainer) -> tuple[dict[str,
     Also the threshold behind them: 0.5, or the one tuned on the validation split, where the task has it so.
     """
     task, options = data.task, data.metric_options(data.places("test"))
-    threshold = 0.5 if task.kind in ("binary", "multilabel") else None
-    if task.tuned and data.size("validation"):
-        scores = loop.scores(model, data, "validation")
-        threshold = tune_threshold(task.kind, data.label("validation"), scores)
+    tunes = task.tuned and data.size("validation")
+    threshold = threshold_of(data, loop.scores(model, data, "validation") if tunes else None)
     if not data.size("test"):
         names, reason = metric_names(task.kind, task.ks, "before" in options), "no sample falls into the test split"
         return {n: {"value": None, "low": None, "high": None, "reason": reason} for n in names}, threshold
     options |= {} if threshold is None else {"threshold": threshold}
     found = evaluate(task.kind, data.label("test"), loop.scores(model, data, "test"), data.subject("test"), **options)
     return {n: m.to_dict() for n, m in found.items()}, threshold
+
+
+def threshold_of(data: TaskData, validation: np.ndarray | None) -> float | None:
+    """From which probability on a label counts as predicted, given scores of the validation split; None has none."""
+    task = data.task
+    if task.kind not in ("binary", "multilabel"):
+        return None
+    if not task.tuned or validation is None:
+        return 0.5
+    return tune_threshold(task.kind, data.label("validation"), validation)
 
 
 def notes(data: TaskData, model: Model) -> list[str]:
@@ -279,6 +297,7 @@ def notes(data: TaskData, model: Model) -> list[str]:
             rest = sum(count for _, _, count in told[TOLD:])
             further = counted(rest, "further value")
             found.append(f"{concept}: {further} converted, or left out for unit or size")
+    found += model.remarks()
     if not data.size("validation"):
         found.append("no validation samples: trained for all epochs, the last weights were tested")
     if "encoder" in model.spec.resources:
