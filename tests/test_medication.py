@@ -16,7 +16,8 @@ from zoo.data._store import Order, Store
 from zoo.knowledge.drugs import AtcMap
 from zoo.knowledge.interactions import interactions
 from zoo.metrics import evaluate, resampled
-from zoo.registry import UserError, models
+from zoo.registry import UserError, explained, models, parameters_of
+from zoo.training import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -318,5 +319,56 @@ def test_first_visits_visits_without_a_procedure_and_unknown_codes_have_predicti
     assert ((chances >= 0) & (chances <= 1)).all()
 
 
+# Defaults
+
+PUBLISHED = [n for n in DRUG_MODELS if "published" in models.entry(n).facts]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_models_of_drug_sets_train_with_the_published_optimiser_and_rate(name):
+    entry = models.entry(name)
+    trainer = Trainer(**entry.thing.trainer_defaults(None))
+    published = {n.removeprefix("trainer."): v for n, v in entry.facts["published"].items() if "trainer." in n}
+    assert {"optimizer", "lr", "batch_size"} <= set(published)
+    for setting in {"optimizer", "lr", "weight_decay"} & set(published):
+        assert getattr(trainer, setting) == published[setting]
+    assert trainer.batch_size <= 16
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_defaults_are_the_published_ones_or_their_documentation_says_so(name):
+    entry = models.entry(name)
+    published = {n.removeprefix("model."): v for n, v in entry.facts["published"].items() if "model." in n}
+    known, said = parameters_of(entry.thing), explained(entry.thing)
+    assert set(published) <= set(known)
+    for parameter, value in published.items():
+        assert known[parameter].default == value or f"{value:g}" in said[parameter]
+
+
+def trained(data, out, name, **how):
+    """The metrics of a model, and the Jaccard index of the visit before."""
+    found = [zoo.train(n, data, out=out / n, device="cpu", **how).metrics for n in (name, "nearest")]
+    return {n: m["value"] for n, m in found[0].items()}, found[1]["jaccard_samples"]["value"]
+
+
+def test_a_target_that_the_data_rule_out_is_no_default(session_cache, tmp_path):
+    """With the published one, whoever is prescribed a quarter of interacting pairs is recommended one drug or none."""
+    data = zoo.load("synthetic", task="medication", patients=200, concepts=["diagnosis", "procedure", "drug"])
+    found, before = trained(data, tmp_path, "safedrug", max_epochs=8)
+    assert found["jaccard_samples"] > before + 0.05
+    assert found["drugs_per_visit"] > 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gamenet", "safedrug", "molerec"])
+def test_defaults_are_above_the_visit_before_and_above_chance(session_cache, tmp_path, name):
+    concepts = ["diagnosis", "procedure", "drug"]
+    data = zoo.load("synthetic", task="medication", patients=600, concepts=concepts, split=(0.667, 0.167, 0.166))
+    found, before = trained(data, tmp_path, name, max_epochs=25)
+    assert found["jaccard_samples"] > before + 0.1
+    assert found["auroc_macro"] > 0.6
+
+
 def test_there_are_models_of_drug_sets():
     assert {"nearest", "gamenet", "safedrug", "leap", "micron", "cognet", "molerec"} <= set(DRUG_MODELS)
+    assert set(DRUG_MODELS) - set(PUBLISHED) == {"nearest"}

@@ -104,6 +104,10 @@ def test_both_graphs_reach_the_memory_bank(task, model):
         assert (changed.memory_bank() - before).abs().max() > 1e-3
 
 
+def test_interactions_count_in_the_memory_from_the_start(model):
+    assert model.beta.item() == 1
+
+
 def test_the_dynamic_memory_holds_earlier_visits_alone():
     random = np.random.default_rng(0)
     query, drugs = random.normal(size=(2, 4, 3)), random.integers(0, 2, (2, 4, 5)).astype(float)

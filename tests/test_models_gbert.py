@@ -18,6 +18,12 @@ SMALL = {"dim": 4, "tree_heads": 2, "layers": 1, "heads": 2, "feedforward": 8, "
 CODES = ["ATC//C03C", "ATC//C03D", "ATC//C07A", "ATC//N02B"]
 
 
+def test_it_trains_and_is_pretrained_at_the_published_rate():
+    kind = zoo.registry.models.get("gbert")
+    assert kind.trainer_defaults(None) == {"optimizer": "adam", "lr": 5e-4, "batch_size": 8}
+    assert kind.pretraining_defaults(None) == {"optimizer": "adam", "lr": 5e-4, "batch_size": 64}
+
+
 # The trees
 
 

@@ -188,7 +188,8 @@ def numpy_scores(model, diagnoses, drugs):
     x, state, found = w["diagnoses.weight"][diagnoses], np.zeros(8), []
     for drug in drugs:
         hidden = np.tanh(state @ w["attend.query.weight"].T + x @ w["attend.keys.weight"].T + w["attend.keys.bias"])
-        inputs = softmax(hidden @ w["attend.score.weight"][0]) @ x + w["drugs.weight"][drug]
+        context = softmax(hidden @ w["attend.score.weight"][0]) @ x
+        inputs = np.concatenate([context, w["drugs.weight"][drug]])
         from_input = np.split(w["cell.weight_ih"] @ inputs + w["cell.bias_ih"], 3)
         from_state = np.split(w["cell.weight_hh"] @ state + w["cell.bias_hh"], 3)
         reset, update = (sigmoid(from_input[k] + from_state[k]) for k in (0, 1))

@@ -18,7 +18,7 @@ from zoo.registry import UserError
 from zoo.testing._model._patients import FabricatedTask
 
 CONCEPTS = ("diagnosis", "procedure")
-RESOURCES = ("interactions", "molecules")
+RESOURCES = ("cooccurrence", "interactions", "molecules")
 SALT, PROTEIN, FEW = "ATC//A12B", "ATC//A10A", ("ATC//A10A", "ATC//A12B", "ATC//N02B")
 """Potassium, of whose compounds most are salts, and insulins, which have no structure here."""
 
@@ -96,6 +96,13 @@ def test_atoms_hear_of_their_neighbours_along_bonds_of_a_kind(few, of):
         layer.epsilon.copy_(torch.tensor([0.3, -0.2, 0.1]))
     assert len(set(graphs.bond_kinds.tolist())) > 2
     assert np.allclose(array(layer()), graph_vectors(layer, graphs), atol=1e-5)
+
+
+def test_the_networks_are_as_deep_and_wide_as_the_published_ones(task):
+    model = zoo.registry.models.get("molerec")(task.spec, dim=8)
+    for network in (model.classes.encode, model.substructures.encode):
+        assert [update[0].out_features for update in network.update] == [16] * 4
+    assert model.states.dropout.p == 0.7
 
 
 @pytest.mark.parametrize(
@@ -187,8 +194,8 @@ def test_logits_are_of_the_patient_and_of_the_substructures_of_drugs(task, model
 
 
 def test_a_class_without_a_molecule_is_learned(task, few):
-    among = np.zeros((3, 3), bool)
-    spec = Spec(**{**vars(task.spec), "labels": few.classes, "resources": {"molecules": few, "interactions": among}})
+    facts = {"molecules": few, "interactions": np.zeros((3, 3), bool), "cooccurrence": np.zeros((3, 3), np.int64)}
+    spec = Spec(**{**vars(task.spec), "labels": few.classes, "resources": facts})
     model, place = made(spec), few.classes.index(PROTEIN)
     logits = model(task.batch(task.rows(0, 20))).logits[:, place]
     assert logits.std() > 1e-5
@@ -215,7 +222,7 @@ def test_graph_networks_are_trained_run_once_a_step_and_saved(task, model):
 
 
 def test_the_weight_is_one_up_to_the_target_and_falls_with_distance(model):
-    rate = [0.0, 0.06, 0.12, 0.6]
+    model.target_ddi, rate = 0.06, [0.0, 0.06, 0.12, 0.6]
     expected = [1, 1, np.exp(-2.5), np.exp(-22.5)]
     assert model.safe_share(torch.tensor(rate)).tolist() == pytest.approx(expected, rel=1e-4)
 

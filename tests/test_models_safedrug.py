@@ -1,6 +1,8 @@
 """SafeDrug: its parts against NumPy, its molecules, and that its loss holds interactions at a target."""
 
+import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,11 +15,12 @@ from zoo.data import Spec
 from zoo.knowledge.molecules import molecules
 from zoo.models import Output
 from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
+from zoo.models._neighbourhoods import rounds
 from zoo.models.safedrug import MaskedLinear, MoleculeEncoder
 from zoo.testing._model._patients import FabricatedTask
 
 CONCEPTS = ("diagnosis", "procedure")
-RESOURCES = ("interactions", "molecules")
+RESOURCES = ("cooccurrence", "interactions", "molecules")
 SALT, PROTEIN = "ATC//A12B", "ATC//A10A"
 """Potassium, of whose compounds most are salts, and insulins, which have no structure here."""
 
@@ -68,6 +71,18 @@ def test_messages_go_along_bonds_and_means_over_atoms_and_molecules(few):
     assert np.allclose(array(layer()), expected, atol=1e-5)
 
 
+def test_atoms_that_have_heard_the_same_are_one(few):
+    graphs = few.graphs
+    made, kind = rounds(graphs.atoms, graphs.bonds, graphs.bond_kinds, 2)
+    heard = {n: (int(a),) for n, a in enumerate(graphs.atoms)}
+    bonds = list(zip(*graphs.bonds.tolist(), graphs.bond_kinds.tolist(), strict=True))
+    for _ in range(2):
+        heard = {n: (own, tuple(sorted((heard[s], k) for s, t, k in bonds if t == n))) for n, own in heard.items()}
+    numbers = {h: n for n, h in enumerate(dict.fromkeys(heard.values()))}
+    assert kind.tolist() == [numbers[h] for h in heard.values()]
+    assert len(made[-1].own) == len(numbers) < len(graphs.atoms)
+
+
 def test_salts_and_classes_without_a_molecule_have_a_vector(few):
     torch.manual_seed(0)
     assert PROTEIN in few.without
@@ -104,8 +119,8 @@ def test_logits_are_the_product_of_both_encoders(task, model):
 
 
 def test_a_class_without_a_molecule_is_learned(task, few):
-    among = np.zeros((3, 3), bool)
-    spec = Spec(**{**vars(task.spec), "labels": few.classes, "resources": {"molecules": few, "interactions": among}})
+    facts = {"molecules": few, "interactions": np.zeros((3, 3), bool), "cooccurrence": np.zeros((3, 3), np.int64)}
+    spec = Spec(**{**vars(task.spec), "labels": few.classes, "resources": facts})
     torch.manual_seed(0)
     model = zoo.registry.models.get("safedrug")(spec, dim=8, dropout=0.0)
     place = few.classes.index(PROTEIN)
@@ -137,7 +152,7 @@ def test_the_molecule_encoder_is_trained_and_saved(task, model):
 
 
 def test_the_weight_is_one_up_to_the_target_and_falls_to_nothing_over_kp(model):
-    rate = torch.tensor([0.0, 0.06, 0.07, 0.085, 0.11, 0.5, 1.0])
+    model.target_ddi, rate = 0.06, torch.tensor([0.0, 0.06, 0.07, 0.085, 0.11, 0.5, 1.0])
     assert model.safe_share(rate).tolist() == pytest.approx([1, 1, 0.8, 0.5, 0, 0, 0], abs=1e-5)
 
 
@@ -171,6 +186,53 @@ def test_a_step_does_not_wait(task, model):
     _ = batch.longest, [ragged.longest for ragged in batch.values()]
     model.train()
     assert not waits(lambda: model.loss(model(batch), batch).backward())
+
+
+# The target
+
+
+def prescribed(spec, share):
+    """A specification whose training sets have so many interacting pairs in a hundred."""
+    among, together = spec.resources["interactions"], np.zeros((spec.outputs,) * 2, np.int64)
+    apart = ~among & ~np.eye(spec.outputs, dtype=bool)
+    for pairs, count in ((among, share), (apart, 100 - share)):
+        a, b = np.argwhere(pairs)[0]
+        together[a, b] = together[b, a] = count
+    return Spec(**{**vars(spec), "resources": {**spec.resources, "cooccurrence": together}})
+
+
+@pytest.mark.parametrize("name", ["safedrug", "molerec"])
+def test_the_default_target_is_the_published_one_unless_far_more_is_prescribed(task, name):
+    kind = zoo.registry.models.get(name)
+    for share, given, target, words in (
+        (0, None, 0.06, None),
+        (8, None, 0.06, None),
+        (
+            40,
+            None,
+            0.4,
+            "40.0% of the pairs .* interact, far above the published target_ddi=0.06",
+        ),
+        (40, 0.06, 0.06, "40.0% .* far above the target_ddi=0.06: .* few drugs are left"),
+        (40, 0.4, 0.4, None),
+    ):
+        model = kind(prescribed(task.spec, share), dim=8, target_ddi=given)
+        assert model.target_ddi == pytest.approx(target)
+        assert len(model.remarks()) == (words is not None)
+        assert all(re.match(words, remark) for remark in model.remarks())
+
+
+def test_a_run_says_that_its_target_is_not_the_published_one(session_cache, tmp_path):
+    data = zoo.load("synthetic", task="medication", patients=80, concepts=list(CONCEPTS))
+    label = data.label("train")
+    pairs = [data.interactions[a, b] for row in label for a, b in itertools.combinations(np.flatnonzero(row), 2)]
+    model = zoo.create_model("safedrug", data, seed=0, dim=8)
+    assert model.target_ddi == pytest.approx(np.mean(pairs))
+    words = "far above the published target_ddi=0.06: the target is their own rate"
+    with pytest.warns(UserWarning, match=f"safedrug: .* {words}"):
+        result = zoo.train(model, data, out=tmp_path / "run", max_epochs=1, batch_size=64, device="cpu")
+    assert sum(words in note for note in result.notes) == 1
+    assert zoo.evaluate(result.folder, data).metrics == result.metrics
 
 
 @pytest.mark.slow

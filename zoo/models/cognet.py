@@ -24,7 +24,9 @@ their search (``beams=4``); here it is 1 by default, which takes a quarter of th
 
 Where published code and paper part (the paper is followed):
 
-- The published loss of interactions is commented out. Here it has the weight that it had there.
+- The published loss of interactions is commented out, so that none is trained there. Here it has the weight that it
+  had there; its p_i would have been the mean over steps, and its sum over all visits of a batch.
+- Its other loss is the mean over all drugs of a batch, so that long sets weigh more. Here it is one over visits.
 - The weight lambda of the graph of interactions starts from memory that was never written. Here it starts from 1.
 - Weights of copying are clamped from below, so that padding and later visits have a share; and the softmax over drugs
   takes in those of later visits. Here it is over the drugs of earlier visits alone.
@@ -38,7 +40,11 @@ Where published code and paper part (the paper is followed):
   they have neither.
 - Only its search with beams leaves out drugs that were written before, and so its validation, without beams, does not.
   Here they have no part in later steps, in training too.
-- The hidden layers of its encoders are 2048 wide, those of its decoder 2 d. Here all are 2 d.
+- The hidden layers of its encoders are 2048 wide, those of its decoder 2 d, and that of its pooling of visits 32. Here
+  the former are 2 d, and the last d.
+- Its dropout is 0.3 on embeddings and within the graph convolutions, and 0.2 in encoders and decoder. Here it is one
+  number, 0.2 by default, and none is within the graph convolutions.
+- It trains on 16 patients a step, 200 epochs, with Adam at a rate of 0.001. So it is here, but for the epochs.
 """
 
 from __future__ import annotations
@@ -55,7 +61,7 @@ from zoo.models import Dropout, MultipleOfHeads, Size, Weight
 from zoo.models._drug_sequences import SequenceModel, Sequences, State, Step
 from zoo.models._drug_sets import expected_interactions
 from zoo.models.gamenet import normalised
-from zoo.registry import register_model
+from zoo.registry import Choice, register_model
 
 ASKING = ("diagnosis", "procedure")
 """The concepts of a visit that its drugs are written for."""
@@ -71,6 +77,20 @@ ASKING = ("diagnosis", "procedure")
     predicts="drug",
     causal=True,
     resources={"cooccurrence", "interactions"},
+    published={
+        "model.dim": 64,
+        "model.heads": 2,
+        "model.dropout": 0.2,
+        "model.max_drugs": 45,
+        "model.beams": 4,
+        "model.ddi_weight": 0.0,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 1e-3,
+        "trainer.batch_size": 16,
+        "trainer.max_epochs": 200,
+        "trainer.monitor": "jaccard_samples",
+    },
+    search={"model.dropout": Choice(0.1, 0.2, 0.3, 0.5)},
 )
 class COGNet(SequenceModel):
     """Drugs are written one by one: new ones, or copies from earlier visits with like diagnoses and procedures.
@@ -78,10 +98,10 @@ class COGNet(SequenceModel):
     Args:
         dim: width d, a multiple of ``heads``.
         heads: of attention.
-        dropout: on embeddings, attention weights, and what each sub-layer adds.
+        dropout: on embeddings (0.3 in the published code), attention weights, and what each sub-layer adds (0.2 there).
         max_drugs: how many drugs are written at most.
-        beams: how many sequences are kept in search of the likeliest one.
-        ddi_weight: of the interacting pairs to expect.
+        beams: how many sequences are kept in search of the likeliest one; the authors keep 4, in four times the time.
+        ddi_weight: of the interacting pairs to expect; 0 in the published code, where the loss is commented out.
     """
 
     def __init__(
@@ -183,8 +203,8 @@ class COGNet(SequenceModel):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """The sets themselves are watched, as the authors do."""
-        return {"monitor": "jaccard_samples", "patience": 10}
+        """Those of the published code, which watches the sets themselves."""
+        return {"optimizer": "adam", "lr": 1e-3, "batch_size": 16, "monitor": "jaccard_samples", "patience": 10}
 
 
 class DrugGraphs(nn.Module):

@@ -30,10 +30,19 @@ Where published code and paper part (the paper is followed):
   probability, visit by visit: the expectation of the draw, without its noise.
 - Its L_ddi is a mean over all pairs of drugs. The paper has sums for L_bce and L_ddi; here both are divided by M, so
   that their proportion is the paper's.
-- It has ReLU on the hidden states and a hidden layer before the logits. Here f has the hidden layer, as the paper says.
+- It has ReLU on the hidden states, which are 2 d wide, and a hidden layer before the logits. Here f has the hidden
+  layer, as the paper says, and all is d wide.
+- It averages the embeddings of a visit's codes, and its dropout is on them. Here W x is their sum, as the paper writes
+  it, and dropout is on that.
+- Its weight of L_multi is 0.01, that of the port in SafeDrug's code 0.1. Here it is 0.1.
+- Its beta, ``inter``, starts from a number between -0.1 and 0.1. Here from 1: interactions count from the start.
+- A first visit has o_d = o_b there. Here 0, as it has no memory of its own.
+- Without its option ``--ddi``, it has neither the graph of interactions nor L_ddi. Here both are always there.
 - Its dropout of 0.3 within the graph convolutions is left out.
 - PyHealth's graph is all zero, and its drug history has no effect. Here tests show that both change the logits.
-- The paper trains on one patient a step at a rate of 0.0002. Here batch and rate are the trainer's own.
+- It trains on one visit a step, 40 epochs, with Adam at a rate of 0.0002. Here rate and optimiser are the same, and a
+  step has one patient with all visits. Larger batches take fewer steps, too few at this rate: of 600 synthetic patients
+  in 25 epochs, the Jaccard index is 0.42 with one patient a step and 0.34 with 16.
 """
 
 from __future__ import annotations
@@ -46,7 +55,7 @@ from zoo.data import Batch, Spec
 from zoo.layers import VisitRecurrences
 from zoo.models import Dropout, Model, Output, Positive, Probability, Size, Weight
 from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
-from zoo.registry import register_model
+from zoo.registry import Choice, register_model
 
 ASKING = ("diagnosis", "procedure")
 """The concepts that make the query."""
@@ -63,6 +72,21 @@ ASKING = ("diagnosis", "procedure")
     causal=True,
     resources={"cooccurrence", "interactions"},
     waives={"overfits": "drugs that interact beyond target_ddi are kept apart, also where a patient has both"},
+    published={
+        "model.dim": 64,
+        "model.dropout": 0.4,
+        "model.target_ddi": 0.05,
+        "model.temperature": 0.5,
+        "model.decay": 0.85,
+        "model.bce_weight": 0.9,
+        "model.multi_weight": 0.01,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 2e-4,
+        "trainer.batch_size": 1,
+        "trainer.max_epochs": 40,
+        "trainer.monitor": "jaccard_samples",
+    },
+    search={"model.multi_weight": Choice(0.01, 0.1)},
 )
 class GAMENet(Model):
     """A query from diagnoses and procedures reads a memory of drugs and the patient's own earlier drugs.
@@ -71,10 +95,11 @@ class GAMENet(Model):
         dim: width d of embeddings, states, the query and the memory.
         dropout: on the vectors of visits.
         beta: what the weight of the interactions in the memory bank starts from; it is learned.
-        target_ddi: s, the share of interacting pairs up to which L_ddi does not count.
+        target_ddi: s, the share of interacting pairs up to which L_ddi does not count. Far above it p is small, the
+            more so the lower Temp is: a target far below what is prescribed does no harm.
         temperature: Temp at the start.
         decay: what Temp is multiplied with an epoch.
-        bce_weight, multi_weight: of the two parts of L_p.
+        bce_weight, multi_weight: of the two parts of L_p; the published code has 0.01 for the latter.
     """
 
     def __init__(
@@ -137,8 +162,8 @@ class GAMENet(Model):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """The authors' measure of the best epoch, and patience until the temperature is low."""
-        return {"monitor": "jaccard_samples", "patience": 20}
+        """Those of the published code, one patient a step, and patience until the temperature is low."""
+        return {"optimizer": "adam", "lr": 2e-4, "batch_size": 1, "monitor": "jaccard_samples", "patience": 20}
 
 
 class GraphConvolution(nn.Module):

@@ -4,7 +4,7 @@ With d = dim, M drugs, and x_1 .. x_n in R^d the embeddings of a visit's diagnos
 
 1. Attention, from the state s of the decoder: e_ti = v^T tanh(W_s s_(t-1) + W_x x_i), a_t = softmax(e_t) over i,
    c_t = sum over i of a_ti x_i; with W_s, W_x in R^(d x d), v in R^d.
-2. s_t = GRU(s_(t-1), c_t + y_(t-1)), with y in R^d the embedding of the drug before, or of the start; s_0 = 0.
+2. s_t = GRU(s_(t-1), [c_t; y_(t-1)]), with y in R^d the embedding of the drug before, or of the start; s_0 = 0.
 3. P(y_t | y_1 .. y_(t-1), x) = softmax(W_o s_t + b) over the drugs and the end, W_o in R^((M + 1) x d).
 
 Earlier visits, procedures and earlier drugs are no input. Training has two stages:
@@ -23,12 +23,14 @@ Where published code and paper part (the paper is followed):
   the authors' code is the product of x_i and s. Here it is a network with a hidden layer.
 - The ports overwrite the diagnoses with the first step's c_t, so that all later steps have a single vector to attend
   to. Here each step attends to all diagnoses.
-- The ports have a rectifier before the output, and concatenate c_t and y_(t-1), as the authors' code does.
+- The ports have a rectifier before the output, and their s_0 is the embedding of the start.
 - Fine-tuning in the ports rewards sets *with* interactions, and the mean of all log-probabilities instead of those that
   were drawn. That in the authors' code weighs the label's own drugs by the reward of the drawn ones.
 - The ports may write a drug twice. Here a drug that was written has no part in later steps.
 - Padding takes part in the softmax of the authors' code before it is masked. Here it never does.
-- The ports train on one visit a step, at a rate of 0.0002 or 0.0005. Here the rate is one for batches.
+- The ports train on one visit a step with Adam, 30 epochs at a rate of 0.0002 (GAMENet's) or 50 at 0.0005 (SafeDrug's).
+  Here the rate is the latter, and a step has the visits of four patients: a drug is written after the other, and four
+  patients take hardly longer than one.
 
 The order of drugs is that of how often they occur beside others in training, rare ones first. The authors' code finds
 the order in its data, and has at most 50 drugs; the ports 20. That a set with an interaction earns nothing is how the
@@ -59,6 +61,17 @@ from zoo.registry import register_model
     predicts="drug",
     causal=True,
     resources={"cooccurrence", "interactions"},
+    published={
+        "model.dim": 128,
+        "model.dropout": 0.3,
+        "model.max_drugs": 20,
+        "model.beams": 1,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 5e-4,
+        "trainer.batch_size": 1,
+        "trainer.max_epochs": 50,
+        "trainer.monitor": "jaccard_samples",
+    },
 )
 class LEAP(SequenceModel):
     """Drugs are written one by one, each with a new look at the visit's diagnoses.
@@ -66,7 +79,7 @@ class LEAP(SequenceModel):
     Args:
         dim: width d of embeddings and states.
         dropout: on embeddings.
-        max_drugs: how many drugs are written at most.
+        max_drugs: how many drugs are written at most; the ports have 20, which cuts the sets of intensive care short.
         beams: how many sequences are kept in search of the likeliest one.
         fine_tune: train by reinforcement, beginning with the weights of a run without it.
     """
@@ -85,7 +98,7 @@ class LEAP(SequenceModel):
         self.diagnoses = nn.Embedding(spec.size("diagnosis"), dim, padding_idx=0)
         self.drugs = nn.Embedding(spec.outputs + 2, dim)  # with the end, which nothing follows, and the start
         self.attend = AdditiveAttention(dim)
-        self.cell = nn.GRUCell(dim, dim)
+        self.cell = nn.GRUCell(2 * dim, dim)
         self.head = nn.Linear(dim, spec.outputs + 1)
         self.dropout = nn.Dropout(dropout)
         for table in (self.diagnoses, self.drugs):
@@ -122,7 +135,7 @@ class LEAP(SequenceModel):
 
     def advance(self, state: Tensor, drug: Tensor, known: State) -> Tensor:
         """(n, d) s_t, from s_(t-1) and y_(t-1)."""
-        return self.cell(self.attend(state, *known) + drug, state)
+        return self.cell(torch.cat([self.attend(state, *known), drug], dim=-1), state)
 
     def trained(self, known: State, batch: Batch) -> WrittenOutput:
         """The output in training: in fine-tuning, of what is drawn."""
@@ -148,8 +161,8 @@ class LEAP(SequenceModel):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """A rate for batches; and the sets themselves are watched."""
-        return {"lr": 3e-3, "monitor": "jaccard_samples", "patience": 10}
+        """Those of SafeDrug's port but for the batch; the sets themselves are watched."""
+        return {"optimizer": "adam", "lr": 5e-4, "batch_size": 4, "monitor": "jaccard_samples", "patience": 10}
 
 
 class AdditiveAttention(nn.Module):

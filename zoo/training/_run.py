@@ -6,6 +6,7 @@ import dataclasses
 import json
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -183,6 +184,8 @@ class Job:
     def _run(self, folder: Path, identity: dict, inputs: dict, processes: Processes) -> Result:
         model, data = self.model, self.data
         if processes.main:
+            for remark in model.remarks():
+                warnings.warn(f"{model.registered_name}: {remark}", stacklevel=2)
             write_json(folder / "config.json", identity)
             write_json(folder / SOURCE, {"root": data.dataset.given_root})
             if data.split_table is not None:
@@ -294,6 +297,7 @@ def notes(data: TaskData, model: Model) -> list[str]:
             rest = sum(count for _, _, count in told[TOLD:])
             further = counted(rest, "further value")
             found.append(f"{concept}: {further} converted, or left out for unit or size")
+    found += model.remarks()
     if not data.size("validation"):
         found.append("no validation samples: trained for all epochs, the last weights were tested")
     if "encoder" in model.spec.resources:
