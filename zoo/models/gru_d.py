@@ -18,10 +18,12 @@ at every step of a sample (Gal and Ghahramani, NeurIPS 2016).
 
 Where published code and paper part (the paper is followed):
 
-- The first author's own later code (Keras) has a sigmoid where c has tanh. Its dropout on xhat and m, on h, and before
-  the last layer, is 0.3 each, its width 64; it reads the first 200 steps of 48 hours, and trains with Adam in batches
-  of 32 for 100 epochs at most, 10 of them without a better loss. So it is here, but for the epochs, of which the
-  trainer says how many, and for the steps, which are the newest.
+- The first author's own later code (Keras) has a sigmoid where c has tanh, 1 - m_t where the gates and c have m_t, and
+  mixes c with h_(t-1), not with what has faded of it. Its decays begin at 0.
+- Its dropout on xhat and m, on h (drawn for z, r and c apart), and before the last layer, is 0.3 each, its width 64; it
+  reads the first 200 steps of 48 hours, and trains with Adam in batches of 32 for 100 epochs at most, 10 of them
+  without a better loss. So it is here, but for the epochs, of which the trainer says how many, for the steps, which are
+  the newest, and for h, of which one draw is for all three.
 - Ports have as many states as variables, take the mean over padding and what was not observed, and have no dropout but
   the last. Here the width is free, and the mean that of observed values.
 """

@@ -10,8 +10,9 @@
 This is the paper's encoder alone (mTAND-Enc); its variational autoencoder (mTAND-Full), in which the GRU goes in both
 directions, is not here.
 
-Sizes and optimiser are those of the published command for PhysioNet (for MIMIC-III it has widths and batches of 256),
-which trains for 200 epochs MTANDTODO
+Sizes, rate and batches are those of the published command for PhysioNet; the one for MIMIC-III has widths of 256 and
+batches of 256. It trains for 200 epochs; here for as many as the trainer is told, or until the loss has not fallen for
+some.
 
 Where published code and paper part: the published script says it keeps the best weights and keeps the last; the
 trainer here keeps the best.

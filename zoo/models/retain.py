@@ -39,8 +39,10 @@ visits, so a model that must weigh the newest visit against the one before first
 softmax that is near 1 has no gradient to come back with. On 2,000 synthetic patients, whose readmission hangs on the
 step from the last visit to this one, alpha of the newest is 0.997 and AUROC 0.73 (three seeds; the best possible is
 0.89), whatever the initialisation, dropout, rate, optimiser (AdamW or the authors' Adadelta) and number of epochs; with
-batches of 16, or with 10,000 patients, one seed of two gets away. With ``use_time`` it is 0.87, not for what the
-intervals tell, but for telling visits apart: a mark at the first visit in place of times does as well.
+batches of 16, or with 10,000 patients, one seed of two gets away. With ``use_time`` it is 0.87 with AdamW (0.78 with
+the defaults, one seed), not for what the intervals tell, but for telling visits apart: a mark at the first visit in
+place of times does as well. For the next drugs of 600 synthetic patients the Jaccard index is 0.42 with either
+optimiser.
 """
 
 from __future__ import annotations
