@@ -1,6 +1,6 @@
 """Early fusion, late fusion and MulT: their equations in NumPy. Notes and published encoders in all that fuse."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -261,12 +261,9 @@ def test_defaults_of_mult_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize("name", ["fusemoe", "mult", "early_fusion", "late_fusion"])
-def test_what_is_published_and_searched_are_settings_that_there_are(name):
+def test_what_is_searched_can_be_made(name):
     entry = models.entry(name)
     said = {n: p.default for n, p in parameters_of(entry.thing).items()}
-    known = {f"model.{n}" for n in said} | {f"trainer.{f.name}" for f in fields(Trainer)}
-    assert set(entry.facts.get("published", ())) <= known
-    assert set(entry.facts["search"]) <= known
     for setting, choice in entry.facts["search"].items():
         name = setting.removeprefix("model.")
         assert said[name] in choice.options
