@@ -98,7 +98,7 @@ ROUTERS = ("joint", "per_modality", "disjoint")
         "trainer.max_epochs": 8,
     },
     search={
-        "model.dim": Choice(64, 128, 256),
+        "model.dim": Choice(32, 64, 128),
         "model.experts": Choice(8, 16, 32),
         "model.router": Choice("joint", "per_modality", "disjoint"),
         "model.gate": Choice("laplace", "gaussian", "softmax"),
