@@ -100,7 +100,7 @@ class MedMPLM(TextModel):
         encoder: a published one to begin with, by its name on the Hugging Face hub or its folder; None for a small one.
             The paper begins with ClinicalBERT.
         encoder_dim, encoder_layers, encoder_heads: of a small one.
-        vocabulary_size: how many pieces of words a small one has at most.
+        vocabulary_size: how many pieces of words a small one has at most; 30,522 in ClinicalBERT.
         trained_layers: how many of its last layers are trained where it begins with weights that have learned from
             text; 2 in the paper. None for all, and the embeddings.
         cache_frozen: whether what the others say of a text is kept, on the CPU and as far as memory allows.
