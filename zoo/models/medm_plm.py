@@ -158,7 +158,7 @@ class MedMPLM(TextModel):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """The paper's where the encoder is a published one; with a small one, which learns from nothing, 5e-4."""
+        """The paper's for a published encoder, 5e-5 for drugs; a small one, which learns from nothing, has 5e-4."""
         if not spec.resources.get("encoder"):
             return {"optimizer": "adam", "lr": 5e-4, "batch_size": 16}
         return {"optimizer": "adam", "lr": RATES.get("drugs" if spec.predicts else spec.kind, 2e-5), "batch_size": 16}
