@@ -134,9 +134,9 @@ def right(label: np.ndarray, prediction: np.ndarray) -> Means:
 def top_k(label: np.ndarray, score: np.ndarray, k: int) -> Means:
     """Precision and recall of each sample's `k` best-scored labels: `precision_at_k`, `recall_at_k`.
 
-    `label` (n, L) bool, `score` (n, L). Among equal scores the first label comes first. Precision divides by
-    k also where there are fewer than k labels, as in CAML (Mullenbach et al. 2018); samples without a
-    positive have precision 0 and no recall.
+    `label` (n, L) bool, `score` (n, L). Among equal scores the first label comes first. Precision divides by k also
+    where there are fewer than k labels (the published code of CAML, Mullenbach et al. 2018, by their number); samples
+    without a positive have precision 0 and no recall (there 0).
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")

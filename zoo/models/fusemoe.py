@@ -20,8 +20,9 @@ With M modalities (signals: labs and vitals; notes; codes) and K moments at equa
    this loss is 0.
 
 The paper has the router ``per_modality`` where there are three modalities and more or some are missing, and ``joint``
-for two. It has images and ECGs, too, and no codes. A modality is a `zoo.models._modalities.Modality`; a subclass of
-`FuseMoE` with ``modalities = {**FuseMoE.modalities, "ecg": ECG}`` has a fourth.
+for two. It has images and ECGs, too, and no codes, and trains 8 epochs; here training ends as that of any model. A
+modality is a `zoo.models._modalities.Modality`; a subclass of `FuseMoE` with
+``modalities = {**FuseMoE.modalities, "ecg": ECG}`` has a fourth.
 
 Where published code and paper part (the paper is followed; where it says nothing, what is here is said):
 
@@ -97,7 +98,7 @@ ROUTERS = ("joint", "per_modality", "disjoint")
         "trainer.max_epochs": 8,
     },
     search={
-        "model.dim": Choice(64, 128, 256),
+        "model.dim": Choice(32, 64, 128),
         "model.experts": Choice(8, 16, 32),
         "model.router": Choice("joint", "per_modality", "disjoint"),
         "model.gate": Choice("laplace", "gaussian", "softmax"),
