@@ -18,6 +18,7 @@ Where published code and paper part (the paper is followed):
 - Splits are by admission there, and a patient may be in two. Here they are by subject.
 - It is trained and tested on as many admissions with readmission as without, and trained on as many chunks of each.
   Here all samples count; ``balance=True`` trains on as many samples of each label.
+- Its batches are of 32 chunks. Here they are of documents, 8 with a published encoder.
 - Its cleaning takes out numbers that a point follows, so that 12.5 becomes 5. Here they stay.
 - Documents are cut by words, 318 a chunk, of which the first 510 tokens are read, and of the last one ten words or
   fewer vanish. Here chunks are of ``chunk`` tokens, none vanishes, and of a visit's notes ``max_length`` are read.

@@ -63,8 +63,8 @@ class MedBERTClinicalBERT(TextBeside):
     Args:
         spec: what the data are like.
         encoder: a published one to begin with, by its name on the Hugging Face hub or its folder; None for a small one.
-        encoder_dim, encoder_layers, encoder_heads: of a small one.
-        vocabulary_size: how many pieces of words a small one has at most.
+        encoder_dim, encoder_layers, encoder_heads: of a small one; 768, 12 and 12 in ClinicalBERT.
+        vocabulary_size: how many pieces of words a small one has at most; 30,522 in ClinicalBERT.
         max_length: how many tokens of a visit's notes are read.
         dim, layers, heads, feedforward, max_codes, visits: of the side of codes, as of `zoo.models.med_bert.MedBERT`.
         dropout: on both sides and before the head.

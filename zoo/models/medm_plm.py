@@ -100,7 +100,7 @@ class MedMPLM(TextModel):
         encoder: a published one to begin with, by its name on the Hugging Face hub or its folder; None for a small one.
             The paper begins with ClinicalBERT.
         encoder_dim, encoder_layers, encoder_heads: of a small one.
-        vocabulary_size: how many pieces of words a small one has at most.
+        vocabulary_size: how many pieces of words a small one has at most; 30,522 in ClinicalBERT.
         trained_layers: how many of its last layers are trained where it begins with weights that have learned from
             text; 2 in the paper. None for all, and the embeddings.
         cache_frozen: whether what the others say of a text is kept, on the CPU and as far as memory allows.
@@ -158,7 +158,7 @@ class MedMPLM(TextModel):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """The paper's where the encoder is a published one; with a small one, which learns from nothing, 5e-4."""
+        """The paper's for a published encoder, 5e-5 for drugs; a small one, which learns from nothing, has 5e-4."""
         if not spec.resources.get("encoder"):
             return {"optimizer": "adam", "lr": 5e-4, "batch_size": 16}
         return {"optimizer": "adam", "lr": RATES.get("drugs" if spec.predicts else spec.kind, 2e-5), "batch_size": 16}

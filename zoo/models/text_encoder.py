@@ -11,7 +11,8 @@ A run of this model, or of its pre-training, is an ``init`` of every model with 
 is a small one, with pieces of words learned from the training notes and random first weights; nothing is fetched.
 
 The paper's task reads the row of [CLS] through a pooler, of one text of up to 512 tokens. Notes are longer: here it is
-the mean over chunks, and there is no pooler, which the task left out would have trained.
+the mean over chunks, and there is no pooler, which the task left out would have trained. The published code fine-tunes
+on batches of 32 texts; here a batch is 8 visits, which have as many chunks or more.
 """
 
 from __future__ import annotations
