@@ -27,12 +27,12 @@ Where published code and paper part (the paper is followed):
   and what it gives has a bias and no activation. Here each way has its own, a node is 75 wide, and elu follows
   (`zoo.layers.OntologyEmbedding`).
 - In fine-tuning, a vector that tells diagnoses from drugs is added to codes there. Here codes have none.
-- A drug is recommended from a probability of 0.3 on there. Here from 0.5, or what the task tunes on validation.
+- A drug is recommended from a probability of 0.3 on there. Here from 0.5 on.
 - The published heads have hidden layers. Here they are linear, as is the paper's for drugs.
 - The published script takes turns, 16 times, with 5 epochs of pre-training and 5 of fine-tuning. Here `zoo.pretrain`
   comes first, and `zoo.train(..., init=run)` after it.
 - It fine-tunes one patient a step, and pre-trains 64 visits a step, both with Adam at a rate of 0.0005. Here a step of
-  the former has eight patients: each step embeds both trees, which takes longer than the rest.
+  the former has eight patients: each step embeds both trees, so that one patient a step takes three times as long.
 - The published code has dropout 0.4 on hidden states and 0.1 on attention. Here it is one number, 0.1 by default.
 """
 

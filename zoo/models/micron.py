@@ -41,7 +41,7 @@ Where published code and paper part (the paper is followed):
 - It looks at each drug's ROC curve on validation and takes the means of two cut-offs as thresholds for all drugs. Here
   they are hyperparameters.
 - It takes a step for each patient, 40 epochs, with RMSprop at a rate of 0.0002 and a weight decay of 0.00001. So it is
-  here, where 25 epochs of 600 patients are few steps at this rate: a higher one is worth trying (``zoo tune``).
+  here. With few patients these are few steps: of 600 synthetic ones, it still improves in the 44th epoch.
 """
 
 from __future__ import annotations

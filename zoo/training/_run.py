@@ -185,7 +185,7 @@ class Job:
         model, data = self.model, self.data
         if processes.main:
             for remark in model.remarks():
-                warnings.warn(f"{model.registered_name}: {remark}", stacklevel=2)
+                warnings.warn(f"{model.registered_name}: {remark}", stacklevel=4)  # where the run was called for
             write_json(folder / "config.json", identity)
             write_json(folder / SOURCE, {"root": data.dataset.given_root})
             if data.split_table is not None:
