@@ -328,6 +328,18 @@ def test_ranks_and_tests_against_the_best(simulated):
     assert 0 < bad.difference["low"] < bad.difference["value"] < bad.difference["high"]
 
 
+def test_of_one_subject_there_is_neither_an_interval_nor_a_test(tmp_path):
+    random = np.random.default_rng(0)
+    label, subject = np.arange(20) % 2 == 0, np.full(20, 7)
+    models = {"one": [random.random(20)], "two": [random.random(20)]}
+    [task] = _board.board("d", outcomes(tmp_path, models, label, subject), {}, 1, 50, None).tasks
+    for entry in task.entries:
+        found = entry.metrics["auroc"]
+        assert found["value"] is not None
+        assert (found["low"], found["high"], found["reason"]) == (None, None, "no interval: one subject")
+        assert entry.difference is None
+
+
 def test_the_interval_is_over_seeds_as_well_as_subjects(simulated):
     [task] = _board.board("d", simulated, {}, 3, 500, None).tasks
     [one] = _board.board("d", [o for o in simulated if o["seed"] == 0], {}, 1, 500, None).tasks

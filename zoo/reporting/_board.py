@@ -274,6 +274,8 @@ def _task_board(
     drugs = "before" in first.options
     there = metric_names(kind, first.options["ks"], drugs)
     by = metric if metric in there else ranked_by(kind, drugs)
+    subjects = len(np.unique(first.subject))
+    resamples = resamples if subjects > 1 else 0  # of one subject nothing tells how much others would differ
     models = list(dict.fromkeys(o["model"] for o in outcomes))
     drawn: dict[str, dict[str, np.ndarray]] = {}
     entries = []
@@ -290,7 +292,7 @@ def _task_board(
         kind,
         by,
         len(first.label),
-        len(np.unique(first.subject)),
+        subjects,
         first_result.config.get("task", {}),
         ordered,
         failed,
@@ -362,7 +364,7 @@ def _entry(model: str, own: list, points: list[dict], drawn: dict[str, np.ndarra
             "low": low,
             "high": high,
             "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "reason": reasons[0] if reasons else None,
+            "reason": "; ".join([*reasons[:1], *(["no interval: one subject"] if low is None else [])]) or None,
         }
     results = [r for _, r, _ in own]
     seconds = [r.times["train"] for r in results if "train" in r.times]
@@ -389,9 +391,9 @@ def _ranked(entries: list[Entry], metric: str) -> list[Entry]:
 
 
 def _compare(entries: list[Entry], metric: str, drawn: dict[str, dict[str, np.ndarray]]) -> None:
-    """Test the first against all others that have a value."""
+    """Test the first against all others that have a value, where there are resamples."""
     others = [e for e in entries[1:] if e.rank is not None]
-    if not others or entries[0].rank is None:
+    if not others or entries[0].rank is None or not len(drawn[entries[0].model][metric]):
         return
     best = entries[0]
     for entry in others:
