@@ -223,7 +223,7 @@ def resampled(
             family = group.make(label, score)
             share = _share(group, subject, average)
             blocks = [family(weight * share) for weight in weights(subject, resamples, seed)]
-            found |= {name: np.concatenate([b[own] for b in blocks]) for name, own in group.names.items()}
+            found |= {n: np.concatenate([np.zeros(0), *(b[own] for b in blocks)]) for n, own in group.names.items()}
     return {name: found[name] for name in wanted}
 
 
