@@ -274,6 +274,16 @@ def test_a_best_value_at_the_edge_of_its_range_is_marked(data, registered, tmp_p
     assert "note: model.p is at the edge of its range" in str(tuned)
 
 
+def test_below_the_least_that_a_value_can_be_there_is_nothing(data, registered, tmp_path):
+    thing = models.entry("mlp").thing
+    search = {"model.dropout": Choice(0.0, 0.999), "model.dim": None, "trainer.lr": None}
+    thing = registered(type("Bounded", (thing,), {"__doc__": "One."}), search=search)
+    tuned = tune(thing, data, 6, metric="brier", out=tmp_path, settings={**SHORT, "model.dim": 8, "trainer.lr": 0.01})
+    assert {t.settings["model.dropout"] for t in tuned.trials[1:]} == {0.0, 0.999}
+    at_zero = tuned.settings["model.dropout"] == 0.0
+    assert tuned.at_edge == ([] if at_zero or not tuned.best else ["model.dropout"])
+
+
 # Folders
 
 

@@ -143,6 +143,12 @@ def check_multiples(what: str, thing: type, parameters: Mapping[str, object]) ->
                 raise UserError(f"{what}: {name}={shown(values[name])}{beside} must be a multiple of {of}.")
 
 
+def is_at_limit(thing: type, name: str, value: object) -> bool:
+    """Whether a value is the least or the largest that a thing's parameter can have, by its `Range`."""
+    said = _said_of(parameters_of(thing)[name].annotation, Range)
+    return any(value in (limits.at_least, limits.at_most) for limits in said)
+
+
 def _plain(value: object, annotation: object) -> object:
     if isinstance(value, numbers.Number) and type(value).__module__ == "numpy":
         return value.item()

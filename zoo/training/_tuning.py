@@ -25,6 +25,7 @@ from zoo.registry import (
     check_parameters,
     counted,
     html_table,
+    is_at_limit,
     models,
     nearest,
     path_of,
@@ -96,7 +97,8 @@ class Tuned:
         decided_by: the metric, or ``"loss"`` where no trial has a value of it.
         sampler: how settings were drawn.
         best: the number of the best trial; among equal ones that with the lower loss, then the first.
-        at_edge: settings whose best value is at the edge of its range, so that a better one may lie beyond.
+        at_edge: settings whose best value is at the edge of its range, so that a better one may lie beyond; not where
+            nothing can lie there, as below a dropout of 0.
         space: in words, where each setting was searched.
         trials: all of them.
         folder: where it lies; not part of the file.
@@ -317,8 +319,7 @@ class Search:
                 trials.append(Trial(**{n: held[n] for n in TRIAL_FORM}))
         best, by = chosen(trials, self.metric)
         settings = trials[best].settings
-        ranges = {n: range_at(r, settings) for n, r in self.space.items()}
-        edge = [n for n, r in ranges.items() if r is not None and r.holds(settings[n]) and r.at_edge(settings[n])]
+        edge = [n for n in self.space if self._is_at_edge(n, settings)]
         space = {n: str(r) for n, r in self.space.items()}
         names = self.data.dataset.name, self.data.task.name, self.model
         return Tuned(*names, self.metric, by, self.sampler, best, edge, space, trials, self.folder)
@@ -331,6 +332,14 @@ class Search:
         sign = 1 if higher_is_better(self.metric) else -1
         tried = [(t.settings, sign * t.value) for t in trials if t.value is not None]
         return suggested(self.space, tried, self.seed + number)
+
+    def _is_at_edge(self, name: str, settings: Mapping[str, object]) -> bool:
+        """Whether a value lies at the edge of its range, and there can be others beyond."""
+        where, value = range_at(self.space[name], settings), settings[name]
+        group, _, key = name.partition(".")
+        if where is None or not where.holds(value) or not where.at_edge(value):
+            return False
+        return not is_at_limit(models.get(self.model) if group == "model" else Trainer, key, value)
 
     def _try(self, number: int, settings: dict[str, object], place: Path) -> Trial:
         """Train with some settings and look at the validation split; a `UserError`, such as a loss of NaN, fails it."""
