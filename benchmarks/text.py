@@ -101,6 +101,7 @@ def keeping(texts: list[str]) -> None:
     data, took = shaped(texts), {}
     for kept in (False, True):
         model = zoo.create_model("medm_plm", data, cache_frozen=kept, **DEEP).train()
+        model.encoder.begun()
         epochs = [epoch(model, data) for _ in range(2)]
         took[kept] = epochs[-1]
         print(

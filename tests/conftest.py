@@ -33,6 +33,28 @@ def open_data() -> Path:
 
 
 @pytest.fixture
+def published_encoder(tmp_path) -> Path:
+    """A folder as people publish encoders: a BERT of two layers with a head, and a tokenizer of its own."""
+    import torch
+    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+    from zoo.data.text import WordPieces
+
+    folder = tmp_path / "published"
+    plain = WordPieces(size=200).fit(["chest pain and heart failure, kidney disease, pneumonia"] * 5).plain
+    (tmp_path / "tokenizer.json").write_text(plain)
+    named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"), mask_token="[MASK]", **named)
+    tokenizer.save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=20
+    )
+    torch.manual_seed(7)
+    BertForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
 def mimic3(tmp_path) -> "SourceFolder":
     """A folder of CSV files in the shape of MIMIC-III with 60 patients, to be spoilt at will."""
     return SourceFolder.write(tmp_path / "source")

@@ -171,14 +171,14 @@ patientunitstayid,patienthealthsystemstayid,uniquepid,unitvisitnumber,hospitalad
 5000,50,odd,1,-10,500,400,2014,Alive,Alive,30,Male,Asian,60,,Home,CCU,stepdown/other,,
 """,
     "diagnosis": """
-diagnosisid,patientunitstayid,diagnosisoffset,diagnosisstring,icd9code
-1,1000,10,x,"518.81, J96.00"
-2,1000,20,x,
-3,1001,30,x,V45.81
-4,2000,40,x,"E980.2, E11.9"
-5,2000,50,x,V43.52XA
-6,7777,50,x,401.9
-7,2000,60,x,31.1
+diagnosisid,patientunitstayid,diagnosisoffset,diagnosisstring,icd9code,diagnosispriority
+1,1000,10,x,"518.81, J96.00",Primary
+2,1000,20,x,,Other
+3,1001,30,x,V45.81,
+4,2000,40,x,"E980.2, E11.9",Major
+5,2000,50,x,V43.52XA,Other
+6,7777,50,x,401.9,Other
+7,2000,60,x,31.1,Other
 """,
     "treatment": """
 treatmentid,patientunitstayid,treatmentoffset,treatmentstring

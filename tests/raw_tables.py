@@ -52,7 +52,8 @@ def billed(rows: pd.DataFrame, visits: pd.DataFrame, procedures: bool, column: s
     pairs = zip(rows[column], versions[rows.index], strict=True)
     codes = [dot(code.strip().upper(), ICD[version][procedures]) for code, version in pairs]
     visit = whole(rows.hadm_id)
-    return pd.DataFrame({"visit_id": visit, "time": visit.map(visits.set_index("visit_id").end), "code": codes})
+    time = visit.map(visits.set_index("visit_id").end)
+    return pd.DataFrame({"visit_id": visit, "time": time, "code": codes, "rank": whole(rows.seq_num)})
 
 
 def orders(rows: pd.DataFrame) -> dict[str, pd.Series]:
@@ -200,7 +201,7 @@ class Mimic:
         rows = self.read(self.name(table))
         column = "icd9_code" if "icd9_code" in rows else "icd_code"
         found = billed(rows, self.kept, procedures, column)
-        return self.events(rows.loc[found.index], code=found.code, time=found.time)
+        return self.events(rows.loc[found.index], code=found.code, rank=found["rank"], time=found.time)
 
     def vital(self) -> pd.DataFrame:
         rows = self.read(self.vitals_table)
@@ -391,7 +392,8 @@ class Eicu:
         ninth = code.str.match(r"\d|E\d{3}|V\d\d(\.\d{1,2})?$", na=False)
         system = pd.Series("ICD10CM//", rows.index).mask(ninth, "ICD9CM//")
         system = system.mask(code.str.match(r"\d\d\.\d{1,2}$", na=False), "ICD9PROC//")
-        return self.events(rows, time=whole(rows.diagnosisoffset), code=system + code)
+        rank = rows.diagnosispriority.map({"Primary": 1, "Major": 2, "Other": 3})
+        return self.events(rows, time=whole(rows.diagnosisoffset), code=system + code, rank=rank)
 
     def procedure(self) -> pd.DataFrame:
         rows = self.read("treatment")

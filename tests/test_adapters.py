@@ -11,6 +11,7 @@ from raw_tables import BY_SOURCE
 from zoo.datasets import eicu
 from zoo.prepare import load_dataset
 from zoo.registry import UserError
+from zoo.testing import check_dataset
 
 RELATIONS = ("subjects", "visits", "stays")
 DEMOS = {"mimic3": "mimic3-demo-1.4", "mimic4": "mimic4-demo-2.2", "eicu": "eicu-demo-2.0.1"}
@@ -53,7 +54,7 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
     for name, column in frame.items():
         if name.endswith("_id") or name == "period":
             plain[name] = column.astype("Float64").fillna(-1).astype("int64")
-        elif name in ("value", "age"):
+        elif name in ("value", "age", "rank"):
             plain[name] = column.astype("Float64").astype(float).round(6)
         elif pd.api.types.is_datetime64_any_dtype(column):
             plain[name] = column.astype("datetime64[us]")
@@ -240,6 +241,38 @@ def test_eicu_icd_fields_hold_codes_of_both_versions(tiny):
         "ICD9CM//V45.81",
         "ICD9PROC//31.1",
     ]
+
+
+FORMS = [("csv", False), ("parquet", True)]
+
+
+@pytest.mark.parametrize(("form", "typed"), FORMS, ids=["csv", "parquet"])
+@pytest.mark.parametrize("source", ["mimic3", "mimic4"])
+def test_billed_codes_stand_by_their_rank(source, form, typed, tmp_path):
+    tables = fabricated.frames(source)
+    name, column = {"mimic3": ("diagnoses_icd", "icd9_code"), "mimic4": ("hosp/diagnoses_icd", "icd_code")}[source]
+    like = tables[name].iloc[0]
+    seqs = {"4019": "3", "25000": "", "V4581": "2", "0389": "10", "4280": "1", "5849": ""}
+    more = pd.DataFrame([{**like, column: code, "seq_num": seq} for code, seq in [*seqs.items(), ("4019", "4")]])
+    tables[name] = more[tables[name].columns]
+    dataset = load_dataset(source, fabricated.write(tables, tmp_path, form=form, typed=typed))
+    found = dataset.read("diagnosis")
+    codes = [c.split("//")[1] for c in found.code]
+    assert codes == ["428.0", "V45.81", "401.9", "401.9", "038.9", "250.00", "584.9"]
+    assert found["rank"].fillna(0).tolist() == [1, 2, 3, 4, 10, 0, 0]
+    assert "order" not in check_dataset(dataset).failures
+
+
+def test_diagnoses_of_eicu_stand_by_their_priority(tmp_path):
+    tables = fabricated.frames("eicu")
+    rows = [("401.9", "Other"), ("250.00", ""), ("428.0", "Primary"), ("584.9", " major "), ("038.9", "Other")]
+    like = {"patientunitstayid": "1000", "diagnosisoffset": "10", "diagnosisstring": "x"}
+    tables["diagnosis"] = pd.DataFrame(
+        [{"diagnosisid": str(n), **like, "icd9code": c, "diagnosispriority": p} for n, (c, p) in enumerate(rows)]
+    )
+    found = load_dataset("eicu", fabricated.write(tables, tmp_path)).read("diagnosis")
+    assert [c.split("//")[1] for c in found.code] == ["428.0", "584.9", "038.9", "401.9", "250.00"]
+    assert found["rank"].fillna(0).tolist() == [1, 2, 3, 3, 0]
 
 
 def test_eicu_ids_can_be_turned_back(tiny):

@@ -19,7 +19,7 @@ SMALLER = {
     "clinical_bert": {"encoder_dim": 32},
     "concare": {"dim": 32, "feedforward": 64},
     "early_fusion": {"encoder_dim": 16, "encoder_layers": 1, "dim": 16, "points": 4},
-    "fusemoe": {"encoder_dim": 16, "encoder_layers": 1, "dim": 16, "points": 4, "experts": 4, "expert_dim": 16},
+    "fusemoe": {"encoder_dim": 16, "encoder_layers": 1, "dim": 16, "points": 4, "layers": 1, "expert_dim": 16},
     "gbert": {"dim": 16},
     "gbert_clinical_bert": {"encoder_dim": 32, "dim": 16},
     "hitanet": {"dim": 32, "time_dim": 16},

@@ -160,6 +160,15 @@ def swapped(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.iloc[order]
 
 
+def ranked_otherwise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of two codes of one time and visit the second one takes the rank before the first."""
+    together = ~frame[["subject_id", "time", "visit_id"]].ne(frame[["subject_id", "time", "visit_id"]].shift()).any(
+        axis=1
+    )
+    place = int(np.flatnonzero(together)[0])
+    return set_row("rank", place, int(frame["rank"][place - 1]) - 1)(frame)
+
+
 def as_date(column: str):
     return lambda t: t.set_column(t.column_names.index(column), column, t[column].cast(pa.timestamp("ns")))
 
@@ -182,6 +191,7 @@ BROKEN = {
     "visits in another order": ("order", "visits", lambda f: f.iloc[::-1], on_pandas),
     "subjects in another order": ("order", "subjects", lambda f: f.iloc[::-1], on_pandas),
     "events in another order": ("order", "lab/events", swapped, on_pandas),
+    "codes in another order than by rank": ("order", "diagnosis/events", ranked_otherwise, on_pandas),
     "a visit that ends first": ("times", "visits", set_row("end", 0, pd.Timestamp("1900-01-01")), on_pandas),
     "a stay without an end": ("times", "stays", set_row("end", 0, pd.NaT), on_pandas),
     "an impossible age": ("ages", "visits", set_row("age", 0, -3.0), on_pandas),

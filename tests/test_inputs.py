@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 
 import zoo
 from conftest import SourceFolder
-from zoo.leaderboard import _make
+from zoo.leaderboard._worker import _make
 from zoo.metrics import evaluate, resampled
 from zoo.registry import UserError
 from zoo.reporting._board import Predictions

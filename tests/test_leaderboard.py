@@ -287,12 +287,16 @@ def outcomes(folder: Path, scores: dict[str, list[np.ndarray]], label: np.ndarra
                 "times": {"train": 1.0},
             }
             (place / "result.json").write_text(json.dumps(facts))
-            table = pd.DataFrame(
-                {"subject_id": subject, "visit_id": np.arange(len(label)), "label": label, "score": score}
-            )
+            table = pd.DataFrame({"subject_id": subject, "visit_id": np.arange(len(label))})
+            if label.ndim == 1:
+                table = table.assign(label=label, score=score)
+            else:
+                table["label"] = [[f"c{i}" for i in np.flatnonzero(row)] for row in label]
+                table = table.join(pd.DataFrame(score).add_prefix("score_c"))
             table["prediction_time"] = pd.Timestamp("2100-01-01")
             table.to_parquet(place / "predictions.parquet")
-            found.append({"task": "t", "kind": "binary", "model": model, "seed": seed, "folder": place, "reason": None})
+            kind = "binary" if label.ndim == 1 else "multilabel"
+            found.append({"task": "t", "kind": kind, "model": model, "seed": seed, "folder": place, "reason": None})
             found[-1]["predictions"] = place / "predictions.parquet"
     return found
 
@@ -324,6 +328,18 @@ def test_ranks_and_tests_against_the_best(simulated):
     assert 0 < bad.difference["low"] < bad.difference["value"] < bad.difference["high"]
 
 
+def test_of_one_subject_there_is_neither_an_interval_nor_a_test(tmp_path):
+    random = np.random.default_rng(0)
+    label, subject = np.arange(20) % 2 == 0, np.full(20, 7)
+    models = {"one": [random.random(20)], "two": [random.random(20)]}
+    [task] = _board.board("d", outcomes(tmp_path, models, label, subject), {}, 1, 50, None).tasks
+    for entry in task.entries:
+        found = entry.metrics["auroc"]
+        assert found["value"] is not None
+        assert (found["low"], found["high"], found["reason"]) == (None, None, "no interval: one subject")
+        assert entry.difference is None
+
+
 def test_the_interval_is_over_seeds_as_well_as_subjects(simulated):
     [task] = _board.board("d", simulated, {}, 3, 500, None).tasks
     [one] = _board.board("d", [o for o in simulated if o["seed"] == 0], {}, 1, 500, None).tasks
@@ -333,6 +349,42 @@ def test_the_interval_is_over_seeds_as_well_as_subjects(simulated):
     points = [evaluate_auroc(o) for o in simulated if o["model"] == "bad"]
     assert three["value"] == pytest.approx(np.mean(points))
     assert three["low"] < min(points) or three["high"] > max(points)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_interval_holds_its_own_value(tmp_path, seeds):
+    """Also where resampling shifts it, as the AUPRC of labels with one to three positives; so does the difference."""
+    random = np.random.default_rng(2)
+    subject = np.repeat(np.arange(40), 2)
+    score = random.beta(1, 3, (2 * seeds, 80))
+    label = random.random(80) < score.mean(axis=0)
+    order = random.permuted(np.tile(np.arange(80), (100, 1)), axis=1).T
+    chosen = order < random.integers(1, 4, 100)
+    scores = {"auroc": (label, score), "auprc_macro": (chosen, random.random((2 * seeds, *chosen.shape)))}
+    for metric, (label, score) in scores.items():
+        made = outcomes(tmp_path / metric, {"one": score[:seeds], "other": score[seeds:]}, label, subject)
+        first, second = _board.board("d", made, {}, seeds, 60, metric).tasks[0].entries
+        for entry in (first, second):
+            for name, found in entry.metrics.items():
+                assert found["low"] <= found["value"] <= found["high"], name
+        apart = second.difference
+        assert apart["low"] <= apart["value"] <= apart["high"]
+
+
+def test_p_goes_with_the_interval_of_the_difference(tmp_path):
+    random = np.random.default_rng(3)
+    label, subject = random.random(120) < 0.4, np.arange(120)
+    noise = random.normal(size=(9, 120))
+    strengths = np.linspace(2, 0.5, 9)
+    scores = 1 / (1 + np.exp(-strengths[:, None] * label - noise))
+    models = {f"m{i}": [score] for i, score in enumerate(scores)}
+    best, *others = _board.board("d", outcomes(tmp_path, models, label, subject), {}, 1, 400, None).tasks[0].entries
+    assert {e.difference["p"] < 0.05 for e in others} == {True, False}
+    for entry in others:
+        own = entry.difference
+        assert own["value"] == pytest.approx(best.metrics["auroc"]["value"] - entry.metrics["auroc"]["value"])
+        if abs(own["low"]) > 0.005:
+            assert (own["p"] < 0.05) == (own["low"] > 0)
 
 
 def evaluate_auroc(outcome: dict) -> float:

@@ -1,5 +1,7 @@
 """RETAIN, Dipole and HiTANet: their equations worked apart in NumPy, and what a sample must not depend on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,7 @@ UNTIL = 60.0
 EMPTY = {"diagnosis": [], "drug": []}
 VARIANTS = [
     ("retain", {}),
-    ("retain", {"use_time": True}),
+    ("retain", {"use_time": False}),
     ("dipole", {"attention": "location"}),
     ("dipole", {"attention": "general"}),
     ("dipole", {"attention": "concatenation"}),
@@ -141,7 +143,7 @@ def test_retain_is_its_equations(seen, use_time):
 
 def test_retain_does_not_halve_states_nor_mismatch_the_order_of_time():
     """The defects of the authors' and of PyHealth's code, made on purpose, give other logits than the model."""
-    model = made("retain")
+    model = made("retain", use_time=False)
     w = weights(model)
     visits = [multi_hot_sum(w, v) for v in PATIENT]
     g, h = (gru(w, name, visits[::-1]) for name in ("recur_alpha", "recur_beta"))
@@ -180,13 +182,48 @@ def test_a_contribution_is_the_papers():
     """alpha_j W (beta_j * W_emb[:, k]); a code that occurs twice in a visit shares it; a later visit adds nothing."""
     model = made("retain")
     w = weights(model)
-    _, alpha, beta = retain_by_hand(w, PATIENT[:3])
+    _, alpha, beta = retain_by_hand(w, PATIENT[:3], START[:3])
     with torch.no_grad():
         added = model.contributions(batch(PATIENT, own=[2])).events["diagnosis"]
     for place, (visit, code, share) in enumerate([(0, 2, 1), (0, 4, 1), (2, 8, 0.5), (2, 3, 1), (2, 8, 0.5)]):
         expected = alpha[visit] * w["head.weight"] @ (beta[visit] * w["embed.bags.diagnosis.weight"][code])
         np.testing.assert_allclose(added[place], share * expected, atol=1e-6)
     assert not added[5:].any()
+
+
+def test_the_attention_of_retain_knows_the_time_unless_told_otherwise():
+    late = [START[0], *(hours + 5000 for hours in START[1:])]
+    some = [batch(PATIENT, start=[start]) for start in (START, late)]
+    assert np.abs(np.subtract(*(logits(made("retain"), b) for b in some))).max() > 1e-4
+    np.testing.assert_array_equal(*(logits(made("retain", use_time=False), b) for b in some))
+
+
+@pytest.mark.parametrize("name", ["retain", "dipole"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_is_a_sum_over_labels(name, kind):
+    """Adadelta needs it: the mean over many labels has gradients that are too small for its steps."""
+    model, some = made(name, kind), batch(PATIENT, PATIENT[:2])
+    label = {"multiclass": [2, 0], "multilabel": [[1, 0, 1], [0, 0, 1]]}.get(kind, [1, 0])
+    kept = {"multilabel": torch.bool, "multiclass": torch.int64}.get(kind, torch.float32)
+    some = replace(some, label=torch.tensor(label, dtype=kept))
+    output = model(some)
+    found = logits(model, some).astype(float)
+    if kind == "multiclass":
+        expected = -np.mean([np.log(softmax(x)[y]) for x, y in zip(found, label, strict=True)])
+    elif kind == "regression":
+        expected = np.mean((found[:, 0] - label) ** 2)
+    else:
+        right = np.where(np.reshape(label, found.shape), sigmoid(found), sigmoid(-found))
+        expected = -np.log(right).sum(axis=1).mean()
+    assert float(model.loss(output, some).detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_retain_is_penalised_for_what_the_authors_penalise():
+    model = made("retain", penalty=0.01)
+    w = weights(model)
+    names = ("embed.bags.diagnosis", "embed.bags.drug", "alpha", "beta", "head")
+    expected = 0.01 * sum((w[f"{n}.weight"] ** 2).sum() for n in names)
+    assert {n: float(x) for n, x in model(batch(PATIENT)).losses.items()} == {"penalty": pytest.approx(expected)}
 
 
 def dipole_by_hand(w: dict[str, np.ndarray], visits: list[dict], attention: str):

@@ -26,6 +26,7 @@ SMALL = {
     "layers": 1,
     "heads": 2,
     "experts": 3,
+    "top": 2,
     "expert_dim": 5,
 }
 ALL = ("lab", "vital", "note", "diagnosis", "procedure", "drug")
@@ -46,6 +47,11 @@ def made(concepts=ALL, kind: str = "multilabel", thing=FuseMoE, **hyperparameter
     task = FabricatedTask(kind, concepts, resources=("encoder",), reading=reading)
     torch.manual_seed(1)
     return shaken(thing(task.spec, **settings)).float(), task
+
+
+def residual_head(h: np.ndarray, w: dict) -> np.ndarray:
+    inner = np.maximum(dense(h, w, "head.hidden.0"), 0)
+    return dense(h + dense(inner, w, "head.hidden.3"), w, "head.out")
 
 
 def numbers(module) -> dict[str, np.ndarray]:
@@ -197,6 +203,10 @@ def test_events_of_a_sample_are_the_newest_of_its_visits():
     seen = SampleEvents(batch, batch["lab"], 2)
     assert [e[m].tolist() for e, m in zip(seen.event, seen.mask, strict=True)] == [[0, 1], [1, 2], [3]]
     assert [a[m].tolist() for a, m in zip(seen.ago, seen.mask, strict=True)] == [[3.0, 2.0], [13.0, 4.5], [0.0]]
+    some = torch.tensor([True, False, True, False])
+    seen = SampleEvents(batch, batch["lab"], 2, some)
+    assert [e[m].tolist() for e, m in zip(seen.event, seen.mask, strict=True)] == [[0], [0, 2], []]
+    assert [a[m].tolist() for a, m in zip(seen.ago, seen.mask, strict=True)] == [[3.0], [14.0, 4.5], []]
     nothing = SampleEvents(batch_of([[0.0]], [(0, 0, 1.0)], lab=[[]]), batch_of([[0.0]], [], lab=[[]])["lab"], 2)
     assert nothing.mask.shape == (1, 0)
 
@@ -225,12 +235,10 @@ def test_signals_are_attended_to_and_filled_in():
         variable, value = seen.variable[s, :n].numpy(), seen.value[s, :n].double().numpy()
         moments = np.linspace(0, 1, 3)
         attended = time_attention(w, "attend", moments, time, variable, value, encoder.triples.columns, 2)
-        padded = np.vstack([np.zeros(known.shape[2]), known[s], np.zeros(known.shape[2])])
-        kernel = w["impute.weight"]
-        imputed = np.array([np.einsum("fik,ki->f", kernel, padded[t : t + 3]) + w["impute.bias"] for t in range(3)])
-        gate = np.maximum(dense(np.hstack([attended, imputed]), w, "gate.0"), 0)
+        imputed = known[s] @ w["impute.weight"].T
+        gate = np.maximum(dense(np.hstack([imputed, attended]), w, "gate.0"), 0)
         gate = sigmoid(dense(gate, w, "gate.2"))
-        assert np.allclose(found[s].detach().numpy(), gate * attended + (1 - gate) * imputed, atol=2e-5)
+        assert np.allclose(found[s].detach().numpy(), gate * imputed + (1 - gate) * attended, atol=2e-5)
 
 
 def test_codes_and_notes_are_attended_to_by_when_they_became_known():
@@ -298,7 +306,7 @@ def test_logits_and_losses_are_its_equations(router):
     with torch.no_grad():
         routed = model.blocks[0].router(torch.tensor(after, dtype=torch.float32))
     out = norm(after + routed.tokens.numpy(), block, "norms.1")
-    expected = dense(out.mean(axis=2).reshape(4, -1), w, "head")
+    expected = residual_head(out[:, :, -1].reshape(4, -1), w)
     assert np.allclose(output.logits.numpy(), expected, atol=5e-5)
     assert float(output.losses["balance"]) == pytest.approx(0.7 * float(routed.balance), rel=1e-4)
     assert float(output.losses["entropy"]) == pytest.approx(0.2 * float(routed.spread), rel=1e-4, abs=1e-6)
@@ -361,7 +369,7 @@ def test_a_fourth_modality_is_added_without_touching_the_model():
     ("settings", "message"),
     [
         ({"dim": 6, "heads": 4}, "dim=6 must be a multiple of heads=4"),
-        ({"top": 9}, "top=9 must be at most experts=8"),
+        ({"top": 17}, "top=17 must be at most experts=16"),
         ({"router": "shared"}, "router='shared' must be one of 'joint', 'per_modality', 'disjoint'"),
         ({"gate": "cosine"}, "gate='cosine' must be one of 'laplace', 'gaussian', 'softmax'"),
         ({"modality_dropout": 1.0}, "modality_dropout=1.0 must be at least 0 and below 1"),

@@ -16,7 +16,7 @@ SMALL = {
     "gru_d": {"dim": 5},
     "tcn": {"dim": 4, "layers": 3, "kernel_size": 2},
     "strats": {"dim": 6, "heads": 2},
-    "mtand": {"width": 4, "dim": 6, "heads": 2, "points": 5, "hidden": 3},
+    "mtand": {"width": 4, "dim": 6, "heads": 2, "points": 5, "hidden": 3, "head": 4},
 }
 
 
@@ -109,6 +109,24 @@ def test_states_and_inputs_of_gru_d_fade_with_time(data):
     torch.testing.assert_close(states[1][1], forgotten)  # of what was, nothing is left
 
 
+def test_what_gru_d_drops_in_training_it_drops_at_every_step(data):
+    model = made("gru_d", data, input_dropout=0.5, state_dropout=0.5).train()
+    given, states = [], []
+    model.cell.given.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].detach()))
+    model.cell.gates.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0].detach()))
+    batch = some_batch(data)
+    model(batch)
+    observed = given[0][..., model.view.columns :]
+    dropped = ((observed == 0) | (observed == 2)).all() and (observed.amax(dim=1) == 0)
+    seen = model.view.grid(batch).observed.any(dim=1)
+    assert 0 < int((dropped & seen).sum()) < int(seen.sum())
+    later = torch.stack(states[1:]) == 0  # the first state is 0
+    assert torch.equal(later.all(dim=0), later.any(dim=0))
+    assert 0 < int(later[0].sum()) < later[0].numel()
+    model.eval()
+    assert torch.equal(model(batch).logits, model(batch).logits)
+
+
 # TCN
 
 
@@ -162,9 +180,10 @@ def test_mtand_is_its_equations(data):
         time = 1 - (float(seen.end[s]) - seen.time[s, :n].double().numpy()) / 48.0
         variable, value = seen.variable[s, :n].numpy(), seen.value[s, :n].double().numpy()
         said = time_attention(w, "attend", np.linspace(0, 1, 5), time, variable, value, variables, 2)
-        state = np.r_[gru(w, "recur", said), gru(w, "recur", said[::-1], "_reverse")]
-        hidden = np.maximum(w["head.0.weight"] @ state + w["head.0.bias"], 0)
-        expected.append(w["head.2.weight"] @ hidden + w["head.2.bias"])
+        hidden = gru(w, "recur", said)
+        for n in (0, 2):
+            hidden = np.maximum(w[f"head.{n}.weight"] @ hidden + w[f"head.{n}.bias"], 0)
+        expected.append(w["head.4.weight"] @ hidden + w["head.4.bias"])
     np.testing.assert_allclose(logits(model, batch), expected, atol=2e-5)
 
 
@@ -209,13 +228,18 @@ def triples_of(seen, sample: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-def test_strats_is_its_equations(data):
-    model, batch = made("strats", data), some_batch(data)
+@pytest.mark.parametrize("through_forecast", [True, False])
+def test_strats_is_its_equations(data, through_forecast):
+    """What it learned in forecasting is on the way to its logits, unless it is told otherwise."""
+    chosen = {} if through_forecast else {"through_forecast": False}
+    model, batch = made("strats", data, **chosen), some_batch(data)
     seen, w = model.view.triples(batch), weights(model)
     expected = []
     for s in range(batch.samples):
         time, variable, value = triples_of(seen, s)
         whole = strats(w, 1 - (float(seen.end[s]) - time) / 24.0, variable, value)
+        if through_forecast:
+            whole = w["forecast.weight"] @ whole + w["forecast.bias"]
         expected.append(w["head.weight"] @ whole + w["head.bias"])
     np.testing.assert_allclose(logits(model, batch), expected, atol=5e-5)
 

@@ -103,6 +103,22 @@ def test_each_code_of_a_visit_comes_once_in_the_order_of_events():
     assert [i[n].tolist() for i, n in zip(ids, new, strict=True)] == [[9, 4, 2], [], [7]]
 
 
+def test_billed_codes_are_read_by_their_rank(intact_mimic3, session_cache):
+    data = zoo.load("mimic3", "readmission", root=intact_mimic3.root, concepts=["diagnosis"])
+    model = zoo.create_model("med_bert", data, dim=4, layers=1, heads=2)
+    table = intact_mimic3.table("diagnoses_icd").astype({"HADM_ID": int, "SEQ_NUM": int})
+    told = set(table.sort_values("SEQ_NUM").groupby("HADM_ID").ICD9_CODE.agg(tuple))
+    names, found = model.spec.vocabularies["diagnosis"].codes, set()
+    for batch in data.batches("train", "med_bert", batch_size=16):
+        codes = model.sequence.codes(batch)
+        for tokens, visit, own in zip(codes.tokens, codes.visit, batch.sample_visit, strict=True):
+            of_visit = tokens[(tokens > 0) & (visit == own)].tolist()
+            found.add(tuple(names[t - 2].split("//")[1].replace(".", "") for t in of_visit))  # 1 is unknown
+    assert found <= told
+    assert len(found) > 20
+    assert any(list(codes) != sorted(codes) for codes in found)
+
+
 @pytest.mark.parametrize("max_length", [512, 7])
 def test_the_codes_of_all_visits_are_laid_out_and_the_newest_stay(max_length):
     model, task = made(max_length=max_length)

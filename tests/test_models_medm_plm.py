@@ -48,6 +48,11 @@ def asked(w: dict, name: str, z: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     return softmax(keys @ query / np.sqrt(len(z))) @ values
 
 
+def mlp(w: dict, name: str, inputs: np.ndarray) -> np.ndarray:
+    hidden = np.maximum(w[f"{name}.0.weight"] @ inputs + w[f"{name}.0.bias"], 0)
+    return w[f"{name}.2.weight"] @ hidden + w[f"{name}.2.bias"]
+
+
 def weights(model) -> dict[str, np.ndarray]:
     return {n: p.detach().numpy() for n, p in model.named_parameters()}
 
@@ -95,7 +100,7 @@ class Worked:
         return z + asked(self.w, f"ask_codes.{concept}", z, self.codes[concept][visit])
 
     def head(self, seen: list[np.ndarray]) -> np.ndarray:
-        return self.w["head.weight"] @ np.concatenate(seen) + self.w["head.bias"]
+        return mlp(self.w, "head", np.concatenate(seen))
 
 
 def test_a_task_at_the_end_of_a_visit_reads_its_codes_and_its_text():
@@ -144,7 +149,7 @@ def test_codes_that_are_predicted_are_no_input_where_the_note_is_given():
         assert torch.equal(found, model(task.batch([r.changed(other("diagnosis")) for r in rows])).logits)
         own = [replace(r, visits=(*r.visits[:-1], r.visits[-1].changed(other("note")))) for r in rows]
         assert not torch.allclose(found, model(task.batch(own)).logits)
-    assert model.head.in_features == 6 + 8
+    assert model.head[0].in_features == 6 + 8
 
 
 def test_without_attention_across_each_side_stands_alone():
@@ -197,7 +202,7 @@ def test_hidden_codes_are_told_from_one_vector_each_by_its_own_cross_entropy():
             g = text[0] + asked(w, f"ask_codes.{concept}", text[0], own)
             for target in hidden.target[visit][hidden.counts[visit]].tolist():
                 for name, vector in (("code_to_code", h), ("text_to_code", g)):
-                    scores = w[f"{name}.{concept}.weight"] @ vector + w[f"{name}.{concept}.bias"]
+                    scores = mlp(w, f"{name}.{concept}", vector)
                     if name == "code_to_code" or len(text) > 2:
                         told[name].append(-np.log(softmax(scores)[target]))
     for name, of in told.items():
@@ -215,17 +220,54 @@ def test_each_visit_has_a_hidden_code_of_each_kind_that_it_has():
         assert (hidden.counts.sum(dim=1) <= there.sum(dim=1).clamp(min=1)).all()
 
 
-def test_first_layers_are_frozen():
+def trained_layers(model) -> set[str]:
+    """The numbers of the layers of the text encoder that are trained; ``embeddings`` for those."""
+    of = {n.removeprefix("encoder.bert."): p for n, p in model.named_parameters() if n.startswith("encoder.")}
+    return {n.split(".")[2] if n.startswith("encoder.") else "embeddings" for n, p in of.items() if p.requires_grad}
+
+
+def test_random_layers_are_trained():
+    model, task = made("binary", trained_layers=1)
+    assert trained_layers(model.train()) == {"embeddings", "0", "1", "2"}
+    assert model.encoder.bert.encoder.layer[0].training
+    model(task.batch(some_rows(task, 6))).logits.sum().backward()
+    assert all(p.grad is not None for p in model.encoder.parameters())
+
+
+def test_layers_that_have_learned_are_frozen_but_the_last():
     model, _ = made("binary", trained_layers=1)
-    trained = {
-        n.split(".")[4]
-        for n, p in model.named_parameters()
-        if n.startswith("encoder.bert.encoder.layer") and p.requires_grad
-    }
-    assert trained == {"2"}
-    assert not any(p.requires_grad for p in model.encoder.bert.embeddings.parameters())
+    model.begun({"embed.drug.mask"})  # of the encoder nothing was taken over
+    assert trained_layers(model) == {"embeddings", "0", "1", "2"}
+    model.begun({"encoder.bert.encoder.layer.0.output.dense.bias"})
+    assert trained_layers(model) == {"2"}
     whole, _ = made("binary", trained_layers=None)
+    whole.begun(set(weights(whole)))
     assert all(p.requires_grad for p in whole.parameters())
+
+
+def test_a_model_that_is_read_back_is_frozen_as_it_was():
+    model, task = made("binary", trained_layers=1)
+    before = {n: w.clone() for n, w in model.state_dict().items()}
+    model.begun({"encoder.bert"})
+    batch = task.batch(some_rows(task, 6))
+    other, _ = made("binary", trained_layers=1)
+    other.load_state_dict(model.state_dict())
+    assert trained_layers(other) == {"2"}
+    assert torch.equal(model(batch).logits, other(batch).logits)
+    other.load_state_dict(before)
+    assert trained_layers(other) == {"embeddings", "0", "1", "2"}
+
+
+def test_a_published_encoder_is_frozen_but_for_its_last_layers(session_cache, tmp_path, published_encoder):
+    data = zoo.load("synthetic", "readmission", patients=60, concepts=["diagnosis", "note"])
+    how = {"encoder": str(published_encoder), "max_length": 30, "dim": 3, "tree_heads": 2, "feedforward": 5}
+    model = zoo.create_model("medm_plm", data, trained_layers=1, **how)
+    assert trained_layers(model) == {"1"}
+    first = {n: w.clone() for n, w in model.state_dict().items() if n.startswith("encoder.")}
+    run = zoo.train(model, data, out=tmp_path / "run", max_epochs=1, lr=1e-3, device="cpu")
+    moved = {n.split(".")[4] for n, w in first.items() if not torch.equal(w, model.state_dict()[n])}
+    assert moved == {"1"}
+    assert zoo.evaluate(run.folder).metrics == run.metrics
 
 
 def test_nothing_at_all_is_something_to_predict_from():
@@ -240,13 +282,29 @@ def test_it_is_pretrained_and_begun_with(session_cache, tmp_path):
     how = {"max_epochs": 1, "device": "cpu"}
     model = zoo.create_model("medm_plm", data, **SMALL)
     assert data.spec("medm_plm").vocabularies["drug"].level == "atc3"
+    first = model.state_dict()["encoder.bert.encoder.layer.0.output.dense.bias"].clone()
     before = zoo.pretrain(model, data, out=tmp_path / "before", **how)
     assert before.config["trainer"]["batch_size"] == 32
+    learned = model.state_dict()["encoder.bert.encoder.layer.0.output.dense.bias"]
+    assert not torch.equal(first, learned)
     after = zoo.train("medm_plm", data, out=tmp_path / "after", init=before.folder, **how)
     assert after.notes[-1].endswith("anew: none")
     assert after.metrics["ddi_rate_true"]["value"] is not None
+    kept = zoo.training._finished.Finished.read(after.folder).weights
+    assert torch.equal(kept["encoder.bert.encoder.layer.0.output.dense.bias"], learned)
     other_task = zoo.load("synthetic", "readmission", patients=60, concepts=["diagnosis", "drug", "note"])
     assert other_task.feature("drug").vocabulary.level == "code"
     moved = zoo.train("medm_plm", other_task, out=tmp_path / "moved", init=before.folder, **how)
-    assert moved.notes[-1].endswith("anew: head.bias, head.weight")
+    heads = "head.0.weight, head.2.bias, head.2.weight"
+    assert moved.notes[-1].endswith(f"anew: {heads}")
     assert zoo.evaluate(moved.folder).metrics == moved.metrics
+
+
+def test_pretraining_is_as_long_as_in_the_paper():
+    assert MedMPLM.pretraining_defaults(None) == {
+        "optimizer": "adam",
+        "lr": 5e-4,
+        "batch_size": 32,
+        "max_epochs": 200,
+        "patience": 10,
+    }

@@ -1,6 +1,6 @@
 """Models that read notes, against their equations in NumPy."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,8 +12,9 @@ from zoo.models.caml import CAML
 from zoo.models.dr_caml import DRCAML
 from zoo.models.laat import LAAT
 from zoo.models.text_cnn import TextCNN
-from zoo.registry import UserError, models
+from zoo.registry import UserError, models, parameters_of
 from zoo.testing._model._patients import FabricatedTask, empty
+from zoo.training import Trainer
 
 SMALL = {
     CAML: {"embedding_dim": 5, "filters": 4, "kernel_size": 4, "min_notes": 1},
@@ -143,9 +144,30 @@ def test_dr_caml_draws_the_weights_of_a_label_to_its_description(kernel):
         ]
         per_document.append(np.mean(apart) if apart else 0.0)
     output = model.train()(batch)
-    assert np.isclose(float(output.losses["descriptions"].detach()), 0.3 * np.mean(per_document), rtol=1e-5)
+    assert np.isclose(
+        float(output.losses["descriptions"].detach()), 0.3 / len(names) * np.mean(per_document), rtol=1e-5
+    )
     assert torch.equal(output.logits, model.eval()(batch).logits)
     assert not model(batch).losses
+
+
+def test_the_loss_of_dr_caml_is_that_of_the_paper_by_the_number_of_labels():
+    """The paper: the cross-entropy summed over labels, and lambda times the mean distance over those of a document."""
+    model, task = made(DRCAML, regularization=10.0, dropout=0.0)
+    batch, w = task.batch(some_rows(task)), weights_of(model)
+    names, tokenizer = task.spec.resources["names"], task.spec.vocabularies["note"].tokenizer
+    output = model.train()(batch)
+    found = model.loss(output, batch) + sum(output.losses.values())
+    whole = []
+    for logits, labels in zip(output.logits.detach().numpy(), batch.label.numpy(), strict=True):
+        entropy = np.sum(np.logaddexp(0, logits) - labels * logits)
+        apart = [
+            np.linalg.norm(described(tokenizer.encode([names[n]])[0].tolist(), w, 4) - w["attention.head"][n])
+            for n in np.flatnonzero(labels)
+            if names[n]
+        ]
+        whole.append(entropy + 10.0 * (np.mean(apart) if apart else 0.0))
+    assert np.isclose(float(found.detach()), np.mean(whole) / len(names), rtol=1e-5)
 
 
 def test_dr_caml_without_any_description_is_refused():
@@ -271,3 +293,26 @@ def logits_are_one_an_output(model, task):
     batch = task.batch(task.rows(0, 5))
     assert model(batch).logits.shape == (5, task.spec.outputs)
     assert all(a <= b for a, b in pairwise(batch.row_offsets.tolist()))
+
+
+def defaults(thing) -> dict:
+    return {n: p.default for n, p in parameters_of(thing).items()}
+
+
+def test_defaults_are_those_of_the_papers():
+    assert defaults(TextCNN)["embedding_dim"] == 300
+    assert defaults(DRCAML)["regularization"] == 10.0
+    for thing in (CAML, DRCAML):
+        said = thing.trainer_defaults(None)
+        assert (said["max_epochs"], said["patience"]) == (200, 10)
+
+
+OF_TEXTS = ("caml", "clinical_bert", "dr_caml", "laat", "med_bert", "med_bert_clinical_bert", "medm_plm", "plm_icd")
+
+
+@pytest.mark.parametrize("name", [*OF_TEXTS, "text_cnn", "text_encoder"])
+def test_what_is_published_is_told_of_settings_that_there_are(name):
+    entry = models.entry(name)
+    known = {f"model.{n}" for n in parameters_of(entry.thing)} | {f"trainer.{f.name}" for f in fields(Trainer)}
+    assert set(entry.facts["published"]) <= known
+    assert set(entry.facts["search"]) <= known

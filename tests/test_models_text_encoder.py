@@ -9,13 +9,14 @@ from test_models_text import documents, softmax, some_rows
 from torch.nn import functional as F
 
 import zoo
-from zoo.data.text import WordPieces
 from zoo.layers import TextChunks, TextEncoder, hide
 from zoo.models.clinical_bert import ClinicalBERT
 from zoo.models.plm_icd import PLMICD
 from zoo.models.text_encoder import TextEncoderModel
 from zoo.registry import UserError, parameters_of
 from zoo.testing._model._patients import FabricatedTask
+from zoo.training import Trainer
+from zoo.training._optimizer import make_optimizer
 
 SMALL = {"encoder_dim": 8, "encoder_layers": 2, "encoder_heads": 2, "vocabulary_size": 300}
 THINGS = [ClinicalBERT, PLMICD, TextEncoderModel]
@@ -199,6 +200,13 @@ def test_label_attention_goes_over_the_tokens_of_all_chunks():
     assert np.allclose(model(batch).logits.detach().numpy(), expected, atol=1e-9)
 
 
+def test_what_label_attention_reads_is_not_dropped():
+    model, task = made(PLMICD, dropout=0.5)
+    batch = task.batch(some_rows(task))
+    model.train().encoder.eval()
+    assert torch.equal(model(batch).logits, model(batch).logits)
+
+
 @pytest.mark.parametrize("thing", THINGS)
 def test_chunks_may_be_longer_than_any_text(thing):
     model, task = made(thing, chunk=500)
@@ -218,6 +226,7 @@ def data(session_cache):
 
 HOW = {"max_epochs": 1, "device": "cpu", "batch_size": 16}
 LITTLE = {**SMALL, "max_length": 126}
+BESIDE = ("gbert_clinical_bert", "med_bert_clinical_bert")
 
 
 def test_a_pretrained_encoder_begins_other_models(data, tmp_path):
@@ -241,53 +250,66 @@ def test_a_pretrained_encoder_begins_other_models(data, tmp_path):
         zoo.train(other, data, out=tmp_path / "none", init=before.folder, **HOW)
 
 
-@pytest.fixture
-def published(tmp_path):
-    """A folder as people publish encoders: a small BERT with a head, and a tokenizer of its own."""
-    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
-
-    folder = tmp_path / "published"
-    plain = WordPieces(size=200).fit(["chest pain and heart failure, kidney disease, pneumonia"] * 5).plain
-    (tmp_path / "tokenizer.json").write_text(plain)
-    named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"), mask_token="[MASK]", **named)
-    tokenizer.save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=12, num_hidden_layers=1, num_attention_heads=3, intermediate_size=20
-    )
-    torch.manual_seed(7)
-    BertForMaskedLM(config).save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("name", ["clinical_bert", "plm_icd", "text_encoder"])
-def test_a_published_encoder_is_begun_with(name, data, published, tmp_path):
+def test_a_published_encoder_is_begun_with(name, data, published_encoder, tmp_path):
     from transformers import BertModel
 
-    model = zoo.create_model(name, data, encoder=str(published), max_length=126)
-    theirs = BertModel.from_pretrained(published).state_dict()
+    model = zoo.create_model(name, data, encoder=str(published_encoder), max_length=126)
+    theirs = BertModel.from_pretrained(published_encoder).state_dict()
     own = model.encoder.bert.state_dict()
     assert all(torch.equal(w, theirs[n]) for n, w in own.items())
     result = zoo.train(model, data, out=tmp_path / "run", **HOW)
-    assert result.config["model"]["encoder"] == str(published)
-    assert any(n.startswith(f"text encoder: {published}; public clinical ones have read") for n in result.notes)
-    for path in published.iterdir():
+    assert result.config["model"]["encoder"] == str(published_encoder)
+    assert any(n.startswith(f"text encoder: {published_encoder}; public clinical ones have read") for n in result.notes)
+    for path in published_encoder.iterdir():
         path.unlink()
     assert zoo.evaluate(result.folder, data).metrics == result.metrics  # the run folder suffices
 
 
-def test_an_encoder_that_cannot_be_had(data, published, tmp_path):
+SLOW = 5e-5
+"""The fastest rate at which a published BERT is fine-tuned in the papers of these models."""
+
+
+@pytest.mark.parametrize("name", ["clinical_bert", "plm_icd", "text_encoder", *BESIDE])
+def test_a_published_encoder_is_not_trained_at_a_rate_that_destroys_it(name, data, published_encoder):
+    model = zoo.create_model(name, data, encoder=str(published_encoder), max_length=126)
+    for defaults in (model.trainer_defaults, model.pretraining_defaults):
+        rate = defaults(model.spec)["lr"]
+        own = model.learning_rates().get("encoder", rate) if defaults == model.trainer_defaults else rate
+        assert own <= SLOW
+    if name in BESIDE:
+        trainer = Trainer(**model.trainer_defaults(model.spec))
+        of_weights = {
+            id(w): group["lr"] for group in make_optimizer(trainer, model).param_groups for w in group["params"]
+        }
+        assert {of_weights[id(w)] for w in model.encoder.parameters()} == {2e-5}
+        assert of_weights[id(model.head.weight)] == 5e-4
+
+
+@pytest.mark.parametrize("name", ["clinical_bert", "plm_icd", "text_encoder", *BESIDE])
+def test_a_small_encoder_learns_from_nothing_at_a_faster_rate(name, data):
+    model = zoo.create_model(name, data, **(SMALL if name not in BESIDE else {**SMALL, "layers": 1}), max_length=126)
+    assert model.trainer_defaults(model.spec)["lr"] == model.pretraining_defaults(model.spec)["lr"] == 5e-4
+    assert not model.learning_rates()
+
+
+def test_chunks_are_as_long_as_in_the_papers():
+    chunk = {t: parameters_of(t)["chunk"].default for t in (ClinicalBERT, TextEncoderModel, PLMICD)}
+    assert chunk == {ClinicalBERT: 510, TextEncoderModel: 510, PLMICD: 126}
+
+
+def test_an_encoder_that_cannot_be_had(data, published_encoder, tmp_path):
     ways = "give a folder that holds its config.json.* or leave it out"
     with pytest.raises(UserError, match=rf"encoder='{tmp_path}/nowhere' cannot be had.*{ways}"):
         zoo.create_model("plm_icd", data, encoder=str(tmp_path / "nowhere"))
-    (published / "model.safetensors").unlink()
-    torch.save({}, published / "pytorch_model.bin")
+    (published_encoder / "model.safetensors").unlink()
+    torch.save({}, published_encoder / "pytorch_model.bin")
     with pytest.raises(UserError, match=rf"cannot be had.*{ways}"):
-        zoo.create_model("plm_icd", data, encoder=str(published))
-    facts = json.loads((published / "config.json").read_text())
-    (published / "config.json").write_text(json.dumps({**facts, "model_type": "distilbert"}))
+        zoo.create_model("plm_icd", data, encoder=str(published_encoder))
+    facts = json.loads((published_encoder / "config.json").read_text())
+    (published_encoder / "config.json").write_text(json.dumps({**facts, "model_type": "distilbert"}))
     with pytest.raises(UserError):
-        zoo.create_model("plm_icd", data, encoder=str(published))
+        zoo.create_model("plm_icd", data, encoder=str(published_encoder))
 
 
 # What is frozen
@@ -295,7 +317,9 @@ def test_an_encoder_that_cannot_be_had(data, published, tmp_path):
 
 def deep(**how) -> TextEncoder:
     torch.manual_seed(2)
-    return TextEncoder(300, 8, 4, 2, 0.5, trained=1, **how)
+    encoder = TextEncoder(300, 8, 4, 2, 0.5, trained=1, **how)
+    encoder.begun()
+    return encoder
 
 
 def chunks_of(task) -> TextChunks:

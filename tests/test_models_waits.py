@@ -19,7 +19,7 @@ NETWORKS = [
 WAITS = {
     **dict.fromkeys(("adacare", "concare", "gru_d", "stagenet", "tcn", "tlstm"), 3),
     **dict.fromkeys(("mtand", "raindrop", "strats"), 2),
-    "fusemoe": 13,
+    "fusemoe": 14,
     **dict.fromkeys(("early_fusion", "late_fusion", "mult"), 11),
     **dict.fromkeys(("med_bert", "med_bert_clinical_bert"), 1),
 }

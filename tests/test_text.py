@@ -19,7 +19,7 @@ from conftest import SourceFolder
 from zoo.data._splits import fraction
 from zoo.data._store import Store, Texts
 from zoo.data._tokens import tokens_of
-from zoo.data.text import Reading, Tokenizer, WordPieces, Words, kept_lengths
+from zoo.data.text import Reading, Tokenizer, WordPieces, Words
 from zoo.models import Model
 from zoo.registry import UserError
 
@@ -152,23 +152,26 @@ def test_notes_of_nobody_make_a_vocabulary_without_words():
 @given(st.data())
 def test_the_newest_notes_are_read_each_from_its_beginning(data):
     visits = data.draw(st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=4))
-    most = data.draw(st.integers(1, 20))
+    most, of_each = data.draw(st.integers(1, 20)), data.draw(st.none() | st.integers(1, 9))
     expected = []
     for lengths in visits:
         left, kept = most, []
         for length in reversed(lengths):
-            kept.append(min(length, left))
+            kept.append(min(length, left, 9 if of_each is None else of_each))
             left -= kept[-1]
         expected += reversed(kept)
     lengths = np.array(list(chain.from_iterable(visits)), np.int64)
     offsets = np.r_[0, np.cumsum([len(v) for v in visits])]
-    assert kept_lengths(lengths, offsets, most).tolist() == expected
+    assert Reading(Words(), most, max_length=of_each).kept_lengths(lengths, offsets).tolist() == expected
 
 
 @pytest.mark.parametrize("most", [0, -1, 2.5, True, None])
 def test_a_number_of_tokens_that_is_none(most):
     with pytest.raises(UserError, match="tokens of a visit: give a whole number"):
         Reading(Words(), most)
+    if most is not None:
+        with pytest.raises(UserError, match="tokens of a note: give a whole number"):
+            Reading(Words(), 5, max_length=most)
 
 
 # The cache
@@ -288,7 +291,7 @@ def test_few_tokens_are_those_of_the_newest_notes(noted, reader):
     whole, cut = (zoo.create_model(reader, data, most=n) for n in (1000, 15))
     for all_of, some_of in zip(data.batches("train", whole), data.batches("train", cut), strict=True):
         lengths = all_of["note"].token_offsets.diff().numpy()
-        kept = kept_lengths(lengths, all_of["note"].offsets.numpy(), 15)
+        kept = Reading(Words(), 15).kept_lengths(lengths, all_of["note"].offsets.numpy())
         assert some_of["note"].token_offsets.diff().tolist() == kept.tolist()
         assert some_of["note"].longest_text == 15
         for event, (begin, begins) in enumerate(

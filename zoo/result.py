@@ -149,7 +149,7 @@ class Result:
         found = []
         for name, metric in self.metrics.items():
             reason = f"  ({metric['reason']})" if metric["reason"] and metric["value"] is not None else ""
-            found.append(f"{name:<18} {value_with_interval(metric)}{reason}")
+            found.append(f"{name:<22} {value_with_interval(metric)}{reason}")
         return [*found, *self.about(), *self.remarks()]
 
     def about(self) -> list[str]:

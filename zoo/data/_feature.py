@@ -14,7 +14,7 @@ from zoo.data._tokens import Tokens, tokens_of
 from zoo.data._vocabulary import Vocabulary
 from zoo.data._window import Cut, spans
 from zoo.data.batch import Ragged
-from zoo.data.text import Reading, kept_lengths
+from zoo.data.text import Reading
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Feature:
     def _read(self, index: np.ndarray, offsets: np.ndarray, own: np.ndarray) -> dict[str, torch.Tensor]:
         """The tokens that are read of events, which lie visit by visit; ``own`` has the last visit of each row."""
         begin = self._tokens.offsets[index]
-        lengths = kept_lengths(self._tokens.offsets[index + 1] - begin, offsets, self.reading.max_tokens)
+        lengths = self.reading.kept_lengths(self._tokens.offsets[index + 1] - begin, offsets)
         if self.reading.newest:
             event_visit = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
             row = np.searchsorted(own, event_visit)

@@ -299,15 +299,19 @@ class Reading:
         max_tokens: how many tokens of a visit's notes it reads at most. Where there are more, the newest notes are
             read, each from its beginning; they stand in the order of time.
         newest: whether of a row it reads the newest visit with a note only.
+        max_length: how many tokens of each note it reads at most, its first ones; what is behind them does not count
+            among ``max_tokens``. None for as many as there are.
     """
 
     tokenizer: TokenizerForm
     max_tokens: int
     newest: bool = False
+    max_length: int | None = None
 
     def __post_init__(self):
-        if isinstance(self.max_tokens, bool) or not isinstance(self.max_tokens, int) or self.max_tokens < 1:
-            raise UserError(f"a model reads {self.max_tokens!r} tokens of a visit: give a whole number of at least 1.")
+        _check_tokens(self.max_tokens, "a visit")
+        if self.max_length is not None:
+            _check_tokens(self.max_length, "a note")
 
     @property
     def key(self) -> dict:
@@ -315,19 +319,26 @@ class Reading:
         form = type(self.tokenizer)
         return {"form": f"{form.__module__}.{form.__qualname__}", **asdict(self.tokenizer)}
 
+    def kept_lengths(self, lengths: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """How many tokens of each note are read: each note is cut first, and then the visit, its newest notes first.
 
-def kept_lengths(lengths: np.ndarray, offsets: np.ndarray, most: int) -> np.ndarray:
-    """How many tokens of each note are read, the newest notes first, so that no visit has more than so many.
+        Args:
+            lengths: (notes,) how many tokens each has.
+            offsets: (visits + 1,) of the notes of each visit, in the order of time.
 
-    Args:
-        lengths: (notes,) how many tokens each has.
-        offsets: (visits + 1,) of the notes of each visit, in the order of time.
-        most: how many tokens of a visit are read.
+        >>> lengths, offsets = np.array([5, 4, 3, 9]), np.array([0, 3, 4])
+        >>> Reading(Words(), max_tokens=8).kept_lengths(lengths, offsets).tolist()
+        [1, 4, 3, 8]
+        >>> Reading(Words(), max_tokens=8, max_length=3).kept_lengths(lengths, offsets).tolist()
+        [2, 3, 3, 3]
+        """
+        lengths = lengths if self.max_length is None else np.minimum(lengths, self.max_length)
+        total = np.r_[0, np.cumsum(lengths)]
+        visit = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        newer = total[offsets[1:]][visit] - total[1:]
+        return np.clip(self.max_tokens - newer, 0, lengths)
 
-    >>> kept_lengths(np.array([5, 4, 3, 9]), np.array([0, 3, 4]), 8).tolist()
-    [1, 4, 3, 8]
-    """
-    total = np.r_[0, np.cumsum(lengths)]
-    visit = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    newer = total[offsets[1:]][visit] - total[1:]
-    return np.clip(most - newer, 0, lengths)
+
+def _check_tokens(most: object, what: str) -> None:
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise UserError(f"a model reads {most!r} tokens of {what}: give a whole number of at least 1.")

@@ -73,6 +73,7 @@ EVENTS = pa.schema(
         "stay_id": pa.int64(),
         "time": TIME,
         "code": pa.string(),
+        "rank": pa.int64(),
         "value": pa.float64(),
         "unit": pa.string(),
         "text": pa.string(),
@@ -81,8 +82,9 @@ EVENTS = pa.schema(
         "ingredient": pa.string(),
     }
 )
-"""The last three are of drug orders: the way it is given, what it is to the order (``main``, ``base`` or ``additive``),
-and the source's own number of the ingredient."""
+"""``rank`` is the source's own rank of a diagnosis or procedure among those of its visit, the first one the least; null
+where it has none. The last three are of drug orders: the way it is given, what it is to the order (``main``, ``base``
+or ``additive``), and the source's own number of the ingredient."""
 TOLD = {"place": "int64", "remarks": "string", "spelt": "string"}
 """What an adapter may also tell of an event, for `zoo.datasets._engine`: its place in the order of the source's table,
 what is odd about it though it is kept, and how the source spells its code where that matters."""

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-ENGINE_VERSION = 6
+ENGINE_VERSION = 7
 RELATIONS = ("subjects", "visits", "stays")
-ORDER = ("subject_id", "time", "visit_id", "code")
+RANKED = ("diagnosis", "procedure")
+"""The concepts whose events may have a ``rank``, which goes before their code."""
 TIES = {
     "drug": ("text", "route", "order_type", "ingredient"),
     "lab": ("value",),
@@ -323,8 +324,7 @@ class Dataset:
                 found = self._relation(concept, source.Files(self.root, connection), visits)
                 parts = [attach_visits(p, visits, segments) for p in (found if isinstance(found, list) else [found])]
                 events = _gathered(parts, connection, folder / "parts")
-                ordered = events.order_by([*ORDER, *TIES.get(concept, ())])
-                _duckdb.write_parquet(connection, ordered, path)
+                _duckdb.write_parquet(connection, _ordered(events, concept), path)
                 shutil.rmtree(folder / "parts", ignore_errors=True)
             if self.events_key(concept) != key:
                 raise UserError(f"the tables in {self.root} changed while they were read: try again.")
@@ -360,7 +360,7 @@ class Dataset:
         unsettled = path.with_name("unsettled.parquet")
         path.rename(unsettled)
         _duckdb.read_parquet(connection, unsettled, "gathered")
-        _duckdb.write_parquet(connection, settled.order_by([*ORDER, *TIES.get(concept, ())]), path)
+        _duckdb.write_parquet(connection, _ordered(settled, concept), path)
         unsettled.unlink()
         listed.unlink()
 
@@ -383,6 +383,14 @@ class Dataset:
             return getattr(self, name)(*sources) if name in RELATIONS else self.expression(name, *sources)
         except UserError as error:
             raise UserError(f"{self.name} cannot give {name!r}: {error}") from None
+
+
+def _ordered(events: ir.Table, concept: str) -> ir.Table:
+    """Events by subject, time, visit, rank (those without one last) and code, and by what else tells them apart."""
+    import ibis
+
+    rank = [ibis.asc("rank", nulls_first=False)] if concept in RANKED else []
+    return events.order_by(["subject_id", "time", "visit_id", *rank, "code", *TIES.get(concept, ())])
 
 
 def _gathered(parts: list[ir.Table], connection, folder: Path) -> ir.Table:

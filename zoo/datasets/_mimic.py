@@ -189,6 +189,7 @@ def billed(rows: ir.Table, visits: ir.Table, code: ir.StringColumn, spelt: ir.St
         visit_id=ended.hadm_id,
         time=ended.visit_end,
         code=ended.code,
+        rank=ended.seq_num,
         spelt=ended.spelt,
         place=ended.seq_num,
         unparsed=ended.unparsed,

@@ -20,7 +20,9 @@ from zoo.registry import UserError, register_dataset
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-EVENT = ("code", "value", "unit", "text", "route", "ingredient", "unparsed", "spelt", "place", "flaw")
+PRIORITIES = ("primary", "major", "other")
+"""What a diagnosis may be to a stay, by rank."""
+EVENT = ("code", "rank", "value", "unit", "text", "route", "ingredient", "unparsed", "spelt", "place", "flaw")
 UNIQUEPID = "^[0-9]{3}-[0-9]{1,14}$"
 LATE = 9999
 """Stands for a discharge year that is not told: such a visit comes last."""
@@ -120,7 +122,7 @@ class EICU(Dataset):
     and entry, weight and height at unit admission. Vital signs come from whichever of their tables exist.
     """
 
-    version = 2
+    version = 3
     gaps_known = False
     needs = ("patient",)
     concepts_from = {
@@ -191,9 +193,12 @@ class EICU(Dataset):
             patientunitstayid="integer",
             diagnosisoffset="integer",
             icd9code="text",
+            diagnosispriority="text",
             diagnosisid="integer",
-            optional=["diagnosisid"],
+            optional=["diagnosispriority", "diagnosisid"],
         ).rename(place="diagnosisid")
+        priority = rows.diagnosispriority.strip().lower()
+        rows = rows.mutate(rank=ibis.cases(*((priority == p, n) for n, p in enumerate(PRIORITIES, 1)), else_=None))
         typed = not tables.raw("diagnosis").icd9code.type().is_string()
         # an empty list would drop its row on PostgreSQL, and so what has no code is one blank code
         codes = ibis.ifelse(rows.icd9code.strip() == "", " ", rows.icd9code).fill_null(" ")

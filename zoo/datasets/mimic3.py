@@ -28,7 +28,7 @@ class MIMIC3(Mimic):
     patient, so calendar time means nothing across patients.
     """
 
-    version = 2
+    version = 3
     needs = ("patients", "admissions")
     optional = ("icustays",)
     admissions_table, stays_table = "admissions", "icustays"

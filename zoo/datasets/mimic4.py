@@ -33,7 +33,7 @@ class MIMIC4(Mimic):
     calendar time means nothing across patients.
     """
 
-    version = 2
+    version = 3
     needs = ("hosp/patients", "hosp/admissions")
     optional = ("icu/icustays",)
     admissions_table, stays_table = "hosp/admissions", "icu/icustays"

@@ -47,7 +47,7 @@ class Evaluation(Result):
             for group, of in groups.items():
                 told = f"{counted(of['samples'], 'sample')} of {counted(of['subjects'], 'subject')}"
                 found.append(f"{by} {group}: {told}")
-                found += [f"  {n:<18} {value_with_interval(m)}" for n, m in of["metrics"].items()]
+                found += [f"  {n:<22} {value_with_interval(m)}" for n, m in of["metrics"].items()]
         return [*found, f"run: {self.run}"]
 
 

@@ -31,9 +31,12 @@ class TextEncoder(nn.Module):
         tokens: how many there are.
         dim, layers, heads, dropout: of a small one.
         published: the configuration of a published one, which is made as that says; the caller has looked at it.
-        trained: how many of its last layers are trained; the others are not, nor are the embeddings, and they have no
-            dropout. None for all, and so it is where there are no more layers.
+        trained: how many of its last layers are trained once it has been `begun`; the others are not, nor are the
+            embeddings, and they have no dropout. None for all, and so it is where there are no more layers.
         cache_frozen: whether what frozen layers say of a chunk is kept, on the CPU, up to `CACHE_BYTES`.
+
+    Attributes:
+        frozen: how many layers are not trained: 0 until the encoder is begun with the weights of another training.
 
     Raises:
         ValueError: the published one cannot be made so.
@@ -68,11 +71,28 @@ class TextEncoder(nn.Module):
         self.bert = AutoModel.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
         self.bert.pooler = None
         self.width = self.bert.config.hidden_size
-        self.frozen = 0 if trained is None else max(len(self.bert.encoder.layer) - trained, 0)
-        for part in self._first():
-            part.requires_grad_(False)
+        self.trained, self.frozen = trained, 0
+        if trained is not None:
+            self.register_buffer("is_begun", torch.tensor(0))  # saved, so that a run is read back as it was
         self.cache_frozen, self._kept, self._kept_bytes = cache_frozen, {}, 0
-        self.register_load_state_dict_post_hook(lambda *_: self._forget())
+        self.register_load_state_dict_post_hook(lambda loaded, _: loaded._freeze())
+
+    def begun(self) -> None:
+        """Say that the weights are of another training: all layers but the last ``trained`` stay as they are."""
+        if self.trained is not None:
+            self.is_begun.fill_(1)
+            self._freeze()
+
+    def _freeze(self) -> None:
+        """Freeze what is to be, by what the buffer says, and forget what other weights said."""
+        self._forget()
+        if self.trained is None:
+            return
+        self.frozen = max(len(self.bert.encoder.layer) - self.trained, 0) if bool(self.is_begun) else 0
+        first = self._first()
+        for part in self.bert.embeddings, *self.bert.encoder.layer:
+            part.requires_grad_(part not in first)
+        self.train(self.training)
 
     @property
     def embedding(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Metrics: plain functions, and the suite of a task kind with intervals by a bootstrap over subjects.
+"""Metrics: plain functions, and the suite of a task kind with intervals by a Bayesian bootstrap over subjects.
 
 >>> from zoo.metrics import evaluate
 >>> found = evaluate("regression", [1.0, 2.0, 4.0], [1.0, 3.0, 4.0], subject=[1, 2, 3], resamples=0)
@@ -18,9 +18,9 @@ from zoo.metrics.classification import (
     specificity,
 )
 from zoo.metrics.drug_sets import ddi_rate
-from zoo.metrics.ranking import auprc, auroc
+from zoo.metrics.ranking import auprc, auroc, recall_at_precision_80
 from zoo.metrics.regression import mae, mape, mse, r2
-from zoo.metrics.suite import Metric, evaluate, higher_is_better, metric_names, ranked_by, resampled
+from zoo.metrics.suite import Metric, evaluate, higher_is_better, limits, metric_names, ranked_by, resampled
 from zoo.metrics.threshold import tune_threshold
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "higher_is_better",
     "jaccard",
     "kappa_linear",
+    "limits",
     "mae",
     "mape",
     "metric_names",
@@ -44,6 +45,7 @@ __all__ = [
     "r2",
     "ranked_by",
     "recall_at_k",
+    "recall_at_precision_80",
     "resampled",
     "sensitivity",
     "specificity",

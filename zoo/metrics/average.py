@@ -1,8 +1,8 @@
 """Weighted means of per-sample values, and words for what was left out of them.
 
 Every metric of this package is a function of *sample weights*. A point value has the weight 1 everywhere; a
-bootstrap resample gives each sample the number of times it was drawn. Functions that serve both take weights
-of shape (resamples, samples) and return one value for each resample, NaN where the metric is undefined.
+resample of the bootstrap gives each sample a weight above 0. Functions that serve both take weights of shape
+(resamples, samples) and return one value for each resample, NaN where the metric is undefined.
 """
 
 from collections.abc import Mapping
@@ -42,21 +42,16 @@ class Means:
     Args:
         values: metric name to its value for each sample, (n,); NaN leaves a sample out.
         reasons: metric name to why it is undefined or what it leaves out, if anything.
-        required: (n,) bool; a resample that draws none of these samples leaves every metric undefined.
     """
 
-    def __init__(self, values: Mapping, reasons: Mapping | None = None, required: np.ndarray | None = None):
+    def __init__(self, values: Mapping, reasons: Mapping | None = None):
         self.names = tuple(values)
         self.table = np.column_stack([np.asarray(v, dtype=np.float64) for v in values.values()])
-        self.required = required
         self.reasons = {name: (reasons or {}).get(name) for name in self.names}
 
     def __call__(self, weight: np.ndarray) -> dict[str, np.ndarray]:
         """Name to values (resamples,) for `weight` (resamples, n)."""
-        mean = weighted_mean(self.table, weight)
-        if self.required is not None:
-            mean[weight @ self.required.astype(np.float64) == 0] = np.nan
-        return dict(zip(self.names, mean.T, strict=True))
+        return dict(zip(self.names, weighted_mean(self.table, weight).T, strict=True))
 
 
 def left_out(positives: np.ndarray, size: int, things: str, both_classes: bool = False) -> str | None:

@@ -57,12 +57,12 @@ def same_shape(label: np.ndarray, other: np.ndarray, what: str = "score") -> Non
 
 
 def as_weight(weight, samples: int) -> np.ndarray:
-    """Weights of `samples` samples, finite and not negative, as (1, samples); None weighs every sample 1."""
+    """Weights of `samples` samples, finite, not negative, some above 0, as (1, samples); None weighs each sample 1."""
     if weight is None:
         return np.ones((1, samples))
     weight = np.asarray(weight, dtype=np.float64)
     if weight.shape != (samples,):
         raise ValueError(f"weight has shape {weight.shape}, expected ({samples},)")
-    if not (np.isfinite(weight).all() and (weight >= 0).all()):
-        raise ValueError("weights must be finite and not negative")
+    if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
+        raise ValueError("weights must be finite and not negative, and one of them above 0")
     return weight[None]

@@ -1,8 +1,10 @@
 """Metrics of predicted classes and label sets.
 
 F1 (van Rijsbergen 1979) is twice the overlap of truth and prediction over the sum of their sizes, Jaccard
-(1901) the overlap over their union. A label without a positive has neither; in the mean over samples, a
-sample whose truth and prediction are both empty counts 0, as in scikit-learn with `zero_division=0`.
+(1901) the overlap over their union. Both are 0 where there are predictions but no positive, and undefined where
+there is neither: a macro average leaves such labels out (scikit-learn's `f1_score(zero_division=nan)`). In the mean
+over samples, a sample whose truth and prediction are both empty counts 0, as in scikit-learn with
+`zero_division=0`.
 """
 
 import numpy as np
@@ -16,6 +18,10 @@ BLOCK_CELLS = 2**22  # cells of the label matrix that are turned into floats at 
 class Overlap:
     """F1 and Jaccard of predicted label sets under one averaging.
 
+    With the macro average there is `f1_of_means` too: the F1 of mean precision and mean recall over all labels, where a
+    label without a prediction has precision 0 and one without a positive recall 0, as in CAML's published code
+    (Mullenbach et al., NAACL 2018). It differs from the mean of F1s (Opitz and Burst 2019, arXiv:1911.03347).
+
     Args:
         label, prediction: (n, L) bool.
         average: "micro", "macro", "weighted" (by each label's positives) or "samples".
@@ -28,15 +34,11 @@ class Overlap:
         if average not in ("micro", "macro", "weighted", "samples"):
             raise ValueError(f"average must be micro, macro, weighted or samples, not {average!r}")
         self.label, self.prediction, self.average = label, prediction, average
-        by_label = average == "macro"
-        positives = label.sum(axis=0) if by_label else label.sum(keepdims=True).ravel()
-        size = len(label) if by_label else label.size
-        reason = left_out(positives, size, things)
-        self.means = None
-        if average == "samples":
-            self.means = Means(_overlap_by_sample(label, prediction), required=label.any(axis=1))
-            reason = reason or _empty_samples(label)
-        self.reasons = dict.fromkeys(self.names, reason)
+        self.means = Means(_overlap_by_sample(label, prediction)) if average == "samples" else None
+        reason = _nothing_to_find(label, prediction)
+        own = {"macro": _labels_without(label, prediction, things), "samples": _empty_samples(label)}
+        self.reasons = dict.fromkeys(self.names, reason or own.get(average))
+        self.reasons["f1_of_means"] = reason or _labels_of_zero(label, prediction, things)
 
     def __call__(self, weight: np.ndarray) -> dict[str, np.ndarray]:
         """Name to values (resamples,) for `weight` (resamples, n)."""
@@ -47,9 +49,10 @@ class Overlap:
             both, truth, guess = (count.sum(axis=1, keepdims=True) for count in (both, truth, guess))
         values = _overlap(both, truth, guess)
         if self.average == "weighted":
-            total = truth.sum(axis=1)
-            return {name: ratio(np.nansum(value * truth, axis=1), total) for name, value in values.items()}
-        return {name: masked_mean(value) for name, value in values.items()}
+            share = np.where(truth.any(axis=1, keepdims=True), truth, guess)  # without a positive all values are 0
+            return {n: ratio(np.nansum(value * share, axis=1), share.sum(axis=1)) for n, value in values.items()}
+        means = {name: masked_mean(value) for name, value in values.items()}
+        return means | ({"f1_of_means": _f1_of_means(both, truth, guess)} if self.average == "macro" else {})
 
     def _counts(self, weight: np.ndarray) -> list[np.ndarray]:
         """Weight of true positives, positives and predicted positives of each label, each (resamples, L)."""
@@ -62,17 +65,48 @@ class Overlap:
 
 
 def _overlap(both, truth, guess) -> dict[str, np.ndarray]:
-    """F1 and Jaccard from counts; NaN without a positive."""
-    there = truth > 0
-    return {
-        "f1": ratio(2 * both, np.where(there, truth + guess, 0)),
-        "jaccard": ratio(both, np.where(there, truth + guess - both, 0)),
-    }
+    """F1 and Jaccard from counts; NaN where there is neither a positive nor a prediction."""
+    return {"f1": ratio(2 * both, truth + guess), "jaccard": ratio(both, truth + guess - both)}
+
+
+def _f1_of_means(both, truth, guess) -> np.ndarray:
+    """F1 of mean precision and mean recall over labels (last axis), from counts; NaN where all are empty."""
+    precision, recall = (np.nan_to_num(ratio(both, count)).mean(axis=-1) for count in (guess, truth))
+    value = np.nan_to_num(ratio(2 * precision * recall, precision + recall))
+    return np.where((truth + guess).any(axis=-1), value, np.nan)
 
 
 def _overlap_by_sample(label: np.ndarray, prediction: np.ndarray) -> dict[str, np.ndarray]:
     values = _overlap((label & prediction).sum(axis=1), label.sum(axis=1), prediction.sum(axis=1))
-    return {name: np.nan_to_num(value, nan=0.0) for name, value in values.items()}
+    empty = 0.0 if label.any() or prediction.any() else np.nan
+    return {name: np.nan_to_num(value, nan=empty) for name, value in values.items()}
+
+
+def _nothing_to_find(label: np.ndarray, prediction: np.ndarray) -> str | None:
+    """What there is to say of labels without a single positive."""
+    if label.any():
+        return None
+    none = f"among {label.size} label{'s' if label.size > 1 else ''}"
+    if prediction.any():
+        return f"0 because there is no positive {none}"
+    return f"undefined: neither a positive nor a prediction {none}"
+
+
+def _labels_without(label: np.ndarray, prediction: np.ndarray, things: str) -> str | None:
+    """How many things a macro average leaves out, and how many count 0 for false alarms alone."""
+    absent, predicted = ~label.any(axis=0), prediction.any(axis=0)
+    empty, false = int((absent & ~predicted).sum()), int((absent & predicted).sum())
+    texts = [f"{empty} of {len(absent)} {things} without a positive or a prediction left out"] if empty else []
+    texts += [f"{false} of {len(absent)} {things} without a positive but with predictions count as 0"] if false else []
+    return "; ".join(texts) or None
+
+
+def _labels_of_zero(label: np.ndarray, prediction: np.ndarray, things: str) -> str | None:
+    """How many things have a precision or a recall of 0 for want of predictions or positives."""
+    counts = {"a prediction have precision": prediction, "a positive have recall": label}
+    gone = {what: int((~sets.any(axis=0)).sum()) for what, sets in counts.items()}
+    texts = [f"{count} of {label.shape[1]} {things} without {what} 0" for what, count in gone.items() if count]
+    return "; ".join(texts) or None
 
 
 def _empty_samples(label: np.ndarray) -> str | None:
@@ -100,9 +134,9 @@ def right(label: np.ndarray, prediction: np.ndarray) -> Means:
 def top_k(label: np.ndarray, score: np.ndarray, k: int) -> Means:
     """Precision and recall of each sample's `k` best-scored labels: `precision_at_k`, `recall_at_k`.
 
-    `label` (n, L) bool, `score` (n, L). Among equal scores the first label comes first. Precision divides by
-    k also where there are fewer than k labels, as in CAML (Mullenbach et al. 2018); samples without a
-    positive have precision 0 and no recall.
+    `label` (n, L) bool, `score` (n, L). Among equal scores the first label comes first. Precision divides by k also
+    where there are fewer than k labels (the published code of CAML, Mullenbach et al. 2018, by their number); samples
+    without a positive have precision 0 and no recall (there 0).
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
@@ -112,9 +146,9 @@ def top_k(label: np.ndarray, score: np.ndarray, k: int) -> Means:
     names = f"precision_at_{k}", f"recall_at_{k}"
     none = left_out(label.sum(keepdims=True).ravel(), label.size, "labels")
     reasons = none or _empty_samples(label), left_out(positives, label.shape[1], "samples")
-    values = hits / k, ratio(hits, positives)
+    values = hits / k if label.any() else np.full(len(label), np.nan), ratio(hits, positives)
     values, reasons = (dict(zip(names, x, strict=True)) for x in (values, reasons))
-    return Means(values, reasons, required=label.any(axis=1))
+    return Means(values, reasons)
 
 
 def one_hot(label: np.ndarray, classes: int) -> np.ndarray:
@@ -147,15 +181,15 @@ class Kappa:
 
 
 def f1(label, prediction, weight=None, average: str = "macro") -> float:
-    """F1 score; equals `sklearn.metrics.f1_score` wherever each label has a positive.
+    """F1 score; equals `sklearn.metrics.f1_score` with `zero_division=nan` (with "samples": 0).
 
-    NaN without a positive; such labels are left out of a macro average. With "samples", a sample without a
-    positive counts 0.
+    NaN without a positive and without a prediction; such labels are left out of a macro average. With "samples", a
+    sample without a positive counts 0.
 
     >>> f1([1, 1, 0, 0], [1, 0, 1, 0])
     0.5
-    >>> f1([[1, 0], [1, 0]], [[1, 1], [1, 0]])
-    1.0
+    >>> f1([[1, 0, 0], [1, 0, 0]], [[1, 1, 0], [1, 0, 0]])
+    0.5
 
     Args:
         label, prediction: (n,) or (n, L) bool.

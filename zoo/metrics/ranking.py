@@ -1,8 +1,11 @@
-"""Areas under the ROC and the precision-recall curve, weighted, with ties.
+"""Areas under the ROC and the precision-recall curve, and recall at a precision, weighted, with ties.
 
 Sources: the ROC area with ties as the Mann-Whitney statistic (Hanley and McNeil, Radiology 1982); the
-precision-recall area as average precision, the step-wise sum of `sklearn.metrics.average_precision_score`.
+precision-recall area as average precision, the step-wise sum of `sklearn.metrics.average_precision_score`;
+recall at a precision of 80 % as RP80 of ClinicalBERT (Huang et al. 2019).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,10 +13,23 @@ from zoo.metrics.average import Means, left_out, masked_mean, ratio
 from zoo.metrics.checks import as_binary, as_finite, as_weight, same_shape
 
 BLOCK_ITEMS = 2**18  # ranked items at a time: a block's running sums stay in the processor's cache
+TRUE_TO_FALSE = 4  # a precision of 80 % is four true positives to a false one
+
+
+class Steps(NamedTuple):
+    """Weight of true and false positives where each step begins and ends, (resamples, steps), and of all positives and
+    negatives, (resamples, rankings)."""
+
+    true_before: np.ndarray
+    true: np.ndarray
+    false_before: np.ndarray
+    false: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
 
 
 class Ranking:
-    """Several rankings of as many items each, sorted once, whose areas follow for any weights of the items.
+    """Several rankings of as many items each, sorted once, whose curves follow for any weights of the items.
 
     Only the *steps* are kept: tie groups that hold a positive. The curve moves up at these alone, so all but
     one running sum run over the positives.
@@ -31,11 +47,12 @@ class Ranking:
         last_of_tie = np.ones(label.shape, dtype=bool)
         np.not_equal(ordered[:, 1:], ordered[:, :-1], out=last_of_tie[:, :-1])
         positive = np.flatnonzero(np.take_along_axis(label, order, axis=1))
-        self.item = order.ravel() if item is None else item[order.ravel()]
-        self.positive_item = self.item[positive]
-        self._steps(np.flatnonzero(last_of_tie) + 1, positive)
+        self.negative_item = order.ravel() if item is None else item[order.ravel()]
+        self.positive_item = self.negative_item[positive]
+        self.negative_item[positive] = -1  # where a weight of 0 stands: sums of negatives alone are exact where none is
+        self._place_steps(np.flatnonzero(last_of_tie) + 1, positive)
 
-    def _steps(self, tie_end: np.ndarray, positive: np.ndarray) -> None:
+    def _place_steps(self, tie_end: np.ndarray, positive: np.ndarray) -> None:
         """Where each step begins and ends, among the ranked items and among the positives."""
         tie = np.searchsorted(tie_end, positive, side="right")
         first = np.flatnonzero(np.diff(tie, prepend=-1))
@@ -45,29 +62,48 @@ class Ranking:
         self.ranking = self.start // self.items
         bounds = np.arange(self.rankings + 1) * self.items
         self.bounds, self.positive_bounds = bounds, np.searchsorted(positive, bounds)
+        self.step_bounds = np.searchsorted(self.start, bounds)
 
-    def areas(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """AUROC and AUPRC of each ranking, both (rankings,), for one weight an item; NaN where undefined."""
-        ranked, hits = _running(weight[self.item]), _running(weight[self.positive_item])
-        before, hits_before = ranked[self.bounds], hits[self.positive_bounds]
-        positives, total = np.diff(hits_before), np.diff(before)
-        negatives = total - positives
-        base, hits_base = before[self.ranking], hits_before[self.ranking]
-        hit_start, hit_end = hits[self.positive_start] - hits_base, hits[self.positive_end] - hits_base
-        seen_start, seen_end = ranked[self.start] - base, ranked[self.end] - base
-        gain = hit_end - hit_start
-        false_before = (seen_start - hit_start + seen_end - hit_end) / 2
-        lost = np.bincount(self.ranking, gain * false_before, self.rankings)
-        precision = np.divide(hit_end, seen_end, out=np.zeros(len(gain)), where=seen_end > 0)
-        found = np.bincount(self.ranking, gain * precision, self.rankings)
-        return 1 - ratio(lost, positives * negatives), ratio(found, positives)
+    def steps(self, weight: np.ndarray) -> Steps:
+        """The steps of all rankings, for `weight` (resamples, items)."""
+        true = _running(weight.take(self.positive_item, axis=1))
+        false = _running(np.pad(weight, ((0, 0), (0, 1))).take(self.negative_item, axis=1))
+        true_bounds, false_bounds = true.take(self.positive_bounds, axis=1), false.take(self.bounds, axis=1)
+        true_base, false_base = true_bounds.take(self.ranking, axis=1), false_bounds.take(self.ranking, axis=1)
+        return Steps(
+            true.take(self.positive_start, axis=1) - true_base,
+            true.take(self.positive_end, axis=1) - true_base,
+            false.take(self.start, axis=1) - false_base,
+            false.take(self.end, axis=1) - false_base,
+            np.diff(true_bounds),
+            np.diff(false_bounds),
+        )
+
+    def areas(self, weight: np.ndarray) -> np.ndarray:
+        """AUROC and AUPRC, (2, resamples, rankings), for `weight` (resamples, items); NaN where undefined."""
+        steps = self.steps(weight)
+        gain = steps.true - steps.true_before
+        lost = self._sums(gain * (steps.false_before + steps.false) / 2)
+        seen = steps.true + steps.false
+        found = self._sums(gain * np.divide(steps.true, seen, out=np.zeros(gain.shape), where=seen > 0))
+        return np.stack([1 - ratio(lost, steps.positives * steps.negatives), ratio(found, steps.positives)])
+
+    def _sums(self, value: np.ndarray) -> np.ndarray:
+        """Sums over the steps of each ranking."""
+        return np.diff(_running(value).take(self.step_bounds, axis=1))
 
 
 def _running(value: np.ndarray) -> np.ndarray:
-    """Running sum with a leading zero."""
-    total = np.zeros(len(value) + 1)
-    np.cumsum(value, out=total[1:])
+    """Running sums of rows, each with a leading zero."""
+    total = np.zeros((len(value), value.shape[1] + 1))
+    np.cumsum(value, axis=1, out=total[:, 1:])
     return total
+
+
+def _in_parts(function, weight: np.ndarray, items: int) -> list[np.ndarray]:
+    """What `function` makes of as many rows of `weight` at a time as `items` of each allow."""
+    step = max(1, BLOCK_ITEMS // items)
+    return [function(weight[start : start + step]) for start in range(0, len(weight), step)]
 
 
 class Areas:
@@ -104,11 +140,33 @@ class Areas:
         """Name to values (resamples,) for `weight` (resamples, n)."""
         if self.means is not None:
             return self.means(weight)
-        value = np.array([[masked_mean(area) for area in self._areas(row)] for row in weight])
-        return dict(zip(self.names, value.T, strict=True))
+        items = self.blocks[0].rankings * self.blocks[0].items
+        value = np.concatenate(_in_parts(self._areas, weight, items), axis=1)
+        return dict(zip(self.names, value, strict=True))
 
     def _areas(self, weight: np.ndarray) -> np.ndarray:
-        return np.concatenate([block.areas(weight) for block in self.blocks], axis=1)
+        return masked_mean(np.concatenate([block.areas(weight) for block in self.blocks], axis=2))
+
+
+class RecallAtPrecision:
+    """Recall at a precision of 80 %: the highest over thresholds whose precision is at least that, 0 without one.
+
+    RP80 of Huang et al. (ClinicalBERT, arXiv:1904.05342). Their code takes the recall at the lowest threshold with a
+    precision above 0.799999, which is the same, of one score an admission. `label` (n,) bool, `score` (n,).
+    """
+
+    def __init__(self, label: np.ndarray, score: np.ndarray):
+        self.ranking = Ranking(label[None], score[None])
+        self.reasons = {"recall_at_precision_80": left_out(label.sum(keepdims=True), len(label), "labels")}
+
+    def __call__(self, weight: np.ndarray) -> dict[str, np.ndarray]:
+        """Name to values (resamples,) for `weight` (resamples, n)."""
+        return {"recall_at_precision_80": np.concatenate(_in_parts(self._recall, weight, self.ranking.items))}
+
+    def _recall(self, weight: np.ndarray) -> np.ndarray:
+        steps = self.ranking.steps(weight)
+        precise = steps.true >= TRUE_TO_FALSE * steps.false
+        return ratio(np.where(precise, steps.true, 0).max(axis=1, initial=0), steps.positives[:, 0])
 
 
 def _ranking_blocks(label: np.ndarray, score: np.ndarray):
@@ -121,8 +179,8 @@ def _ranking_blocks(label: np.ndarray, score: np.ndarray):
 
 def _areas_by_sample(label: np.ndarray, score: np.ndarray) -> dict[str, np.ndarray]:
     """Areas over the labels of each sample; a sample's weight does not change them."""
-    one = np.ones(label.shape[1])
-    areas = [block.areas(one) for block in _ranking_blocks(label, score)]
+    one = np.ones((1, label.shape[1]))
+    areas = [block.areas(one)[:, 0] for block in _ranking_blocks(label, score)]
     return dict(zip(Areas.names, np.concatenate(areas, axis=1), strict=True))
 
 
@@ -154,6 +212,25 @@ def auprc(label, score, weight=None, average: str = "macro") -> float:
     0.8333333333333333
     """
     return _area("auprc", label, score, weight, average)
+
+
+def recall_at_precision_80(label, score, weight=None) -> float:
+    """Highest recall at a precision of at least 80 % (see `RecallAtPrecision`); NaN without a positive.
+
+    >>> recall_at_precision_80([1, 1, 0, 1, 0], [0.9, 0.8, 0.7, 0.6, 0.5])
+    0.6666666666666666
+
+    Args:
+        label: (n,) bool.
+        score: (n,), higher means more likely; finite.
+        weight: (n,) not negative, or None.
+    """
+    label, score = as_binary(label), as_finite(score)
+    same_shape(label, score)
+    if label.shape[1] != 1:
+        raise ValueError(f"recall_at_precision_80 takes labels of shape (n,), not {label.shape}")
+    found = RecallAtPrecision(label[:, 0], score[:, 0])(as_weight(weight, len(label)))
+    return float(found["recall_at_precision_80"][0])
 
 
 def _area(name: str, label, score, weight, average: str) -> float:

@@ -20,21 +20,18 @@ def errors(label: np.ndarray, prediction: np.ndarray) -> Means:
 
 class Determination:
     """Coefficient of determination R², 1 - squared error over that of the labels' mean; undefined where all
-    labels are equal. `label` and `prediction` (n,)."""
+    labels are equal. `label` and `prediction` (n,); weights are above 0."""
 
     def __init__(self, label: np.ndarray, prediction: np.ndarray):
         self.label, self.squared = label, (prediction - label) ** 2
-        equal = "undefined: all labels are equal" if np.ptp(label) == 0 else None
-        self.reasons = {"r2": equal}
+        self.equal = np.ptp(label) == 0
+        self.reasons = {"r2": "undefined: all labels are equal" if self.equal else None}
 
     def __call__(self, weight: np.ndarray) -> dict[str, np.ndarray]:
         """Name to values (resamples,) for `weight` (resamples, n)."""
         mean = ratio(weight @ self.label, weight.sum(axis=1))
         spread = (weight * (self.label - mean[:, None]) ** 2).sum(axis=1)
-        drawn = weight > 0
-        highest = np.where(drawn, self.label, -np.inf).max(axis=1)
-        lowest = np.where(drawn, self.label, np.inf).min(axis=1)
-        return {"r2": 1 - ratio(weight @ self.squared, np.where(highest > lowest, spread, 0))}
+        return {"r2": 1 - ratio(weight @ self.squared, 0 if self.equal else spread)}
 
 
 def mae(label, prediction, weight=None) -> float:
@@ -78,4 +75,6 @@ def _value(name: str, family, label, prediction, weight) -> float:
     same_shape(label, prediction, "prediction")
     if label.shape[1] != 1:
         raise ValueError(f"{name} takes labels of shape (n,), not {label.shape}")
-    return float(family(label[:, 0], prediction[:, 0])(as_weight(weight, len(label)))[name][0])
+    weight = as_weight(weight, len(label))
+    counted = weight[0] > 0
+    return float(family(label[counted, 0], prediction[counted, 0])(weight[:, counted])[name][0])

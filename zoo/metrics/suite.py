@@ -2,10 +2,10 @@
 
 | kind | metrics |
 | --- | --- |
-| binary | `auroc`, `auprc`, `f1`, `accuracy`, `sensitivity`, `specificity`, `brier`, `ece` |
+| binary | `auroc`, `auprc`, `recall_at_precision_80`, `f1`, `accuracy`, `sensitivity`, `specificity`, `brier`, `ece` |
 | multiclass | `f1_macro`, `f1_weighted`, `auroc_macro` (one against the rest), `accuracy`, `kappa_linear` |
 | multilabel | `auroc`, `auprc`, `f1`, `jaccard`, each `_micro`, `_macro`, `_samples` |
-| multilabel | `accuracy_element`, and for each k `precision_at_k`, `recall_at_k` |
+| multilabel | `f1_macro_of_means`, `accuracy_element`, and for each k `precision_at_k`, `recall_at_k` |
 | multilabel, of drugs | `ddi_rate`, `ddi_rate_true`, `drugs_per_visit`, `drugs_per_visit_true` |
 | multilabel, of drugs | `addition_error`, `removal_error` |
 | regression | `mae`, `mse`, `mape`, `r2` |
@@ -23,7 +23,7 @@ from zoo.metrics.calibration import CalibrationError, squared_error
 from zoo.metrics.checks import as_binary, as_class, as_finite, as_probability, same_shape
 from zoo.metrics.classification import Kappa, Overlap, one_hot, right, top_k
 from zoo.metrics.drug_sets import InteractionRate, checked_interactions, drugs_per_sample, errors_of_change
-from zoo.metrics.ranking import Areas
+from zoo.metrics.ranking import Areas, RecallAtPrecision
 from zoo.metrics.regression import Determination, errors
 from zoo.progress import progress
 
@@ -31,6 +31,7 @@ KINDS = ("binary", "multiclass", "multilabel", "regression")
 OF_CHANGES = ("addition_error", "removal_error")
 OF_DRUGS = ("ddi_rate", "ddi_rate_true", "drugs_per_visit", "drugs_per_visit_true", *OF_CHANGES)
 LOWER_IS_BETTER = frozenset({"brier", "ece", "mae", "mse", "mape", "ddi_rate", *OF_CHANGES})
+UNBOUNDED = frozenset({"mae", "mse", "mape", "drugs_per_visit", "drugs_per_visit_true", *OF_CHANGES})
 AVERAGES = ("micro", "macro", "samples")
 RANKED_BY = {"binary": "auroc", "multiclass": "auroc_macro", "multilabel": "auprc_samples", "regression": "mae"}
 
@@ -77,14 +78,15 @@ def metric_names(kind: str, ks: Iterable[int] = (5, 10), drugs: bool = False) ->
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
     if kind == "binary":
-        return "auroc", "auprc", "f1", "accuracy", "sensitivity", "specificity", "brier", "ece"
+        ranked = "auroc", "auprc", "recall_at_precision_80"
+        return *ranked, "f1", "accuracy", "sensitivity", "specificity", "brier", "ece"
     if kind == "multiclass":
         return "f1_macro", "f1_weighted", "auroc_macro", "accuracy", "kappa_linear"
     if kind == "regression":
         return "mae", "mse", "mape", "r2"
     averaged = [f"{m}_{average}" for m in ("auroc", "auprc", "f1", "jaccard") for average in AVERAGES]
     top = [f"{m}_at_{k}" for k in ks for m in ("precision", "recall")]
-    return *averaged, "accuracy_element", *top, *(OF_DRUGS if drugs else ())
+    return *averaged, "f1_macro_of_means", "accuracy_element", *top, *(OF_DRUGS if drugs else ())
 
 
 def higher_is_better(name: str) -> bool:
@@ -105,6 +107,16 @@ def ranked_by(kind: str, drugs: bool = False) -> str:
     return "jaccard_samples" if drugs else RANKED_BY[kind]
 
 
+def limits(name: str) -> tuple[float, float]:
+    """The lowest and the highest value that a metric of this package can have.
+
+    >>> limits("auroc"), limits("kappa_linear"), limits("mae"), limits("r2")
+    ((0.0, 1.0), (-1.0, 1.0), (0.0, inf), (-inf, 1.0))
+    """
+    low = {"r2": -np.inf, "kappa_linear": -1.0}.get(name, 0.0)
+    return low, np.inf if name in UNBOUNDED else 1.0
+
+
 def evaluate(
     kind: str,
     label,
@@ -121,12 +133,13 @@ def evaluate(
     missed=None,
     average: str = "visit",
 ) -> dict[str, Metric]:
-    """Metrics of a kind with 95 % percentile intervals from a bootstrap over subjects.
+    """Metrics of a kind with 95 % intervals from a Bayesian bootstrap over subjects (`zoo.metrics.bootstrap`).
 
     Values equal scikit-learn's, save where a metric is undefined: then the value is None and the reason says
     why. Labels, classes and samples without a positive (for AUROC: or a negative) are left out of averages,
-    and the reason counts them; in F1 and Jaccard over samples, and in precision at k, a sample without
-    a positive counts 0.
+    and the reason counts them. F1 and Jaccard leave out only labels and classes without a positive *and* without a
+    prediction: those with false alarms count 0. Over samples, and in precision at k, a sample without a positive
+    counts 0.
 
     >>> found = evaluate("binary", [0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], subject=[1, 1, 2, 3])
     >>> found["auroc"].value, found["f1"].value
@@ -138,7 +151,7 @@ def evaluate(
         kind: "binary", "multiclass", "multilabel" or "regression".
         label: (n,) bool; (n,) class numbers; (n, L) bool; (n,) numbers.
         score: probabilities (n,), (n, C) or (n, L); predictions (n,).
-        subject: (n,) whose sample it is; resamples draw subjects with all their samples.
+        subject: (n,) whose sample it is; a resample gives all samples of a subject the same weight.
         resamples: 0 for values without intervals.
         seed: of the draws.
         threshold: probabilities of at least this are positive predictions (binary, multilabel).
@@ -189,10 +202,11 @@ def resampled(
     missed=None,
     average: str = "visit",
 ) -> dict[str, np.ndarray]:
-    """Metrics under each resample of a bootstrap over subjects: (resamples,) each, NaN where undefined.
+    """Metrics under each resample of a Bayesian bootstrap over subjects: (resamples,) each, NaN where undefined.
 
-    Parameters are those of `evaluate`. The draws depend on `seed` and the number of subjects alone, so the values of
-    two models on the same samples are paired, resample by resample.
+    Parameters are those of `evaluate`, whose intervals are of these values after a shift (`zoo.metrics.bootstrap`). The
+    draws depend on `seed` and the number of subjects alone, so the values of two models on the same samples are paired,
+    resample by resample.
 
     >>> drawn = resampled("binary", [0, 1, 1], [0.2, 0.7, 0.6], [1, 2, 3], resamples=4, metrics=["accuracy"])
     >>> drawn["accuracy"]
@@ -209,7 +223,7 @@ def resampled(
             family = group.make(label, score)
             share = _share(group, subject, average)
             blocks = [family(weight * share) for weight in weights(subject, resamples, seed)]
-            found |= {name: np.concatenate([b[own] for b in blocks]) for name, own in group.names.items()}
+            found |= {n: np.concatenate([np.zeros(0), *(b[own] for b in blocks)]) for n, own in group.names.items()}
     return {name: found[name] for name in wanted}
 
 
@@ -300,7 +314,8 @@ def _own(*names: str) -> dict[str, str]:
 
 def _binary(threshold: float) -> Iterator[Group]:
     yield Group(_own("auroc", "auprc"), lambda y, p: Areas(y[:, None], p[:, None]))
-    yield Group(_own("f1"), lambda y, p: Overlap(y[:, None], p[:, None] >= threshold))
+    yield Group(_own("recall_at_precision_80"), RecallAtPrecision)
+    yield Group(_own("f1"), lambda y, p: Overlap(y[:, None], p[:, None] >= threshold, "micro"))
     yield Group(_own("accuracy", "sensitivity", "specificity"), lambda y, p: right(y, p >= threshold))
     yield Group(_own("brier"), squared_error)
     yield Group(_own("ece"), CalibrationError)
@@ -327,6 +342,7 @@ def _multilabel(threshold: float, ks: tuple[int, ...], interactions, before) -> 
         areas = {f"{m}_{average}": m for m in Areas.names}
         yield Group(areas, lambda y, p, average=average: Areas(y, p, average), of_samples)
         overlap = {f"{m}_{average}": m for m in Overlap.names}
+        overlap |= {"f1_macro_of_means": "f1_of_means"} if average == "macro" else {}
         yield Group(overlap, lambda y, p, average=average: Overlap(y, p >= threshold, average), of_samples)
     same = "accuracy_element"
     yield Group(_own(same), lambda y, p: Means({same: (y == (p >= threshold)).mean(axis=1)}), True)
@@ -351,15 +367,12 @@ def _metrics(family, names: dict[str, str], subject, resamples: int, seed: int, 
     blocks = [family(weight * share) for weight in weights(subject, 0 if single else resamples, seed)]
     found = {}
     for name, own in names.items():
+        value, reason = float(point[own][0]), family.reasons.get(own)
+        if np.isnan(value):
+            found[name] = Metric(None, reason=reason or "undefined")
+            continue
         resampled = np.concatenate([block[own] for block in blocks]) if blocks else np.empty(0)
-        low, high, remark = interval(resampled)
-        if single and resamples:
-            remark = "no interval: one subject"
-        found[name] = _metric(point[own][0], low, high, family.reasons.get(own), remark)
+        remark = "no interval: one subject" if single and resamples else None
+        reason = "; ".join(filter(None, (reason, remark))) or None
+        found[name] = Metric(value, *interval(resampled, value, limits(name)), reason)
     return found
-
-
-def _metric(value: float, low, high, reason: str | None, remark: str | None) -> Metric:
-    if np.isnan(value):
-        return Metric(None, reason=reason or "undefined")
-    return Metric(float(value), low, high, "; ".join(filter(None, (reason, remark))) or None)

@@ -18,8 +18,8 @@ STEPS = np.arange(1, 100) / 100
 def tune_threshold(kind: str, label, score, metric: str = "f1") -> float:
     """The threshold t at which predicting `score >= t` gives the best `metric`; use it on validation data.
 
-    Among equally good thresholds the highest. Where the metric is undefined (no positive) it warns and
-    returns 0.5.
+    Among equally good thresholds the highest. Without a positive no threshold finds any: it warns and returns 0.5,
+    unless the metric is an accuracy.
 
     >>> tune_threshold("binary", [0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4])
     0.3
@@ -39,11 +39,11 @@ def tune_threshold(kind: str, label, score, metric: str = "f1") -> float:
     label, score = as_binary(label), as_probability(score)
     same_shape(label, score)
     pooled = POOLED[kind].get(metric)
-    thresholds, values = _pooled(pooled, label, score) if pooled else _grid(metric, label, score)
-    if np.isnan(values).all():
-        warnings.warn(f"{metric} is undefined without a positive: the threshold stays 0.5", stacklevel=2)
+    if pooled != "accuracy" and not label.any():
+        warnings.warn(f"without a positive no threshold is best for {metric}: it stays 0.5", stacklevel=2)
         return 0.5
-    return float(thresholds[np.nanargmax(values)])
+    thresholds, values = _pooled(pooled, label, score) if pooled else _grid(metric, label, score)
+    return float(thresholds[np.argmax(values)])
 
 
 def _pooled(metric: str, label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -56,8 +56,6 @@ def _pooled(metric: str, label: np.ndarray, score: np.ndarray) -> tuple[np.ndarr
     guess, truth = np.append(0, last_of_tie + 1), positive.sum()
     if metric == "accuracy":
         return thresholds, (len(ranked) - truth - guess + 2 * both) / len(ranked)
-    if not truth:
-        return thresholds, np.full(len(thresholds), np.nan)
     return thresholds, 2 * both / (truth + guess) if metric == "f1" else both / (truth + guess - both)
 
 

@@ -57,7 +57,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large encoders of modalities are.
+    """How large encoders of modalities are, and the learning rate of a published one.
 
     Attributes:
         dim: width of what is said of a moment.
@@ -65,7 +65,8 @@ class Sizes:
         dropout: in encoders.
         max_events: how many measurements, notes or codes of a sample are read, the newest ones.
         max_length: how many tokens of a note are read.
-        encoder_dim, encoder_layers, encoder_heads: of a small text encoder.
+        encoder_lr: learning rate of a published text encoder.
+        encoder_dim, encoder_layers, encoder_heads: of a small one.
     """
 
     dim: int
@@ -74,6 +75,7 @@ class Sizes:
     dropout: float
     max_events: int
     max_length: int
+    encoder_lr: float
     encoder_dim: int
     encoder_layers: int
     encoder_heads: int
@@ -101,12 +103,17 @@ class Modality(nn.Module):
     def first_weights(self, spec: Spec) -> None:
         """As of `zoo.models.Model`."""
 
+    def learning_rates(self, spec: Spec) -> Mapping[str, float]:
+        """As of `zoo.models.Model`, by the names of modules of the modality."""
+        return {}
+
 
 class Signals(Modality):
     """Labs and vitals: attention to their times, and the values last known at each moment, weighed by a gate.
 
-    E = g * A + (1 - g) * I with A of `zoo.layers.TimeAttention`, I = conv(last values, whether observed, hours since)
-    over three moments, and g = sigmoid(W_2 relu(W_1 [A, I] + b_1) + b_2) in R^dim.
+    E = g * I + (1 - g) * A with A of `zoo.layers.TimeAttention`, I = W [last values, whether observed, hours since] at
+    each moment, and g = sigmoid(W_2 relu(W_1 [I, A] + b_1) + b_2) in R^dim. A variable's last value is the mean of the
+    training split before it was first measured.
     """
 
     concepts = SIGNALS
@@ -116,17 +123,16 @@ class Signals(Modality):
         self.triples = TripleView.of(spec, max_triples=sizes.max_events)
         self.view = GridView.of(spec, step_hours=moments.step, max_steps=moments.points)
         self.attend = TimeAttention(self.triples.columns, sizes.dim, sizes.time_dim, sizes.heads)
-        self.impute = nn.Conv1d(self.view.width, sizes.dim, 3, padding=1)
+        self.impute = nn.Linear(self.view.width, sizes.dim, bias=False)
         self.gate = nn.Sequential(nn.Linear(2 * sizes.dim, sizes.dim), nn.ReLU(), nn.Linear(sizes.dim, sizes.dim))
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         seen = self.triples.triples(batch)
         time = self.moments.share(seen.end[:, None] - seen.time)
         attended = self.attend(self.moments.of(seen.end), time, seen.variable, seen.value, seen.mask)
-        known = at_moments(self.view.grid(batch), self.moments.points)
-        imputed = self.impute(known.transpose(1, 2)).transpose(1, 2)
-        gate = self.gate(torch.cat([attended, imputed], dim=-1)).sigmoid()
-        return gate * attended + (1 - gate) * imputed, seen.mask.any(dim=1)
+        imputed = self.impute(at_moments(self.view.grid(batch), self.moments.points))
+        gate = self.gate(torch.cat([imputed, attended], dim=-1)).sigmoid()
+        return gate * imputed + (1 - gate) * attended, seen.mask.any(dim=1)
 
 
 def at_moments(grid: Grid, points: int) -> Tensor:
@@ -138,7 +144,10 @@ def at_moments(grid: Grid, points: int) -> Tensor:
 
 
 class Notes(Modality):
-    """Notes: each by a BERT over its first tokens, and attention to when they were written."""
+    """Notes: each by a BERT over its first tokens, and attention to when they were written.
+
+    A note of which no token is read, since it has none or newer ones take all that are read of the visit, is not there.
+    """
 
     concepts = ("note",)
 
@@ -153,17 +162,19 @@ class Notes(Modality):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         note = batch["note"]
-        seen = SampleEvents(batch, note, self.sizes.max_events)
+        seen = SampleEvents(batch, note, self.sizes.max_events, note.token_offsets.diff() > 0)
         # each note by itself: in place of a visit's notes, those of an event
         each = replace(note, offsets=torch.arange(len(note.ids) + 1, device=note.ids.device))
         chunks = TextChunks(each, self.tokenizer, self.sizes.max_length)
-        vectors = self.encoder(chunks.only(chunks.begin))[:, 0] if len(note.ids) else self.encoder(chunks)[:, 0]
-        vectors = vectors[seen.event]
+        vectors = self.encoder(chunks)[:, 0][chunks.begin[seen.event]]
         said = self.attend(self.moments.of(seen.ago), self.moments.share(seen.ago), vectors, seen.mask)
-        return said, batch.has("note")
+        return said, seen.mask.any(dim=1)
 
     def first_weights(self, spec: Spec) -> None:
         give_published_weights(self.encoder, spec)
+
+    def learning_rates(self, spec: Spec) -> Mapping[str, float]:
+        return {"encoder": self.sizes.encoder_lr} if spec.resources.get("encoder") else {}
 
 
 class Codes(Modality):
@@ -212,12 +223,21 @@ class FusingModel(Model):
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
         """Pieces of words, of every visit."""
-        return encoder_reading(hyperparameters, hyperparameters["max_tokens"])
+        most, of_each = hyperparameters["max_tokens"], hyperparameters["max_length"]
+        return encoder_reading(hyperparameters, most, max_length=of_each)
 
     def first_weights(self) -> None:
         """Those of the published text encoder, where there is one."""
         for modality in self.encode.values():
             modality.first_weights(self.spec)
+
+    def learning_rates(self) -> Mapping[str, float]:
+        """Those of the modalities: of the published text encoder, where there is one."""
+        return {
+            f"encode.{name}.{part}": rate
+            for name, modality in self.encode.items()
+            for part, rate in modality.learning_rates(self.spec).items()
+        }
 
     def said(self, batch: Batch, missing: Tensor | None = None, hidden: float = 0.0) -> tuple[Tensor, Tensor]:
         """(samples, modalities, points, dim), and (samples, modalities) bool which a sample has.
@@ -242,3 +262,22 @@ class FusingModel(Model):
             none = batch.sample_time.new_zeros(batch.samples, *self._shape, dtype=torch.float32)
             found, there = [none if missing is None else none + missing[0]], [batch.sample_row < 0]
         return torch.stack(found, dim=1), torch.stack(there, dim=1)
+
+
+class ResidualHead(nn.Module):
+    """W_3 (h + W_2 relu(W_1 h + b_1) + b_2) + b_3, what fused modalities are read with.
+
+    Args:
+        width: of h.
+        outputs: how many.
+        dropout: behind the hidden layer.
+    """
+
+    def __init__(self, width: int, outputs: int, dropout: float):
+        super().__init__()
+        self.hidden = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width))
+        self.out = nn.Linear(width, outputs)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(samples, outputs) from (samples, width)."""
+        return self.out(h + self.hidden(h))

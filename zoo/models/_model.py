@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +137,12 @@ class Model(nn.Module):
 
     def first_weights(self) -> None:
         """Called once where the model is made to be trained, not where a run is read: for published weights."""
+
+    def begun(self, names: Set[str]) -> None:
+        """Called once where weights of a finished run (``init``), those of these names, were taken over.
+
+        What it sets must be in the weights that are saved (a buffer), so that a run is read back as it was.
+        """
 
     def remarks(self) -> list[str]:
         """What a reader of a run must know of how the model goes with its data; notes of the run, and warned of."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,18 @@ SETTINGS = ("encoder", "encoder_dim", "encoder_layers", "encoder_heads", "vocabu
 """What hyperparameters of the encoder are called in every such model."""
 BEGINS_WITH = {"text_encoder": {"weights": "encoder.", "hyperparameters": SETTINGS}}
 """What such a model registers as ``begins_with``: the runs whose encoder it may take over."""
+
+
+FINE_TUNING = {
+    "lr": 2e-5,
+    "batch_size": 8,
+    "schedule": "linear",
+    "warmup": 0.1,
+    "weight_decay": 0.01,
+    "max_epochs": 3,
+}
+"""How a published BERT is fine-tuned, as in the code of its authors (github.com/google-research/bert) and of
+ClinicalBERT's (github.com/kexinhuang12345/clinicalBERT). Their batches of 32 texts are the chunks of 8 documents."""
 
 
 class TextModel(Model):
@@ -54,6 +66,11 @@ class TextModel(Model):
             UserError: they cannot be had.
         """
         give_published_weights(self.encoder, self.spec)
+
+    def begun(self, names: Set[str]) -> None:
+        """Of an encoder whose weights were taken over only the last ``trained`` layers are trained."""
+        if any(name.startswith("encoder.") for name in names):
+            self.encoder.begun()
 
 
 def made_encoder(
@@ -99,6 +116,7 @@ def give_published_weights(encoder: TextEncoder, spec: Spec) -> None:
     missing, _ = encoder.bert.load_state_dict(Published(name).weights(), strict=False)
     if missing:
         raise UserError(f"encoder={name!r} lacks weights ({', '.join(missing[:3])}): take another one.")
+    encoder.begun()
 
 
 class TokenLoss(nn.Module):
@@ -141,8 +159,17 @@ class TextBeside(TextModel):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """A small encoder learns faster than a published one, whose rate is that of ClinicalBERT's paper."""
+        """For what learns from nothing: the codes, the head, and a small encoder."""
+        return {"lr": 5e-4, "batch_size": 16}
+
+    @classmethod
+    def pretraining_defaults(cls, spec: Spec) -> dict:
+        """All weights have one rate in pre-training: where the encoder is a published one, that of ClinicalBERT."""
         return {"lr": 2e-5 if spec.resources.get("encoder") else 5e-4, "batch_size": 16}
+
+    def learning_rates(self) -> Mapping[str, float]:
+        """That of ClinicalBERT for a published encoder; the rest has nothing to lose."""
+        return {"encoder": FINE_TUNING["lr"]} if self.spec.resources.get("encoder") else {}
 
     def texts(self, batch: Batch) -> Tensor:
         """(visits, width) what the encoder has at ``[CLS]``."""
@@ -162,16 +189,18 @@ class TextBeside(TextModel):
         return chunks.only(chunks.begin[batch.row_offsets[batch.sample_row] + batch.sample_visit])
 
 
-def encoder_reading(hyperparameters: Mapping[str, object], max_tokens: int, newest: bool = False) -> Reading:
+def encoder_reading(
+    hyperparameters: Mapping[str, object], max_tokens: int, newest: bool = False, max_length: int | None = None
+) -> Reading:
     """How a `TextModel` reads: by the tokens of a published encoder, or by pieces of words of the training notes.
 
     Args:
         hyperparameters: of the model; ``encoder`` and ``vocabulary_size`` count.
-        max_tokens, newest: as of `Reading`.
+        max_tokens, newest, max_length: as of `Reading`.
     """
     name = hyperparameters["encoder"]
     form = WordPieces(hyperparameters["vocabulary_size"]) if name is None else Published(name)
-    return Reading(form, max_tokens, newest)
+    return Reading(form, max_tokens, newest, max_length)
 
 
 def word_reading(hyperparameters: Mapping[str, object]) -> Reading:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.data.grid import GridView
 from zoo.models import Dropout, Model, Output, Positive, Size
-from zoo.registry import UserError, register_model
+from zoo.registry import Choice, UserError, register_model
 
 DILATIONS = (1, 3, 5)
 
@@ -20,6 +20,21 @@ DILATIONS = (1, 3, 5)
     paper="Ma et al., AAAI 2020, arXiv:1911.12205",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    published={
+        "model.dim": 384,
+        "model.channels": 64,
+        "model.kernel": 2,
+        "model.ratio": 4,
+        "model.activation": "sigmoid",
+        "model.dropout": 0.5,
+        "model.step_hours": 1.0,
+        "model.max_steps": 400,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 1e-3,
+        "trainer.batch_size": 128,
+        "trainer.max_epochs": 50,
+    },
+    search={"model.dim": Choice(128, 384), "model.activation": Choice("sigmoid", "sparsemax")},
 )
 class AdaCare(Model):
     """Causal convolutions at three time scales, features weighed anew at every step, and a GRU over both.
@@ -37,8 +52,9 @@ class AdaCare(Model):
 
     Where published code and paper part: the authors' code makes an average pooling for the recalibration and never
     calls it; here, as there, each step is weighed by its own features alone, so no later step reaches an earlier one.
-    The weights that it trains by default do not load in its test mode; here there is one configuration. It trains on a
-    label at every step; here on that of the sample, at the last one. Demographics are not in a batch.
+    The weights that it trains by default, with a state of 384, do not load in its test mode, which has one of 128; here
+    there is one configuration. It trains on a label at every step, and adds the losses of a batch up; here on that of
+    the sample, at the last one. Demographics are not in a batch.
 
     Args:
         dim: width of the GRU's state.
@@ -49,7 +65,7 @@ class AdaCare(Model):
             convolved features always have the sigmoid.
         dropout: on the last state.
         step_hours: length of a step of the grid.
-        max_steps: the newest so many steps are read.
+        max_steps: the newest so many steps are read, which each cost time; the authors' code reads the first 400.
         history: read earlier visits too, not only the sample's own.
     """
 
@@ -75,6 +91,11 @@ class AdaCare(Model):
         self.recur = nn.GRU(inputs + len(DILATIONS) * channels, dim, batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(dim, spec.outputs)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """Those of the authors' code."""
+        return {"optimizer": "adam", "lr": 1e-3, "batch_size": 128}
 
     def forward(self, batch: Batch) -> Output:
         grid = self.view.grid(batch)

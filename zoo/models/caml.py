@@ -14,8 +14,10 @@ Where published code and paper part (the paper is followed):
 
 - Padding has a share of the attention there. Here it has none, and what is behind the document are zeros.
 - An even kernel makes the text one longer there. Here H has a row for each word.
-- Words, and their first embeddings (word2vec), are those of all documents, tested ones included. Here the words are
-  those of the training split, and embeddings are learned with the rest.
+- Embeddings begin with word2vec of all documents there, tested ones included, as in the paper. Here they begin at
+  random. The words are those of the training documents in both.
+- The best epoch is that of the best precision at 8 of 200, with a patience of 10. Here ``monitor`` is the loss unless
+  it is set (``precision_at_8`` where the task has 8 among its ``ks``); epochs and patience are theirs.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from zoo.layers import LabelAttention, SampleText
 from zoo.models import Dropout, Size
 from zoo.models._model import Attended, Model, Output
 from zoo.models._texts import word_reading
-from zoo.registry import register_model
+from zoo.registry import Choice, LogBetween, register_model
 
 
 @register_model(
@@ -42,6 +44,25 @@ from zoo.registry import register_model
     needs={"note"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     explains="attention to words",
+    published={
+        "model.embedding_dim": 100,
+        "model.filters": 50,
+        "model.kernel_size": 10,
+        "model.dropout": 0.2,
+        "model.max_length": 2500,
+        "model.min_notes": 3,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 1e-4,
+        "trainer.batch_size": 16,
+        "trainer.max_epochs": 200,
+        "trainer.patience": 10,
+        "trainer.monitor": "precision_at_8",
+    },
+    search={
+        "model.filters": Choice(50, 100, 250),
+        "model.kernel_size": Choice(4, 10),
+        "trainer.lr": LogBetween(3e-5, 3e-3),
+    },
 )
 class CAML(Model):
     """A convolution over the words of a document, and for each label an attention to its words.
@@ -80,8 +101,8 @@ class CAML(Model):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """As published: Adam at 1e-4, 16 documents a batch."""
-        return {"optimizer": "adam", "lr": 1e-4, "batch_size": 16}
+        """As published: Adam at 1e-4, 16 documents a batch, 200 epochs at most, patience 10."""
+        return {"optimizer": "adam", "lr": 1e-4, "batch_size": 16, "max_epochs": 200, "patience": 10}
 
     def attended(self, batch: Batch, output: int) -> Attended:
         """The attention of the output to the words."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.data.grid import FEATURES, GridView
 from zoo.models import Dropout, Model, MultipleOfHeads, Output, Positive, Size, Weight
-from zoo.registry import register_model
+from zoo.registry import Choice, LogBetween, register_model
 
 
 @register_model(
@@ -18,6 +18,21 @@ from zoo.registry import register_model
     paper="Ma et al., AAAI 2020, arXiv:1911.12216",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    published={
+        "model.dim": 64,
+        "model.heads": 4,
+        "model.attention": 8,
+        "model.feedforward": 256,
+        "model.dropout": 0.5,
+        "model.decorrelation": 800.0,
+        "model.step_hours": 1.0,
+        "model.max_steps": 48,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 1e-3,
+        "trainer.batch_size": 256,
+        "trainer.max_epochs": 100,
+    },
+    search={"model.dim": Choice(32, 64), "model.decorrelation": LogBetween(1e-2, 1e2)},
 )
 class ConCare(Model):
     """A GRU for each variable, time-aware attention over its steps, and self-attention among the variables.
@@ -44,20 +59,22 @@ class ConCare(Model):
     of as many vectors as a vector has coordinates instead of all, counts steps in place of hours, and has another
     attention over time: in its version of 2020 the softmax of w · tanh(W [h_T; h_t; 1 + Δ_t]), in that of 2021
     that of relu(σ(a) / (σ(r) log(2.72 + 1 - σ(a)) (1 + Δ_t))) with a rate r, and one hidden layer before the logits.
-    None of these is done here. The equation of α, with its tanh and Δ_t within the logarithm, has not been held against
-    the full text of the paper. There p comes from demographics; they are not in a batch, so it is learned and the same
-    for all. β_i is the exponential of a weight, so that it stays above 0. Widths, heads, and the 0.1 of dropout in the
-    feed-forward layers are those of the authors' code.
+    None of these is done here. The equation of α, with its tanh and Δ_t within the logarithm, is written in the version
+    of 2020 too, where nothing uses it; it has not been held against the full text of the paper. There p comes from
+    demographics; they are not in a batch, so it is learned and the same for all. β_i is the exponential of a weight, so
+    that it stays above 0. Widths, heads, and the 0.1 of dropout in the feed-forward layers are those of the authors'
+    code of 2021, as are Adam at 0.001 and batches of 256, of which it has 100 epochs; here it is as many as the trainer
+    is told, of which it keeps the best.
 
     Args:
-        dim: width of the states and of the self-attention; a multiple of ``heads``.
+        dim: width of the states and of the self-attention; a multiple of ``heads``. 32 in the version of 2020.
         heads: of the self-attention.
         attention: width of the time-aware attention.
         feedforward: width between the two layers after the self-attention.
         dropout: on vectors, attention and residual connections; the authors' code has 0.5, with which, on top of the
             decorrelation, this model does not fit a handful of samples.
         decorrelation: weight of the loss of that name. It grows with the number of variables, and in a batch of few
-            samples it is never 0; the authors' code has 1000, then 800, for batches of 256.
+            samples it is never 0; the authors' code has 1000, then 800.
         step_hours: length of a step of the grid.
         max_steps: the newest so many steps are read.
         history: read earlier visits too, not only the sample's own.
@@ -92,6 +109,11 @@ class ConCare(Model):
         self.last_key = nn.Linear(dim, dim, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(dim, spec.outputs)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """Those of the authors' code."""
+        return {"optimizer": "adam", "lr": 1e-3, "batch_size": 256}
 
     def forward(self, batch: Batch) -> Output:
         grid = self.view.grid(batch)

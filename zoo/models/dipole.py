@@ -19,11 +19,15 @@ there c_t = 0, which the paper leaves open.
 The paper speaks of "past and future visits", and predicts visit t + 1 from what is known at t: the future is that of
 visit i within v_1, ..., v_t. So the backward recurrence starts at t, for each sample anew.
 
-The default widths and dropout have not been held against the full text of the paper.
+The paper gives the logits to one softmax over all codes, though several are true. Here a label is what the kind of the
+task says: a softmax over classes, or a sigmoid for each of several labels. The optimiser is Adadelta, as in the paper;
+it takes no rate, which is a rate of 1. It does not see to the scale of a loss as Adam does: where gradients are below
+1e-3 its steps shrink with them. So with several labels the loss is the sum over them, not their mean.
+
+The default widths and dropout have not been held against the full text of the paper; no code of the authors' was found.
 
 Where published code and paper part (the paper is followed): some ports let the attention at t range over all visits of
 a row, so that a prediction sees later visits, and padding. Here recurrences and softmax end at the sample's own visit.
-The paper trains with Adadelta; here the trainer's optimiser is used.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from torch import Tensor, nn
 from zoo.data import Batch, Spec
 from zoo.layers import MultiHotEmbedding, SampleHistory
 from zoo.models import Dropout, Model, Output, Size
-from zoo.registry import UserError, nearest, register_model
+from zoo.registry import By, Choice, LogBetween, UserError, nearest, register_model
 
 
 class LocationScore(nn.Module):
@@ -85,6 +89,12 @@ SCORES = {"location": LocationScore, "general": GeneralScore, "concatenation": C
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     explains="attention to visits",
+    published={"trainer.optimizer": "adadelta", "trainer.lr": 1.0},
+    search={
+        "model.attention": Choice("location", "general", "concatenation"),
+        "trainer.optimizer": Choice("adadelta", "adamw"),
+        "trainer.lr": By("trainer.optimizer", {"adadelta": LogBetween(0.1, 3.0), "adamw": LogBetween(1e-4, 1e-2)}),
+    },
 )
 class Dipole(Model):
     """A bidirectional recurrence whose state at the sample's own visit attends to the visits before it.
@@ -132,3 +142,12 @@ class Dipole(Model):
         context = (alpha[:, None] @ states)[:, 0]
         combined = torch.tanh(self.combine(torch.cat([context, own], dim=-1)))
         return Output(self.head(self.dropout(combined)), attention={"alpha": alpha.detach()})
+
+    def loss(self, output: Output, batch: Batch) -> Tensor:
+        """The main loss, which is a sum over labels where there are several."""
+        return super().loss(output, batch) * (self.spec.outputs if self.spec.kind == "multilabel" else 1)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """The paper's optimiser, which takes no rate."""
+        return {"optimizer": "adadelta", "lr": 1.0}

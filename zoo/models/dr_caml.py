@@ -5,17 +5,23 @@ CAML (`zoo.models.caml`), and for each label l with a description of M words:
 1. D_l in R^(M x d_e), an embedding of each word of the description, other than that of the notes.
 2. G_l = tanh(W_d * D_l + b_d) in R^(M x d_c), a convolution as that of the notes, with zeros around the description.
 3. z_l = W_z max_m G_(l,m) + b_z in R^(d_c).
-4. The loss is the binary cross-entropy, and for each document ``regularization`` times the mean over its labels of
-   || z_l - beta_l ||, with beta_l in R^(d_c) the weights of CAML's step 4: rare codes borrow from their descriptions.
+4. To the binary cross-entropy is added, for each document, lambda times the mean over its labels of || z_l - beta_l ||,
+   with beta_l in R^(d_c) the weights of CAML's step 4: rare codes borrow from their descriptions.
+
+The paper's cross-entropy is a sum over all L labels, and lambda is relative to that. The main loss here is a mean over
+labels, so that the term is lambda / L times the mean distance: the same sum, divided by L.
 
 Descriptions are the names of codes in `zoo.knowledge.names` (for ICD codes the full titles of CMS), read by the words
 of the notes. A label without a name has no part in step 4.
 
 Where published code and paper part (the paper is followed):
 
-- The published term is the squared difference, a mean over its d_c numbers, times the number of labels.
+- The published term is the squared difference, a mean over its d_c numbers, summed over the labels of the document; and
+  its cross-entropy is a mean over labels, so that the published values of lambda are on another scale.
 - Max pooling there sees the padding of descriptions. Here it has none.
-- Its embeddings begin with word2vec of all documents. Here they are learned with the rest.
+- A label without a description has there that of an unknown word. Here it has no part.
+- Labels that no training document has get there, in testing, z_l for their weights. Here there are no such labels.
+- Its embeddings begin with word2vec of all documents. Here they begin at random.
 """
 
 from __future__ import annotations
@@ -28,7 +34,7 @@ from zoo.data import Batch, Spec
 from zoo.models import Dropout, Size, Weight
 from zoo.models._model import Output
 from zoo.models.caml import CAML
-from zoo.registry import UserError, register_model
+from zoo.registry import Choice, LogBetween, UserError, register_model
 
 
 @register_model(
@@ -40,6 +46,27 @@ from zoo.registry import UserError, register_model
     kinds={"multilabel"},
     explains="attention to words",
     resources={"names"},
+    published={
+        "model.embedding_dim": 100,
+        "model.filters": 50,
+        "model.kernel_size": 10,
+        "model.dropout": 0.2,
+        "model.max_length": 2500,
+        "model.min_notes": 3,
+        "model.regularization": 10.0,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 1e-4,
+        "trainer.batch_size": 16,
+        "trainer.max_epochs": 200,
+        "trainer.patience": 10,
+        "trainer.monitor": "precision_at_8",
+    },
+    search={
+        "model.filters": Choice(50, 100, 250),
+        "model.kernel_size": Choice(4, 10),
+        "model.regularization": LogBetween(0.01, 100.0),
+        "trainer.lr": LogBetween(3e-5, 3e-3),
+    },
 )
 class DRCAML(CAML):
     """CAML, whose weights for each code are drawn to what a convolution makes of the code's description.
@@ -47,8 +74,8 @@ class DRCAML(CAML):
     Args:
         spec: what the data are like.
         embedding_dim, filters, kernel_size, dropout, max_length, min_notes: as of `CAML`.
-        regularization: of the distance to descriptions, against the main loss; the published scripts have 0.01 for all
-            codes of MIMIC-III and 10 for its 50 most frequent ones, on another scale.
+        regularization: lambda; the published scripts have 0.01 for all codes of MIMIC-III and 10 for its 50 most
+            frequent ones, of the squared term.
 
     Raises:
         UserError: no label has a name whose words the notes have.
@@ -63,7 +90,7 @@ class DRCAML(CAML):
         dropout: Dropout = 0.2,
         max_length: Size = 2500,
         min_notes: Size = 3,
-        regularization: Weight = 0.1,
+        regularization: Weight = 10.0,
     ):
         super().__init__(spec, embedding_dim, filters, kernel_size, dropout, max_length, min_notes)
         self.regularization = regularization
@@ -84,7 +111,7 @@ class DRCAML(CAML):
         labels = torch.arange(len(share)) if label.is_cuda else share.nonzero()[:, 0]
         labels = labels.to(label.device, non_blocking=True)
         distance = torch.linalg.vector_norm((self.describe(labels) - self.attention.head[labels]).float(), dim=1)
-        return self.regularization * (share[labels] * distance).sum()
+        return self.regularization / len(share) * (share[labels] * distance).sum()
 
 
 class Descriptions(nn.Module):

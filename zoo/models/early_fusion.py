@@ -5,7 +5,8 @@ With M modalities and K moments (`zoo.models._modalities`; the encoders are thos
 1. x_k = [X_1k, ..., X_Mk] in R^(M dim) for each moment k; zeros where a sample has nothing of a modality.
 2. A GRU over x_1, ..., x_K; logits = W h_K + b of its last state.
 
-The baseline of multimodal studies (e.g. Han et al., NeurIPS 2024; Baltrusaitis et al., IEEE TPAMI 2019).
+The baseline of multimodal studies. Baltrusaitis et al. (IEEE TPAMI 2019) survey them and give no network and no
+settings: the GRU is ours, and the rate of a published text encoder is that of FuseMoE's paper.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from zoo.data import Batch, Spec
 from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Points, Positive, Size
 from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, Sizes
 from zoo.models._model import Output
-from zoo.registry import register_model
+from zoo.registry import Choice, register_model
 
 
 @register_model(
@@ -26,6 +27,7 @@ from zoo.registry import register_model
     uses={*SIGNALS, "note", *CODES},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     resources={"encoder"},
+    search={"model.hidden": Choice(32, 64, 128)},
 )
 class EarlyFusion(FusingModel):
     """Signals, notes and codes side by side at each moment, and a GRU over the moments.
@@ -34,10 +36,11 @@ class EarlyFusion(FusingModel):
         spec: what the data are like.
         encoder: a published text encoder to begin with, by its name on the Hugging Face hub or its folder; None for a
             small one.
+        encoder_lr: learning rate of a published one; a small one has the trainer's.
         encoder_dim, encoder_layers, encoder_heads: of a small one.
         vocabulary_size: how many pieces of words a small one has at most.
-        max_length: how many tokens of a note are read.
-        max_tokens: how many tokens of a visit's notes are read.
+        max_length: how many tokens of a note are read, its first ones.
+        max_tokens: how many tokens of a visit's notes are read; of the newest notes, each cut to ``max_length`` before.
         dim: width of what a modality says of a moment; a multiple of ``heads``.
         time_dim: of the embeddings of times; a multiple of ``heads``.
         points: K, how many moments.
@@ -52,6 +55,7 @@ class EarlyFusion(FusingModel):
         self,
         spec: Spec,
         encoder: str | None = None,
+        encoder_lr: Positive = 2e-5,
         encoder_dim: MultipleOfEncoderHeads = 64,
         encoder_layers: Size = 2,
         encoder_heads: Size = 2,
@@ -67,7 +71,8 @@ class EarlyFusion(FusingModel):
         hidden: Size = 64,
         dropout: Dropout = 0.1,
     ):
-        sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_dim, encoder_layers, encoder_heads)
+        small = encoder_dim, encoder_layers, encoder_heads
+        sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_lr, *small)
         super().__init__(spec, Moments(points, hours), sizes)
         self.recur = nn.GRU(self.count * dim, hidden, batch_first=True)
         self.dropout, self.head = nn.Dropout(dropout), nn.Linear(hidden, spec.outputs)

@@ -11,7 +11,7 @@ from zoo.data import Batch, Spec
 from zoo.models import Estimator, Output, Share, Size
 from zoo.models._counts import code_counts, fitting_data
 from zoo.models._trees import arrays_of_booster, check_trees, leaf_sums
-from zoo.registry import Range, register_model
+from zoo.registry import Choice, LogBetween, Range, register_model
 
 OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
 
@@ -22,6 +22,19 @@ OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "reg
     paper="Friedman, Annals of Statistics 29, 2001; Ke et al., NeurIPS 2017 (LightGBM)",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "regression"},
+    published={
+        "model.rounds": 100,
+        "model.rate": 0.1,
+        "model.leaves": 31,
+        "model.min_leaf": 20,
+        "model.feature_share": 1.0,
+    },
+    search={
+        "model.rounds": Choice(50, 100, 200),
+        "model.rate": LogBetween(0.02, 0.3),
+        "model.leaves": Choice(7, 15, 31, 63),
+        "model.min_leaf": Choice(5, 10, 20, 50),
+    },
 )
 class GradientBoosting(Estimator):
     """Gradient boosted trees on how often each code occurs in the visits up to the sample's own.

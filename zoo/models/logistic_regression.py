@@ -11,7 +11,7 @@ from zoo.data import Batch, Spec
 from zoo.models import Estimator, Output, Positive, Size
 from zoo.models._counts import code_counts, fitting_data
 from zoo.models._fitted import array_in
-from zoo.registry import register_model
+from zoo.registry import LogBetween, register_model
 
 PENALTIES = [10.0**power for power in range(-1, 7)]
 """From next to none to one that leaves the mean; inputs are between 0 and 1."""
@@ -28,6 +28,7 @@ SURE = 30.0
     paper="Cox, JRSS B 1958",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    search={"model.c": LogBetween(1e-3, 1e2)},
 )
 class LogisticRegression(Estimator):
     """Logistic regression on how often each code occurs in the history; ridge regression where the label is a number.

@@ -5,26 +5,36 @@ With d = dim * tree_heads the width of codes and w that of the text encoder, for
 1. Codes. o_c in R^d of each diagnosis and drug (ATC level 3), from the tree above it, as in G-BERT
    (`zoo.layers.OntologyEmbedding`); a Transformer over {[CLS]} and the diagnoses, and over {[CLS]} and the drugs:
    C^k in R^((1 + n_k) x d) for k of the two, and z^k its row of [CLS].
-2. Text. A BERT over [CLS], the tokens of the visit's notes, and [SEP]: T in R^(N x w), and z its row of [CLS]. All of
-   its layers but the last ``trained_layers`` are frozen, with its embeddings.
+2. Text. A BERT over [CLS], the tokens of the visit's notes, and [SEP]: T in R^(N x w), and z its row of [CLS]. Where
+   it begins with weights that have learned from text (a published ``encoder``, or the run of ``init``), all of its
+   layers but the last ``trained_layers`` are frozen, with its embeddings; random ones learn.
 3. Across. Each [CLS] asks the other side's tokens, and has what it finds added:
    h^k = z^k + softmax(W_q z^k (T W_k)^T / sqrt(d)) T W_v in R^d, and
    g^k = z + softmax(W_q' z (C^k W_k')^T / sqrt(w)) C^k W_v' in R^w.
-   The widths differ, so that keys and values are projected to that of the side that asks. Padding has no share.
+   Equations 6 and 7 have no W, which takes sides of one width; of 300 and 768 in the paper there is none. As in the
+   published code, queries, keys and values are projected to the width of the side that asks. Padding has no share.
    ``cross_modal=False`` leaves it out: h^k = z^k and g^k = z.
 4. Pre-training on single visits, with 15 % of the diagnoses and of the drugs hidden, one of each at least:
    Code-to-Code tells them from h^k, Text-to-Code from g^k. The paper leaves open how several codes are told from one
-   vector: here softmax(W h + b) over all codes of the kind, each hidden one by its cross-entropy, and the mean over all
+   vector: here softmax(MLP(h)) over all codes of the kind, each hidden one by its cross-entropy, and the mean over all
    hidden ones. The loss is the sum of the two; visits without a text have no share in Text-to-Code.
-5. A task at the end of a visit, or within it: logits = W [h^k, g^k of the visit, for each k] + b. What is predicted is
+5. A task at the end of a visit, or within it: logits = MLP([h^k, g^k of the visit, for each k]). What is predicted is
    no input: to code a visit, drugs and text alone are read. For the drugs (or diagnoses) of a visit to come:
-   logits = W [means of h^k and g^k over the visits before; z of the given diagnoses of the visit] + b. The note of that
+   logits = MLP([means of h^k and g^k over the visits before; z of the given diagnoses of the visit]). The note of that
    visit lists its drugs, and has no part.
+
+MLP(x) = W_2 relu(W_1 x + b_1) + b_2 (equations 12, 14 and 16 say MLP and no width): W_1 of the width of h or g in
+pre-training, as in the published code, and of d in tasks.
 
 Where published code and paper part (the paper is followed):
 
+- Its heads of tasks are one linear layer. Here they are MLPs.
+- Its Transformer over codes has 4 heads, norms before each layer, and a dropout of 0.4. Here there are 2 heads, norms
+  behind each layer, as in BERT, and one ``dropout``.
+- Its z of a text goes through BERT's pooler, tanh(W z + b). Here it is the row of [CLS].
 - Its views mix the rows of patients, and let the drugs of the target visit in. Here neither can be.
-- The discharge summary of the target visit is an input there. Here it is none.
+- The discharge summary of the target visit is an input there, in h and g of its diagnoses. Here it is none, and z
+  stands for them.
 - Its attention across has no masks, and gives padding a share. Here it has them.
 - It pre-trains by binary cross-entropies of all codes of the visit, hidden or not, and of diagnoses from drugs and
   drugs from diagnoses too. Here the two losses are the paper's.
@@ -46,7 +56,7 @@ from zoo.models import Dropout, MultipleOfEncoderHeads, Nodes, Size
 from zoo.models._model import Attended, Output
 from zoo.models._seen_visits import SeenVisits
 from zoo.models._texts import BEGINS_WITH, TextModel, encoder_reading
-from zoo.registry import Range, register_model
+from zoo.registry import Choice, Range, register_model
 
 CODES = ("diagnosis", "drug")
 RATES = {"drugs": 5e-5, "binary": 2e-5, "multilabel": 1e-5}
@@ -65,6 +75,22 @@ RATES = {"drugs": 5e-5, "binary": 2e-5, "multilabel": 1e-5}
     causal=True,
     begins_with=BEGINS_WITH,
     levels={"drug": "atc3"},
+    published={
+        "model.encoder_dim": 768,
+        "model.encoder_layers": 12,
+        "model.encoder_heads": 12,
+        "model.vocabulary_size": 30522,
+        "model.trained_layers": 2,
+        "model.max_length": 510,
+        "model.dim": 75,
+        "model.tree_heads": 4,
+        "model.layers": 2,
+        "model.heads": 2,
+        "model.feedforward": 300,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 5e-5,
+    },
+    search={"model.dim": Choice(32, 75, 150)},
 )
 class MedMPLM(TextModel):
     """Codes by their trees, notes by a BERT, and an attention of each side to the other.
@@ -74,16 +100,17 @@ class MedMPLM(TextModel):
         encoder: a published one to begin with, by its name on the Hugging Face hub or its folder; None for a small one.
             The paper begins with ClinicalBERT.
         encoder_dim, encoder_layers, encoder_heads: of a small one.
-        vocabulary_size: how many pieces of words a small one has at most.
-        trained_layers: how many of its last layers are trained; 2 in the paper. None for all, and the embeddings.
+        vocabulary_size: how many pieces of words a small one has at most; 30,522 in ClinicalBERT.
+        trained_layers: how many of its last layers are trained where it begins with weights that have learned from
+            text; 2 in the paper. None for all, and the embeddings.
         cache_frozen: whether what the others say of a text is kept, on the CPU and as far as memory allows.
         max_length: how many tokens of a visit's notes are read; 512 with [CLS] and [SEP] in the paper.
         dim: width of a node of a tree, and of a head of its attention; 75 in the paper.
         tree_heads: of the attention in the trees; 4 in the paper.
-        layers, heads: of the Transformer over codes; 2 and 2 in the paper.
-        feedforward: width of the hidden layer of its feed-forward network.
+        layers, heads: of the Transformer over codes; 2 and 2 in the paper, 2 and 4 in the published configuration.
+        feedforward: width of the hidden layer of its feed-forward network; 300 in the published configuration.
         cross_modal: whether each side asks the other; without is the paper's ablation.
-        dropout: in the Transformers and before the head.
+        dropout: in the Transformers and before the head; 0.1 in the published text encoder, 0.4 in its one of codes.
     """
 
     def __init__(
@@ -117,12 +144,12 @@ class MedMPLM(TextModel):
         asking = self.kinds if cross_modal else ()
         self.ask_text = nn.ModuleDict({c: Asking(width, text) for c in asking})
         self.ask_codes = nn.ModuleDict({c: Asking(text, width) for c in asking})
-        self.code_to_code = nn.ModuleDict({c: nn.Linear(width, spec.size(c)) for c in self.kinds})
-        self.text_to_code = nn.ModuleDict({c: nn.Linear(text, spec.size(c)) for c in self.kinds})
+        self.code_to_code = nn.ModuleDict({c: _mlp(width, width, spec.size(c)) for c in self.kinds})
+        self.text_to_code = nn.ModuleDict({c: _mlp(text, text, spec.size(c)) for c in self.kinds})
         self.seen = SeenVisits(spec, self.kinds)
         read, given = len(self.seen.read), len(self.seen.given)
         seen = read * (width + text) + (0 if read else text) + given * width
-        self.dropout, self.head = nn.Dropout(dropout), nn.Linear(seen, spec.outputs)
+        self.dropout, self.head = nn.Dropout(dropout), _mlp(seen, width, spec.outputs)
 
     @classmethod
     def reading(cls, hyperparameters: Mapping[str, object]) -> Reading:
@@ -131,15 +158,15 @@ class MedMPLM(TextModel):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """The paper's rates where the encoder is a published one; a small one learns faster."""
+        """The paper's for a published encoder, 5e-5 for drugs; a small one, which learns from nothing, has 5e-4."""
         if not spec.resources.get("encoder"):
-            return {"lr": 5e-4, "batch_size": 16}
+            return {"optimizer": "adam", "lr": 5e-4, "batch_size": 16}
         return {"optimizer": "adam", "lr": RATES.get("drugs" if spec.predicts else spec.kind, 2e-5), "batch_size": 16}
 
     @classmethod
     def pretraining_defaults(cls, spec: Spec) -> dict:
-        """The paper's: Adam at 5e-4, 32 visits a batch."""
-        return {"optimizer": "adam", "lr": 5e-4, "batch_size": 32}
+        """The paper's: Adam at 5e-4, 32 visits a batch, 200 epochs; the patience of 10 is the published code's."""
+        return {"optimizer": "adam", "lr": 5e-4, "batch_size": 32, "max_epochs": 200, "patience": 10}
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
@@ -232,6 +259,10 @@ class Asking(nn.Module):
         scores = (self.key(tokens) @ self.query(z)[..., None])[..., 0] / z.shape[-1] ** 0.5
         weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
         return (weights[:, None] @ self.value(tokens))[:, 0], weights
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 def _told(logits: Tensor, target: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo.data import Batch, Spec
 from zoo.layers import VisitEmbedding
 from zoo.models import Dropout, Model, Output, Size
-from zoo.registry import register_model
+from zoo.registry import Choice, register_model
 
 
 @register_model(
@@ -19,6 +19,7 @@ from zoo.registry import register_model
     paper="Rumelhart et al., Nature 323, 1986, doi:10.1038/323533a0",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    search={"model.layers": Choice(1, 2, 3)},
 )
 class MLP(Model):
     """A multi-layer perceptron on the mean of a patient's visit vectors, which tells neither order nor time.

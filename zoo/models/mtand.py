@@ -5,9 +5,14 @@
 2. ``points`` moments r_k = 0, ..., 1 at equal distances ask the measurements (`zoo.layers.TimeAttention`): of each
    variable a mean over its own measurements, weighed by learned embeddings of both times, in ``heads`` ways. A linear
    layer makes of them, and of which variables have a measurement, h_k in R^width.
-3. A GRU over h_1, ..., h_K in both directions; logits = W_2 relu(W_1 [last forward, last backward state] + b_1) + b_2.
+3. A GRU over h_1, ..., h_K; logits = W_3 relu(W_2 relu(W_1 h + b_1) + b_2) + b_3 of its last state h.
 
-This is the paper's encoder alone (mTAND-Enc); its variational autoencoder (mTAND-Full) is not here.
+This is the paper's encoder alone (mTAND-Enc); its variational autoencoder (mTAND-Full), in which the GRU goes in both
+directions, is not here.
+
+Sizes, rate and batches are those of the published command for PhysioNet; the one for MIMIC-III has widths of 256 and
+batches of 256. It trains for 200 epochs; here for as many as the trainer is told, or until the loss has not fallen for
+some.
 
 Where published code and paper part: the published script says it keeps the best weights and keeps the last; the
 trainer here keeps the best.
@@ -15,7 +20,6 @@ trainer here keeps the best.
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from zoo.data import Batch, Spec
@@ -24,7 +28,7 @@ from zoo.layers import TimeAttention
 from zoo.models import Dropout, MultipleOfHeads, Points, Positive, Size
 from zoo.models._modalities import Moments
 from zoo.models._model import Model, Output
-from zoo.registry import register_model
+from zoo.registry import Choice, LogBetween, register_model
 
 
 @register_model(
@@ -33,6 +37,20 @@ from zoo.registry import register_model
     paper="Shukla and Marlin, ICLR 2021, arXiv:2101.10318",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    published={
+        "model.width": 128,
+        "model.dim": 128,
+        "model.heads": 1,
+        "model.points": 128,
+        "model.hidden": 128,
+        "model.head": 300,
+        "model.dropout": 0.0,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 1e-4,
+        "trainer.batch_size": 128,
+        "trainer.max_epochs": 200,
+    },
+    search={"trainer.lr": LogBetween(1e-4, 1e-2), "model.points": Choice(32, 64, 128), "model.width": Choice(64, 128)},
 )
 class MTAND(Model):
     """Labs and vitals asked at moments of equal distance, by attention over their times, and a GRU over the answers.
@@ -40,11 +58,12 @@ class MTAND(Model):
     Args:
         spec: what the data are like.
         width: of what is said of a moment.
-        dim: of the embedding of times, a multiple of ``heads``; 128 in the published scripts.
+        dim: of the embedding of times, a multiple of ``heads``.
         heads: of the attention.
-        points: how many moments there are; 128 in the published scripts.
-        hidden: width of the GRU in each direction.
-        dropout: before the last layers.
+        points: how many moments there are.
+        hidden: width of the GRU.
+        head: width of the two layers before the logits.
+        dropout: before them; there is none in the published code.
         max_triples: the newest so many measurements are read.
         hours: how far back the moments go from the prediction; measurements that are older are read as well.
         history: read earlier visits too, not only the sample's own.
@@ -53,12 +72,13 @@ class MTAND(Model):
     def __init__(
         self,
         spec: Spec,
-        width: Size = 64,
-        dim: MultipleOfHeads = 64,
-        heads: Size = 4,
-        points: Points = 32,
-        hidden: Size = 32,
-        dropout: Dropout = 0.1,
+        width: Size = 128,
+        dim: MultipleOfHeads = 128,
+        heads: Size = 1,
+        points: Points = 128,
+        hidden: Size = 128,
+        head: Size = 300,
+        dropout: Dropout = 0.0,
         max_triples: Size = 1000,
         hours: Positive = 48.0,
         history: bool = False,
@@ -66,19 +86,20 @@ class MTAND(Model):
         super().__init__(spec)
         self.view, self.moments = TripleView.of(spec, max_triples=max_triples, history=history), Moments(points, hours)
         self.attend = TimeAttention(self.view.columns, width, dim, heads)
-        self.recur = nn.GRU(width, hidden, batch_first=True, bidirectional=True)
+        self.recur = nn.GRU(width, hidden, batch_first=True)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Sequential(nn.Linear(2 * hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, spec.outputs))
+        self.head = nn.Sequential(
+            nn.Linear(hidden, head), nn.ReLU(), nn.Linear(head, head), nn.ReLU(), nn.Linear(head, spec.outputs)
+        )
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """Adam, as published."""
-        return {"optimizer": "adam", "lr": 1e-3}
+        """Those of the published command."""
+        return {"optimizer": "adam", "lr": 1e-4, "batch_size": 128}
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
         seen = self.view.triples(batch)
         time = self.moments.share(seen.end[:, None] - seen.time)
         said = self.attend(self.moments.of(time), time, seen.variable, seen.value, seen.mask)
-        states = self.recur(said)[1]  # (2, samples, hidden)
-        return Output(self.head(self.dropout(torch.cat(states.unbind(), dim=-1))))
+        return Output(self.head(self.dropout(self.recur(said)[1][0])))

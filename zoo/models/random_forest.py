@@ -11,7 +11,7 @@ from zoo.models import Estimator, Output, Share, Size
 from zoo.models._counts import code_counts, fitting_data
 from zoo.models._probabilities import logits_of
 from zoo.models._trees import arrays_of_forest, check_trees, leaf_sums
-from zoo.registry import register_model
+from zoo.registry import Choice, LogBetween, register_model
 
 
 @register_model(
@@ -20,6 +20,8 @@ from zoo.registry import register_model
     paper="Breiman, Machine Learning 45, 2001, doi:10.1023/A:1010933404324",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "regression"},
+    published={"model.trees": 100, "model.min_leaf": 1},
+    search={"model.min_leaf": Choice(1, 2, 5, 10), "model.max_features": LogBetween(0.01, 0.5)},
 )
 class RandomForest(Estimator):
     """A random forest on how often each code occurs in the visits up to the sample's own.

@@ -12,11 +12,12 @@ from zoo.data.grid import Grid
 from zoo.layers import log_days_since
 from zoo.models import Dropout, Positive, Size
 from zoo.models._visits_and_grid import VisitsAndGrid
-from zoo.registry import register_model
+from zoo.registry import Choice, register_model
 
 TAKES = {
     "uses": {"diagnosis", "procedure", "drug", "lab", "vital"},
     "kinds": {"binary", "multiclass", "multilabel", "regression"},
+    "search": {"model.layers": Choice(1, 2)},
 }
 
 

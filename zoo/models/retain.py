@@ -23,18 +23,26 @@ Where published code and paper part (the paper is followed):
   are taken as they are.
 - Ports let padding into the softmax over visits. Here a row is reversed within its own length and padding has weight 0.
 - The authors' code has dropout on visits and on the context, both 0.5; its first versions scaled by 0.5 in prediction
-  whatever the rate, as published ports still do. Here dropout is scaled by its rate. Their time input, which is
-  optional, log(1 + days) between visits, enters the recurrences only; so does ``use_time``.
-- The authors train with Adadelta in batches of 100, with a squared penalty on W_emb, w_alpha, W_beta and W. Here the
-  trainer's optimiser is used.
+  whatever the rate, as published ports still do. Here dropout is scaled by its rate.
+- The authors' code can be given a number a visit, such as the days since the one before, of which log(1 + days) goes
+  into the recurrences only, and without a file of them does without. Here it has them: see ``use_time``.
+- The authors train for 10 epochs, not fewer, and keep the best; here it is as many as the trainer is told, and only
+  ``patience`` epochs without a better one end it: at first the loss may stand still for longer than the trainer's 5.
+
+As in the authors' code, Adadelta trains in batches of 100; it takes no rate, which is a rate of 1. It does not see to
+the scale of a loss as Adam does: where gradients are below 1e-3 its steps shrink with them. So with several labels the
+loss is the sum over them, not their mean, with which 600 synthetic patients teach it nothing in 50 epochs. The penalty,
+too, is that of the authors' code.
 
 Without ``use_time`` the attention tends to settle on the newest visit: at the start beta is nearly the same at all
 visits, so a model that must weigh the newest visit against the one before first learns to leave the other out, and a
 softmax that is near 1 has no gradient to come back with. On 2,000 synthetic patients, whose readmission hangs on the
 step from the last visit to this one, alpha of the newest is 0.997 and AUROC 0.73 (three seeds; the best possible is
 0.89), whatever the initialisation, dropout, rate, optimiser (AdamW or the authors' Adadelta) and number of epochs; with
-batches of 16, or with 10,000 patients, one seed of two gets away. With ``use_time`` it is 0.87, not for what the
-intervals tell, but for telling visits apart: a mark at the first visit in place of times does as well.
+batches of 16, or with 10,000 patients, one seed of two gets away. With ``use_time`` it is 0.87 with AdamW (0.78 with
+the defaults, one seed), not for what the intervals tell, but for telling visits apart: a mark at the first visit in
+place of times does as well. For the next drugs of 600 synthetic patients the Jaccard index is 0.42 with either
+optimiser.
 """
 
 from __future__ import annotations
@@ -45,8 +53,8 @@ from torch import Tensor, nn
 from zoo.data import Batch, Spec
 from zoo.layers import MultiHotEmbedding, SampleHistory, log_days_since
 from zoo.layers.multi_hot_embedding import share_of_code
-from zoo.models import Contributions, Dropout, Model, Output, Size
-from zoo.registry import register_model
+from zoo.models import Contributions, Dropout, Model, Output, Size, Weight
+from zoo.registry import By, Choice, LogBetween, register_model
 
 
 @register_model(
@@ -56,6 +64,21 @@ from zoo.registry import register_model
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     explains="contributions of events",
+    published={
+        "model.dim": 128,
+        "model.dropout": 0.5,
+        "model.use_time": False,
+        "model.penalty": 0.001,
+        "trainer.optimizer": "adadelta",
+        "trainer.lr": 1.0,
+        "trainer.batch_size": 100,
+        "trainer.max_epochs": 10,
+    },
+    search={
+        "trainer.optimizer": Choice("adadelta", "adamw"),
+        "trainer.lr": By("trainer.optimizer", {"adadelta": LogBetween(0.1, 3.0), "adamw": LogBetween(3e-4, 1e-2)}),
+        "model.penalty": Choice(0.0, 1e-4, 1e-3),
+    },
 )
 class RETAIN(Model):
     """Reverse time attention: two recurrences, from the newest visit back, weigh visits and their elements.
@@ -64,12 +87,15 @@ class RETAIN(Model):
         dim: width m of visits, and p and q of both recurrent states.
         dropout: on visits and on the context.
         use_time: give the recurrences the logarithm of one plus the days since the visit before, as the authors' code
-            can.
+            can; it does not by default.
+        penalty: how much of the sum of the squares of W_emb, w_alpha, W_beta and W is added to the loss.
     """
 
-    def __init__(self, spec: Spec, dim: Size = 128, dropout: Dropout = 0.5, use_time: bool = False):
+    def __init__(
+        self, spec: Spec, dim: Size = 128, dropout: Dropout = 0.5, use_time: bool = True, penalty: Weight = 0.001
+    ):
         super().__init__(spec)
-        self.use_time = use_time
+        self.use_time, self.penalty = use_time, penalty
         self.embed = MultiHotEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
         self.recur_alpha = nn.GRU(dim + use_time, dim, batch_first=True)
         self.recur_beta = nn.GRU(dim + use_time, dim, batch_first=True)
@@ -79,13 +105,27 @@ class RETAIN(Model):
         self.head = nn.Linear(dim, spec.outputs)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits, with attention ``alpha`` (samples, visits) and ``beta`` (samples, visits, dim), oldest first."""
+        """Logits, the loss ``penalty``, and ``alpha`` (samples, visits) and ``beta`` (samples, visits, dim).
+
+        Both attentions have the oldest visit first.
+        """
         history = SampleHistory(batch)
         visits = self.dropout(self.embed(batch))
         alpha, beta = self._attention(history, batch, visits)
         context = (alpha[..., None] * beta * history.rows(visits)).sum(1)
         logits = self.head(self.dropout(context))
-        return Output(logits, attention={"alpha": alpha.detach(), "beta": beta.detach()})
+        penalised = (*self.embed.bags.values(), self.alpha, self.beta, self.head)
+        losses = {"penalty": self.penalty * sum(part.weight.square().sum() for part in penalised)}
+        return Output(logits, losses, {"alpha": alpha.detach(), "beta": beta.detach()})
+
+    def loss(self, output: Output, batch: Batch) -> Tensor:
+        """The main loss, which is a sum over labels where there are several."""
+        return super().loss(output, batch) * (self.spec.outputs if self.spec.kind == "multilabel" else 1)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """Those of the authors' code, which does not end early."""
+        return {"optimizer": "adadelta", "lr": 1.0, "batch_size": 100, "patience": 50}
 
     @torch.no_grad()
     def contributions(self, batch: Batch) -> Contributions:

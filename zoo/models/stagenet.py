@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo.data import Batch, Spec
 from zoo.data.grid import GridView
 from zoo.models import Dropout, Model, Output, Positive, Size
-from zoo.registry import MultipleOf, register_model
+from zoo.registry import Choice, MultipleOf, register_model
 
 
 @register_model(
@@ -19,6 +19,21 @@ from zoo.registry import MultipleOf, register_model
     paper="Gao et al., WWW 2020, arXiv:2001.10054",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    published={
+        "model.dim": 384,
+        "model.levels": 3,
+        "model.window": 10,
+        "model.dropconnect": 0.5,
+        "model.dropout": 0.5,
+        "model.residual_dropout": 0.3,
+        "model.step_hours": 1.0,
+        "model.max_steps": 400,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 1e-3,
+        "trainer.batch_size": 128,
+        "trainer.max_epochs": 50,
+    },
+    search={"model.dim": Choice(192, 384, 768), "model.dropconnect": Choice(0.0, 0.3, 0.5)},
 )
 class StageNet(Model):
     """An LSTM whose gates tell stages of the disease apart, and a convolution over its states within a stage.
@@ -43,7 +58,10 @@ class StageNet(Model):
 
     Where published code and paper part: the authors' training script feeds a constant interval of 1, so that time has
     no effect; here it is the real one. Their window counts zeros before the first step as states in its softmax; here
-    they are masked. As in their code, dropconnect is dropout on the two parts of z. Demographics are not in a batch.
+    they are masked. They train on a label at every step, each step's pattern with its own state, and add the losses of
+    a batch up; here there is one label, at the last step. Their input is every hour, up to 400 of them; here it is the
+    hours in which something was observed. As in their code, dropconnect is dropout on the two parts of z. Demographics
+    are not in a batch.
 
     Args:
         dim: width of state and memory; a multiple of ``levels``.
@@ -53,7 +71,8 @@ class StageNet(Model):
         dropout: before the last layer.
         residual_dropout: on the state that is added to the convolution.
         step_hours: length of a step of the grid.
-        max_steps: the newest so many steps with an observation are read.
+        max_steps: the newest so many steps with an observation are read, which each cost time; the authors' code reads
+            the first 400.
         history: read earlier visits too, not only the sample's own.
     """
 
@@ -80,6 +99,11 @@ class StageNet(Model):
         self.dropout = nn.Dropout(dropout)
         self.residual_dropout = nn.Dropout(residual_dropout)
         self.head = nn.Linear(dim, spec.outputs)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """Those of the authors' code."""
+        return {"optimizer": "adam", "lr": 1e-3, "batch_size": 128}
 
     def forward(self, batch: Batch) -> Output:
         grid = self.view.grid(batch)

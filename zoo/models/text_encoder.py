@@ -9,6 +9,10 @@
 
 A run of this model, or of its pre-training, is an ``init`` of every model with a text encoder. Without ``encoder`` it
 is a small one, with pieces of words learned from the training notes and random first weights; nothing is fetched.
+
+The paper's task reads the row of [CLS] through a pooler, of one text of up to 512 tokens. Notes are longer: here it is
+the mean over chunks, and there is no pooler, which the task left out would have trained. The published code fine-tunes
+on batches of 32 texts; here a batch is 8 visits, which have as many chunks or more.
 """
 
 from __future__ import annotations
@@ -22,8 +26,8 @@ from zoo.data.text import Reading
 from zoo.layers import TextChunks
 from zoo.models import Dropout, MultipleOfEncoderHeads, Size
 from zoo.models._model import Output
-from zoo.models._texts import TextModel, TokenLoss, encoder_reading
-from zoo.registry import register_model
+from zoo.models._texts import FINE_TUNING, TextModel, TokenLoss, encoder_reading
+from zoo.registry import Choice, register_model
 
 
 @register_model(
@@ -35,6 +39,21 @@ from zoo.registry import register_model
     kinds={"binary", "multiclass", "multilabel", "regression"},
     resources={"encoder"},
     causal=True,
+    published={
+        "model.encoder_dim": 768,
+        "model.encoder_layers": 12,
+        "model.encoder_heads": 12,
+        "model.vocabulary_size": 30522,
+        "model.chunk": 510,
+        "model.dropout": 0.1,
+        "trainer.lr": 2e-5,
+        "trainer.schedule": "linear",
+        "trainer.warmup": 0.1,
+        "trainer.weight_decay": 0.01,
+        "trainer.batch_size": 32,
+        "trainer.max_epochs": 3,
+    },
+    search={"model.encoder_dim": Choice(64, 128, 256)},
 )
 class TextEncoderModel(TextModel):
     """A small BERT over the notes of a visit, pre-trained by telling hidden tokens.
@@ -42,9 +61,9 @@ class TextEncoderModel(TextModel):
     Args:
         spec: what the data are like.
         encoder: a published one to begin with, by its name on the Hugging Face hub or its folder; None for a small one.
-        encoder_dim, encoder_layers, encoder_heads: of a small one.
-        vocabulary_size: how many pieces of words a small one has at most.
-        chunk: how many tokens of text a chunk has at most.
+        encoder_dim, encoder_layers, encoder_heads: of a small one; 768, 12 and 12 in the paper (base).
+        vocabulary_size: how many pieces of words a small one has at most; 30,522 in the published uncased ones.
+        chunk: how many tokens of text a chunk has at most; 510 in the paper.
         max_length: how many tokens of a visit's notes are read.
         dropout: in a small encoder and before the head.
     """
@@ -57,8 +76,8 @@ class TextEncoderModel(TextModel):
         encoder_layers: Size = 2,
         encoder_heads: Size = 2,
         vocabulary_size: Size = 8000,
-        chunk: Size = 126,
-        max_length: Size = 2520,
+        chunk: Size = 510,
+        max_length: Size = 2550,
         dropout: Dropout = 0.1,
     ):
         super().__init__(spec, encoder_dim, encoder_layers, encoder_heads, dropout)
@@ -75,8 +94,15 @@ class TextEncoderModel(TextModel):
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
-        """For a small encoder that begins from nothing."""
-        return {"lr": 5e-4, "batch_size": 16}
+        """As published where the encoder is a published one; a small one, which learns from nothing, at 5e-4."""
+        return dict(FINE_TUNING) if spec.resources.get("encoder") else {"lr": 5e-4, "batch_size": 16}
+
+    @classmethod
+    def pretraining_defaults(cls, spec: Spec) -> dict:
+        """A published encoder goes on at 2e-5, as its authors advise and ClinicalBERT's do; a small one at 5e-4."""
+        if not spec.resources.get("encoder"):
+            return {"lr": 5e-4, "batch_size": 16}
+        return {"lr": 2e-5, "batch_size": 8, "schedule": "linear", "weight_decay": 0.01}
 
     def pretrain(self, batch: Batch) -> Output:
         """The loss ``tokens``: cross-entropy of the hidden ones, a mean over all of them."""

@@ -17,6 +17,13 @@ from zoo.registry import register_model
     paper="Baytas et al., KDD 2017, doi:10.1145/3097983.3097997",
     uses={"lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    published={
+        "model.dim": 128,
+        "model.dropout": 0.0,
+        "trainer.optimizer": "adam",
+        "trainer.lr": 1e-3,
+        "trainer.max_epochs": 50,
+    },
 )
 class TLSTM(Model):
     """A long short-term memory that forgets the short-term part of its memory the more, the longer nothing was seen.
@@ -34,13 +41,15 @@ class TLSTM(Model):
 
     with g(Δ) = 1 / log(e + Δ), which the paper prefers for long intervals; Δ is in hours.
 
-    Where published code and paper part: the versions in the authors' repository differ; some take a sigmoid in place of
-    tanh for the short-term memory, some start all biases at 1, and all put one more layer with relu before the output.
-    Here it is tanh, biases start as those of `torch.nn.LSTM`, and there is no further layer. The autoencoder for
-    subtyping is not here. Demographics, which the paper puts into the input, are not in a batch.
+    Where published code and paper part: the authors' autoencoder takes a sigmoid in place of tanh for the short-term
+    memory; their classifier has tanh, starts all biases at 1, and puts one more layer with relu, of width 64 in their
+    example, before the output, with dropout on it, which is 0 there. Here it is tanh, biases start as those of
+    `torch.nn.LSTM`, and there is no further layer. The autoencoder for subtyping is not here. Demographics, which the
+    paper puts into the input, are not in a batch. In their example Adam trains for 50 epochs, on batches of all
+    patients with as many visits; here batches are the trainer's.
 
     Args:
-        dim: width of state and memory.
+        dim: width of state and memory; 128 in the authors' example.
         dropout: on the last state.
         step_hours: length of a step of the grid.
         max_steps: the newest so many steps with an observation are read.
@@ -51,7 +60,7 @@ class TLSTM(Model):
         self,
         spec: Spec,
         dim: Size = 128,
-        dropout: Dropout = 0.2,
+        dropout: Dropout = 0.0,
         step_hours: Positive = 1.0,
         max_steps: Size = 100,
         history: bool = True,
@@ -61,6 +70,11 @@ class TLSTM(Model):
         self.cell = TimeAwareCell(self.view.width, dim)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(dim, spec.outputs)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """Those of the authors' example."""
+        return {"optimizer": "adam", "lr": 1e-3}
 
     def forward(self, batch: Batch) -> Output:
         grid = self.view.grid(batch)

@@ -12,7 +12,7 @@ from zoo.data.grid import Grid
 from zoo.layers import EncoderLayer, sinusoids
 from zoo.models import Dropout, Positive, Size
 from zoo.models._visits_and_grid import VisitsAndGrid
-from zoo.registry import MultipleOf, register_model
+from zoo.registry import Choice, MultipleOf, register_model
 
 
 @register_model(
@@ -21,6 +21,16 @@ from zoo.registry import MultipleOf, register_model
     paper="Vaswani et al., NeurIPS 2017, arXiv:1706.03762",
     uses={"diagnosis", "procedure", "drug", "lab", "vital"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
+    published={
+        "model.dim": 512,
+        "model.layers": 6,
+        "model.heads": 8,
+        "model.feedforward": 2048,
+        "model.dropout": 0.1,
+        "trainer.optimizer": "adam",
+        "trainer.warmup": 4000,
+    },
+    search={"model.layers": Choice(1, 2, 4)},
 )
 class Transformer(VisitsAndGrid):
     """A Transformer encoder over the visits of a patient.
@@ -41,14 +51,16 @@ class Transformer(VisitsAndGrid):
     map to (dim,), the encodings are of its place and of the hours since the first step, and its last vector stands
     beside the one over visits; without other concepts it stands alone.
 
-    The paper's base model has 6 layers of 512, a feed-forward network of 2048, 8 heads, and a rate that warms up, for
-    millions of sentence pairs. Heads, dropout and the fourfold feed-forward network are kept.
+    The paper's base model has 6 layers of 512, a feed-forward network of 2048, 8 heads, and trains with Adam at a rate
+    that warms up over 4000 steps, for millions of sentence pairs. Heads, dropout, Adam and the fourfold feed-forward
+    network are kept.
 
     Args:
-        dim: width of visit vectors, a multiple of ``2 * heads``.
-        layers: of the encoder.
+        dim: width of visit vectors, a multiple of ``2 * heads``; 512 in the paper.
+        layers: of the encoder; 6 in the paper.
         heads: of attention.
-        feedforward: width of the hidden layer of the feed-forward network; None: four times ``dim``.
+        feedforward: width of the hidden layer of the feed-forward network; None: four times ``dim``, as in the
+            paper, where it is 2048.
         dropout: on the sum of embedding and encodings, on attention weights, and on what each sub-layer adds.
         grid: read labs and vitals on a regular grid.
         step_hours: length of a step of the grid.
@@ -75,6 +87,11 @@ class Transformer(VisitsAndGrid):
             self.embed_grid = nn.Linear(self.view.width, dim)
             self.encode_grid = _Encoder(dim, layers, heads, feedforward, dropout)
         self.head = self.linear_head(dim)
+
+    @classmethod
+    def trainer_defaults(cls, spec: Spec) -> dict:
+        """The paper's optimiser."""
+        return {"optimizer": "adam"}
 
     def of_visits(self, batch: Batch, visits: Tensor) -> Tensor:
         """The sample's own visit, encoded."""

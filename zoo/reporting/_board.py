@@ -2,20 +2,24 @@
 
 **Value.** The mean over seeds of a metric's point values on the whole test split.
 
-**Interval.** 95 %, percentile, over subjects and seeds together: each resample draws the test subjects with
-replacement (whole subjects with all their samples, the same draws for all models and seeds), and of each model as many
-of its seeds with replacement as it has; its value is the mean over the drawn seeds. With one seed the interval is over
-subjects alone. Seeds drawn from few vary less than seeds do: with three, the part of the seeds in the variance is two
-thirds of what it should be.
+**Interval.** 95 %, over subjects and seeds together: each resample weighs the test subjects by exponential draws
+(Bayesian bootstrap, Rubin 1981; the same weights for all models and seeds), and draws of each model as many of its
+seeds with replacement as it has; its value is the mean over the drawn seeds. The interval is that of
+`zoo.metrics.bootstrap`: percentiles of these values, shifted so that their median is the value. With one seed it is
+over subjects alone. Seeds drawn from few vary less than seeds do: with three, the part of the seeds in the variance is
+two thirds of what it should be.
 
 **Rank.** Within a task, by the value of one metric (`zoo.metrics.ranked_by` unless another is asked for); over tasks
 the mean of ranks, among models that have a rank in every task.
 
-**Test.** Within a task the best model against each other one: the difference of their values under the same resamples
-of subjects, seeds drawn for each model apart. The two-sided p is twice the smaller share of resamples on either side of
-zero, with one added to both counts, so that it is never 0 (Davison and Hinkley 1997, section 4.2). Holm's correction
-(Scand. J. Stat. 1979) is over the comparisons of a task. The best model is chosen on the same samples, which favours
-it: a p near the level is weak evidence.
+**Test.** Within a task the best model against each other one: the difference of their values under the same weights of
+subjects, seeds drawn for each model apart, shifted so that its median is the difference of the values. The two-sided p
+is twice the smaller share of resamples on either side of zero, so it is below 0.05 where the 95 % interval of the
+difference leaves zero out; one is added to both counts, so that it is never 0 (Davison and Hinkley 1997, section 4.2).
+Without the shift this is the Bayesian bootstrap's probability that the difference has the other sign, doubled; for many
+subjects it is that of a bootstrap with replacement too (Hjort 1991, arXiv:2605.11677). Holm's correction (Scand. J.
+Stat. 1979) is over the comparisons of a task. The best model is chosen on the same samples, which favours it: a p near
+the level is weak evidence.
 
 **Ceiling.** Where a generator has drawn the labels from probabilities that it knows, what these score on the same test
 samples. No model can expect to rank samples better, though one may by chance; what hangs on a threshold may be higher.
@@ -35,16 +39,17 @@ import numpy as np
 import pandas as pd
 
 from zoo.cache.writing import whole
-from zoo.metrics import Metric, evaluate, higher_is_better, metric_names, ranked_by, resampled
-from zoo.metrics.bootstrap import interval
+from zoo.metrics import Metric, evaluate, higher_is_better, limits, metric_names, ranked_by, resampled
+from zoo.metrics.bootstrap import centred, interval
 from zoo.registry import UserError, nearest
 from zoo.result import Result, write_json
 
 HOW = (
-    "Value: mean over seeds of the point values on the test split. Interval: 95 % percentile bootstrap that draws test "
-    "subjects (the same draws for all models) and, of each model, its seeds. Difference and p: the best model of the "
-    "task less this one under the same draws of subjects, two-sided, Holm-corrected within the task; the best was "
-    "chosen on the same samples, which favours it."
+    "Value: mean over seeds of the point values on the test split. Interval: 95 %, from a Bayesian bootstrap that "
+    "weighs test subjects by exponential draws (the same for all models) and draws, of each model, its seeds; "
+    "percentiles, shifted so that the median is the value. Difference and p: the best model of the task less this one "
+    "under the same weights of subjects, two-sided, Holm-corrected within the task; the best was chosen on the same "
+    "samples, which favours it."
 )
 WHAT_CEILING = (
     "Ceiling: what the probabilities that the generator drew the labels from score on these samples. No model can "
@@ -269,6 +274,8 @@ def _task_board(
     drugs = "before" in first.options
     there = metric_names(kind, first.options["ks"], drugs)
     by = metric if metric in there else ranked_by(kind, drugs)
+    subjects = len(np.unique(first.subject))
+    resamples = resamples if subjects > 1 else 0  # of one subject nothing tells how much others would differ
     models = list(dict.fromkeys(o["model"] for o in outcomes))
     drawn: dict[str, dict[str, np.ndarray]] = {}
     entries = []
@@ -285,7 +292,7 @@ def _task_board(
         kind,
         by,
         len(first.label),
-        len(np.unique(first.subject)),
+        subjects,
         first_result.config.get("task", {}),
         ordered,
         failed,
@@ -350,13 +357,14 @@ def _entry(model: str, own: list, points: list[dict], drawn: dict[str, np.ndarra
         if None in values:
             metrics[name] = {"value": None, "low": None, "high": None, "sd": None, "reason": reasons[0]}
             continue
-        low, high, remark = interval(drawn[name])
+        value = float(np.mean(values))
+        low, high = interval(drawn[name], value, limits(name))
         metrics[name] = {
-            "value": float(np.mean(values)),
+            "value": value,
             "low": low,
             "high": high,
             "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "reason": "; ".join(filter(None, [*reasons[:1], remark])) or None,
+            "reason": "; ".join([*reasons[:1], *(["no interval: one subject"] if low is None else [])]) or None,
         }
     results = [r for _, r, _ in own]
     seconds = [r.times["train"] for r in results if "train" in r.times]
@@ -383,32 +391,28 @@ def _ranked(entries: list[Entry], metric: str) -> list[Entry]:
 
 
 def _compare(entries: list[Entry], metric: str, drawn: dict[str, dict[str, np.ndarray]]) -> None:
-    """Test the first against all others that have a value."""
+    """Test the first against all others that have a value, where there are resamples."""
     others = [e for e in entries[1:] if e.rank is not None]
-    if not others or entries[0].rank is None:
+    if not others or entries[0].rank is None or not len(drawn[entries[0].model][metric]):
         return
     best = entries[0]
     for entry in others:
-        difference = drawn[best.model][metric] - drawn[entry.model][metric]
-        low, high, _ = interval(difference)
         value = best.metrics[metric]["value"] - entry.metrics[metric]["value"]
+        difference = centred(drawn[best.model][metric] - drawn[entry.model][metric], value)
+        low, high = interval(difference, value)
         entry.difference = {"value": value, "low": low, "high": high, "p": p_value(difference), "p_holm": None}
-    known = [e.difference for e in others if e.difference["p"] is not None]
-    for difference, corrected in zip(known, holm([d["p"] for d in known]), strict=True):
-        difference["p_holm"] = corrected
+    for entry, corrected in zip(others, holm([e.difference["p"] for e in others]), strict=True):
+        entry.difference["p_holm"] = corrected
 
 
-def p_value(difference: np.ndarray) -> float | None:
-    """Two-sided p of resampled differences (resamples,) against zero; None where fewer than half are defined.
+def p_value(difference: np.ndarray) -> float:
+    """Two-sided p of resampled differences (resamples,) against zero.
 
-    >>> p_value(np.ones(99)), p_value(np.array([-1.0, 1.0, np.nan]))
+    >>> p_value(np.ones(99)), p_value(np.array([-1.0, 1.0]))
     (0.02, 1.0)
     """
-    defined = difference[~np.isnan(difference)]
-    if 2 * len(defined) < len(difference) or not len(defined):
-        return None
-    tail = min((defined <= 0).sum(), (defined >= 0).sum()) + 1
-    return float(min(1.0, 2 * tail / (len(defined) + 1)))
+    tail = min((difference <= 0).sum(), (difference >= 0).sum()) + 1
+    return float(min(1.0, 2 * tail / (len(difference) + 1)))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -32,18 +32,21 @@ FACTS = {
     "age": "tasks with a min_age have none of these",
 }
 """What is lost where a fact about visits is not known."""
-KEPT = ("subject_id", "visit_id", "time", "code", "value", "rejected")
+KEPT = ("subject_id", "visit_id", "time", "code", "rank", "value", "rejected")
 """The columns of events whose order is fixed; what no feature is made of may differ between equal events."""
+LAST = np.iinfo(np.int64).max
+"""Where an event without a rank stands among those that have one."""
 
 
 def check_dataset(dataset, root: str | Path | None = None, **parameters) -> Report:
     """Check that a dataset keeps the canonical schema and its rules.
 
     The checks: ``schema`` (columns and types), ``keys`` (ids are there, distinct, and lead to the right subject and
-    visit), ``order`` (relations by subject and start, events by subject and time), ``times`` (nothing ends before it
-    starts), ``ages`` (0 to 90; over 89 is 90 and flagged), ``codes`` (``SYSTEM//CODE``), ``concepts`` (known, and each
-    that is offered can be read), ``coverage`` (there are visits and events; what little there is of is noted: facts
-    that most visits lack, concepts of which few visits have events, codes that no level above them knows) and
+    visit), ``order`` (relations by subject and start; events by subject and time, and those of one time and visit by
+    rank), ``times`` (nothing ends before it starts), ``ages`` (0 to 90; over 89 is 90 and flagged), ``codes``
+    (``SYSTEM//CODE``), ``concepts`` (known, and each that is offered can be read), ``coverage`` (there are visits and
+    events; what little there is of is noted: facts that most visits lack, concepts of which few visits have events,
+    codes that no level above them knows) and
     ``repeat`` (reading once more from the source gives the same).
 
     Args:
@@ -204,7 +207,7 @@ def _concept(findings: Findings, dataset, concept: str, visits: VisitIndex) -> F
 
 
 def _event_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    names = ["subject_id", "visit_id", "time", "code", "rejected"]
+    names = ["subject_id", "visit_id", "time", "code", "rank", "rejected"]
     for batch in pq.ParquetFile(path, read_dictionary=["code"]).iter_batches(CHUNK, columns=names):
         kept = batch.filter(pc.is_null(batch["rejected"]))
         if len(kept):
@@ -216,10 +219,14 @@ def _events(findings: Findings, concept: str, batch: pa.RecordBatch, visits: Vis
         if batch[column].null_count:
             findings.fail("keys", f"{concept}: {column} is null")
             return
-    subject, time = batch["subject_id"].to_numpy(), batch["time"].to_numpy()
-    if last is not None:
-        subject, time = np.r_[last["subject_id"].to_numpy(), subject], np.r_[last["time"].to_numpy(), time]
+    parts = (batch,) if last is None else (last, batch)
+    subject, time = (np.concatenate([p[n].to_numpy() for p in parts]) for n in ("subject_id", "time"))
+    visit, rank = (
+        np.concatenate([_filled(p[n], null) for p in parts]) for n, null in (("visit_id", -1), ("rank", LAST))
+    )
     findings.expect("order", _ascending(subject, time), f"{concept} is not ordered by subject_id and time")
+    together = (subject[1:] == subject[:-1]) & (time[1:] == time[:-1]) & (visit[1:] == visit[:-1])
+    findings.expect("order", ~together | _ascending(rank), f"{concept} of one time and visit is not ordered by rank")
     inside = batch.filter(pc.is_valid(batch["visit_id"]))
     number = visits.numbers(inside["visit_id"].to_numpy())
     findings.expect("keys", number >= 0, f"{concept}: an event's visit does not exist")
@@ -232,6 +239,10 @@ def _events(findings: Findings, concept: str, batch: pa.RecordBatch, visits: Vis
     for code in names:
         if not CODE.fullmatch(code):
             findings.fail("codes", f"{concept}: {code!r} is not SYSTEM//CODE")
+
+
+def _filled(column: pa.Array, null: int) -> np.ndarray:
+    return pc.fill_null(column, null).to_numpy()
 
 
 def _repeat(findings: Findings, dataset) -> None:

@@ -58,7 +58,7 @@ class Snapshot:
         for relation, frame in relations.items():
             _write(frame, canonical.SCHEMAS[relation], folder / f"{relation}.parquet")
         for concept, frame in tables.events.items():
-            ordered = frame.sort_values(["subject_id", "time", "visit_id", "code"], kind="stable")
+            ordered = frame.sort_values(["subject_id", "time", "visit_id", "rank", "code"], kind="stable")
             (folder / concept).mkdir()
             _write(ordered.assign(rejected=None, unparsed=None), WRITTEN_EVENTS, folder / concept / "events.parquet")
 

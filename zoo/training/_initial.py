@@ -107,7 +107,7 @@ class Initial(Finished):
         own, part = model.state_dict(), self._part(model.registered_name).get("weights", "")
         offered = {n: w for n, w in self.weights.items() if n.startswith(part)}
         fits = {n: w for n, w in offered.items() if n in own and own[n].shape == w.shape}
-        anew = sorted(set(own) - set(fits))
+        anew = sorted({n for n, _ in model.named_parameters()} - set(fits))
         set_otherwise = self._set_otherwise(model) if anew else ""
         if set_otherwise or not fits:
             raise UserError(
@@ -115,5 +115,6 @@ class Initial(Finished):
                 f"{set_otherwise or 'the hyperparameters of that run'}."
             )
         model.load_state_dict(fits, strict=False)
+        model.begun(fits.keys())
         of = self.result.task if not part else f"{self.result.model} on {self.result.task}"
         return [f"began with the weights of a run of {of}; anew: {', '.join(anew) or 'none'}"]

@@ -15,7 +15,7 @@ from zoo.data._task_data import TREES
 from zoo.data._vocabulary import UNKNOWN, Vocabulary
 from zoo.data._window import spans
 from zoo.data.batch import Ragged
-from zoo.data.text import Reading, Tokenizer, TokenizerForm, kept_lengths
+from zoo.data.text import Reading, Tokenizer, TokenizerForm
 from zoo.knowledge.molecules import Molecules, molecules
 from zoo.knowledge.ontology import Ontology
 
@@ -288,7 +288,7 @@ class FabricatedTask:
             return found
         written = tuple(text_of(int(p), int(d)) for v in visits for p, d in zip(v.place, v.detail, strict=True))
         tokens, lengths = _encoded(self.reading.tokenizer, written)
-        kept = kept_lengths(lengths, found.offsets.numpy(), self.reading.max_tokens)
+        kept = self.reading.kept_lengths(lengths, found.offsets.numpy())
         begins = np.cumsum(lengths) - lengths
         read = tokens[spans(begins, kept)].astype(np.int64)
         ends = np.r_[0, np.cumsum(kept)]
