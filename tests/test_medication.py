@@ -345,28 +345,13 @@ def test_defaults_are_the_published_ones_or_their_documentation_says_so(name):
         assert known[parameter].default == value or f"{value:g}" in said[parameter]
 
 
-def trained(data, out, name, **how):
-    """The metrics of a model, and the Jaccard index of the visit before."""
-    found = [zoo.train(n, data, out=out / n, device="cpu", **how).metrics for n in (name, "nearest")]
-    return {n: m["value"] for n, m in found[0].items()}, found[1]["jaccard_samples"]["value"]
-
-
 def test_a_target_that_the_data_rule_out_is_no_default(session_cache, tmp_path):
     """With the published one, whoever is prescribed a quarter of interacting pairs is recommended one drug or none."""
     data = zoo.load("synthetic", task="medication", patients=200, concepts=["diagnosis", "procedure", "drug"])
-    found, before = trained(data, tmp_path, "safedrug", max_epochs=8)
-    assert found["jaccard_samples"] > before + 0.05
-    assert found["drugs_per_visit"] > 4
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["gamenet", "safedrug", "molerec"])
-def test_defaults_are_above_the_visit_before_and_above_chance(session_cache, tmp_path, name):
-    concepts = ["diagnosis", "procedure", "drug"]
-    data = zoo.load("synthetic", task="medication", patients=600, concepts=concepts, split=(0.667, 0.167, 0.166))
-    found, before = trained(data, tmp_path, name, max_epochs=25)
-    assert found["jaccard_samples"] > before + 0.1
-    assert found["auroc_macro"] > 0.6
+    how = {"max_epochs": 8, "device": "cpu"}
+    found, before = (zoo.train(n, data, out=tmp_path / n, **how).metrics for n in ("safedrug", "nearest"))
+    assert found["jaccard_samples"]["value"] > before["jaccard_samples"]["value"] + 0.05
+    assert found["drugs_per_visit"]["value"] > 4
 
 
 def test_there_are_models_of_drug_sets():

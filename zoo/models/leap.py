@@ -29,8 +29,8 @@ Where published code and paper part (the paper is followed):
 - The ports may write a drug twice. Here a drug that was written has no part in later steps.
 - Padding takes part in the softmax of the authors' code before it is masked. Here it never does.
 - The ports train on one visit a step with Adam, 30 epochs at a rate of 0.0002 (GAMENet's) or 50 at 0.0005 (SafeDrug's).
-  Here the rate is the latter, and a step has the visits of 16 patients: one drug is written after the other, which
-  takes 16 patients hardly longer than one.
+  Here the rate is the latter, and a step has the visits of eight patients: one drug is written after the other, which
+  takes eight patients little longer than one.
 
 The order of drugs is that of how often they occur beside others in training, rare ones first. The authors' code finds
 the order in its data, and has at most 50 drugs; the ports 20. That a set with an interaction earns nothing is how the
@@ -162,7 +162,7 @@ class LEAP(SequenceModel):
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
         """Those of SafeDrug's port but for the batch; the sets themselves are watched."""
-        return {"optimizer": "adam", "lr": 5e-4, "batch_size": 16, "monitor": "jaccard_samples", "patience": 10}
+        return {"optimizer": "adam", "lr": 5e-4, "batch_size": 8, "monitor": "jaccard_samples", "patience": 10}
 
 
 class AdditiveAttention(nn.Module):
