@@ -10,8 +10,8 @@ Neither side sees the other before W: no attention across, which is what MedM-PL
 side as its paper does: codes recovered from a visit's vectors, and hidden tokens told. ``encoder`` may be a published
 ClinicalBERT, as in the comparison; ``init`` may be a run of ``gbert`` or ``text_encoder``.
 
-What the comparison leaves open is decided as for MedM-PLM here: which visits a task reads. What `published` has of the
-side of codes is that of G-BERT's code.
+What the comparison leaves open is decided as for MedM-PLM here: which visits a task reads. What ``published`` has of
+the side of codes is that of G-BERT's code.
 """
 
 from __future__ import annotations
