@@ -1,5 +1,6 @@
 """Tuning: where settings are searched, what decides, what is not looked at, and going on with what was killed."""
 
+import copy
 import json
 import math
 import os
@@ -62,11 +63,11 @@ class Told(Estimator):
 
     def __init__(self, spec, p: float = 0.5, bad: bool = False):
         super().__init__(spec)
-        self.p, self.bad = p, bad
+        self.p = p
+        if bad:
+            raise UserError("it is bad")
 
     def fit(self, batches):
-        if self.bad:
-            raise UserError("it is bad")
         self.shown.update(s for b in batches for s in b.subject.tolist())
         self.fitted = 0
 
@@ -255,7 +256,8 @@ def test_a_rate_at_which_the_loss_is_no_number_fails_the_trial(data, registered,
     tuned = tune(thing, data, 2, out=tmp_path, settings=SHORT)
     assert tuned.best == 0
     assert re.search(r"loss is (nan|inf)|weight is nan", tuned.trials[1].reason)
-    assert sorted(p.name for p in (tmp_path / "trial-1").iterdir()) == ["trial.json"]
+    assert sorted(p.name for p in (tmp_path / "trial-1").iterdir()) == ["non_finite.json", "trial.json"]
+    assert str(tmp_path / "trial-1" / "non_finite.json") in tuned.trials[1].reason
 
 
 def test_a_model_of_which_nothing_is_searched_has_one_trial(data, tmp_path):
@@ -306,6 +308,11 @@ def test_another_tuning_in_the_same_folder_is_an_error(data, tmp_path):
         ({"settings": {"task.days": 3}}, "must begin with model. or trainer."),
         ({"settings": {"trainer.lrr": 3}}, "did you mean 'lr'"),
         ({"settings": {"model.dimm": 3}}, "did you mean 'dim'"),
+        ({"settings": {"model.seed": 3}}, "has no parameter 'seed'"),
+        ({"settings": {"model": 3}}, "must begin with model. or trainer."),
+        ({"settings": {5: 3}}, "must begin with model. or trainer."),
+        ({"settings": 5}, "must be a dictionary"),
+        ({"seed": 2**31 - 1}, "seed=2147483647"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_written(how, words, data, tmp_path):
@@ -320,6 +327,61 @@ def test_without_validation_samples_there_is_nothing_to_tune_on(intact_mimic3, s
     )
     with pytest.raises(UserError, match="tuning needs validation samples"):
         tune("mlp", data, out=tmp_path)
+
+
+def test_a_model_that_is_made_already_is_not_tuned(data, tmp_path):
+    with pytest.raises(UserError, match="'mlp' is made already"):
+        tune(zoo.create_model("mlp", data, dim=8), data, out=tmp_path)
+
+
+def test_a_disk_that_is_full_ends_a_tuning_and_fails_no_trial(data, small_disk):
+    how = {"settings": {**SHORT, "model.dim": 512}, "out": small_disk / "t"}
+    with pytest.raises(UserError, match="make room"):
+        tune("mlp", data, 2, **how)
+    assert json.loads((small_disk / "t" / "trial-0" / "trial.json").read_text())["seconds"] is None
+
+
+def test_a_damaged_checkpoint_ends_a_tuning_and_fails_no_trial(data, tmp_path):
+    how = {"settings": {**SHORT, "model.dim": 8}, "out": tmp_path}
+    whole = tune("mlp", data, 2, **how)
+    path = tmp_path / "trial-1" / "trial.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": None, "value": None, "loss": None}))
+    (tmp_path / "trial-1" / "last.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(UserError, match=r"is damaged .* delete it to train anew"):
+        tune("mlp", data, 2, **how)
+    (tmp_path / "trial-1" / "last.safetensors").unlink()
+    again = tune("mlp", data, 2, **how)
+    assert [(t.settings, t.value) for t in again.trials] == [(t.settings, t.value) for t in whole.trials]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"number": 7},
+        {"settings": {}},
+        {"settings": {"model.q": 1}},
+        {"loss": None},
+        {"seconds": -1.0},
+        {"value": "high"},
+    ],
+)
+def test_what_cannot_stand_of_a_trial_is_told(forged, data, tmp_path):
+    how = {"settings": {**SHORT, "model.dim": 8, "trainer.max_epochs": 1}, "out": tmp_path, "metric": "brier"}
+    tune("mlp", data, 1, **how)
+    path = tmp_path / "trial-0" / "trial.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | forged))
+    with pytest.raises(UserError, match=r"trial.json is damaged"):
+        tune("mlp", data, 1, **how)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", "[" * 100_000, '{"best": NaN}'])
+def test_a_result_that_is_damaged_is_made_anew(text, data, tmp_path):
+    how = {"settings": {**SHORT, "model.dim": 8, "trainer.max_epochs": 1}, "out": tmp_path}
+    whole = tune("mlp", data, 1, **how)
+    (tmp_path / "tuned.json").write_text(text)
+    with pytest.raises(UserError, match="tune again"):
+        Tuned.read(tmp_path)
+    assert tune("mlp", data, 1, **how) == whole == Tuned.read(tmp_path)
 
 
 def test_a_damaged_file_is_told(data, tmp_path):
@@ -424,7 +486,7 @@ def test_the_runs_of_a_board_have_the_settings_that_were_found(board):
 
 
 def test_a_board_shows_trials_time_and_validation_beside_test(board):
-    out, found, _ = board
+    out, found = board[0], copy.deepcopy(board[1])
     entry = next(e for e in found.tasks[0].entries if e.model == "gru")
     entry.tuning.at_edge[:] = ["trainer.lr"]
     text = str(found)
@@ -447,6 +509,23 @@ def test_a_board_that_is_tuned_otherwise_is_another_one(board):
             zoo.leaderboard("synthetic", "mortality", ["gru"], seeds=2, out=board[0], settings=settings, **how)
 
 
+def test_a_board_makes_a_damaged_tuning_anew_and_tells_of_one_that_fails(board):
+    out, found, _ = board
+    settings = {"data.patients": 80, "trainer.max_epochs": 2, "model.dim": 8, "data.concepts": ["diagnosis"]}
+    how = {"seeds": 2, "out": out, "settings": settings, "resamples": 20, "tune": 3}
+    (out / "tunings" / "mortality" / "gru" / "tuned.json").write_text("{}")
+    again = zoo.leaderboard("synthetic", "mortality", ["gru", "majority"], **how)
+    assert str(again) == str(found)
+    (out / "tunings" / "mortality" / "gru" / "tuned.json").unlink()
+    trial = out / "tunings" / "mortality" / "gru" / "trial-1" / "trial.json"
+    text = trial.read_text()
+    trial.write_text("{}")
+    [task] = zoo.leaderboard("synthetic", "mortality", ["gru", "majority"], **how).tasks
+    trial.write_text(text)
+    assert [e.model for e in task.entries] == ["majority"]
+    assert ["trial.json is damaged" in f["reason"] for f in task.failed] == [True, True]
+
+
 def test_a_model_that_cannot_be_tuned_is_recorded_with_its_reason(tmp_path):
     settings = {"data.patients": 60, "trainer.lr": 1e15, "trainer.optimizer": "sgd", "trainer.clip": None}
     settings |= {"model.dim": 8, "data.concepts": ["diagnosis"], "trainer.max_epochs": 2}
@@ -467,6 +546,8 @@ def test_info_tells_what_is_published_beside_the_default(registered):
     told = str(zoo.info("Printed"))
     assert "p = 0.5  (published: 0.25)  (searched: 0.1 or 0.2)" in told
     assert "lr = 0.001  (published: 0.5)" in told
+    assert "dim = 128  (searched: 64 or 128 or 256)" in str(zoo.info("gru"))
+    assert "lr = 0.001  (searched: 0.0001 to 0.01)" in str(zoo.info("gru"))
 
 
 def test_the_rates_of_parts_are_those_of_the_optimizer(data):

@@ -341,7 +341,7 @@ def info(
 def _facts_of(noun: str, name: str, thing: type, facts: Mapping) -> dict:
     documentation = re.sub(r"\n+Args:\n(?:(?: .*)?\n)*(?: .*)?", "\n", inspect.cleandoc(thing.__doc__ or ""))
     parameters, told = parameters_of(thing), explained(thing)
-    own = {} if noun != registry.models.noun else {"trainer": _trainer_of(thing, facts)}
+    own = {} if noun != registry.models.noun else _trained(thing, facts)
     return {
         "noun": noun,
         "name": name,
@@ -354,19 +354,24 @@ def _facts_of(noun: str, name: str, thing: type, facts: Mapping) -> dict:
     }
 
 
-def _trainer_of(thing: type, facts: Mapping) -> dict[str, object]:
-    """What a model sets of the trainer on the first kind of task that it serves, and what is published or searched."""
+def _trained(thing: type, facts: Mapping) -> dict[str, dict]:
+    """What a model sets of the ``trainer`` on the first kind of task that it serves; and what is searched where.
+
+    Of the trainer's parameters also those that are published or searched.
+    """
     from zoo.data.spec import KINDS, Spec
-    from zoo.models import Estimator
     from zoo.training import Trainer
+    from zoo.training._search import usual_space
 
     kinds = facts.get("kinds", KINDS)
     predicts = facts.get("predicts")
     spec = Spec("multilabel" if predicts else next(k for k in KINDS if k in kinds), ("label",), {}, predicts=predicts)
     own = thing.trainer_defaults(spec)
-    named = {n.removeprefix("trainer.") for f in ("published", "search") for n in facts.get(f, {}) if "trainer." in n}
-    rate = set() if issubclass(thing, Estimator) else {"lr"}
-    return {n: own.get(n, p.default) for n, p in parameters_of(Trainer).items() if n in {*own, *named, *rate}}
+    space = usual_space(thing, Trainer(**own).lr) | facts.get("search", {})
+    space = {n: str(r) for n, r in space.items() if r is not None}
+    named = {n.removeprefix("trainer.") for n in (*facts.get("published", ()), *space) if n.startswith("trainer.")}
+    trainer = {n: own.get(n, p.default) for n, p in parameters_of(Trainer).items() if n in {*own, *named}}
+    return {"trainer": trainer, "search": space}
 
 
 def drug_coverage_of(

@@ -90,7 +90,7 @@ def leaderboard(
     if trials:
         settings = {f"trainer.{n}": getattr(Trainer, n) for n in SHARED} | settings
         plan = {"dataset": dataset, "settings": settings, "tune": trials, "sampler": sampler, "metric": metric}
-        check_sampler(sampler)
+    check_sampler(sampler)
     out = registry.path_of("out", out)
     own = _own_settings(tasks, models, settings)
     kinds = {t: _made(t, settings).kind for t in tasks}
@@ -226,6 +226,6 @@ def _hold_to_plan(out: Path, plan: dict) -> None:
 def _outcome(run: Run, kind: str, untuned: str | None) -> dict:
     """What there is of a run, as the tables need it."""
     facts = {"task": run.task, "kind": kind, "model": run.model, "seed": run.seed, "folder": run.folder}
-    if run.finished:
+    if run.finished and untuned is None:
         return {**facts, "reason": None, "predictions": run.folder / PREDICTIONS}
     return {**facts, "reason": untuned or run.reason, "log": run.log}

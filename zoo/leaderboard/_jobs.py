@@ -22,9 +22,10 @@ from pathlib import Path
 from zoo import registry
 from zoo.cache import writing
 from zoo.progress import progress
+from zoo.registry import UserError
 from zoo.result import FILE, write_json
 
-PREDICTIONS, TUNED = "predictions.parquet", "tuned.json"
+PREDICTIONS = "predictions.parquet"
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,13 @@ class Tuning(Job):
 
     @property
     def finished(self) -> bool:
-        return (self.folder / TUNED).exists()
+        from zoo.training._tuning import Tuned
+
+        try:
+            Tuned.read(self.folder)
+        except UserError:
+            return False
+        return True
 
 
 class Workers:

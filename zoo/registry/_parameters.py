@@ -176,7 +176,7 @@ def path_of(name: str, value: object) -> Path:
     Raises:
         UserError: it is none.
     """
-    if not isinstance(value, (str, os.PathLike)) or not str(value):
+    if not isinstance(value, (str, os.PathLike)) or not str(value) or "\0" in str(value):
         raise UserError(f"{name}={shown(value)} must be a path.")
     return Path(value).expanduser()
 

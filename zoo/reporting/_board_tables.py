@@ -69,10 +69,15 @@ def tuning_rows(task: TaskBoard) -> tuple[list[str], list[list[str]]]:
             "undefined: the loss decided" if tuning.value is None else f"{tuning.value:.4f}",
             "undefined" if entry.metrics[metric]["value"] is None else f"{entry.metrics[metric]['value']:.4f}",
             f"{tuning.best}{'' if tuning.best else ' (defaults)'}",
-            ", ".join(f"{n}={v}{'*' * (n in tuning.at_edge)}" for n, v in tuning.settings.items()),
+            ", ".join(f"{n}={_as_set(v)}{'*' * (n in tuning.at_edge)}" for n, v in tuning.settings.items()),
         ]
         for entry, tuning in tuned
     ]
+
+
+def _as_set(value: object) -> str:
+    """A value as ``--set`` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def markdown(board: Board) -> str:

@@ -43,6 +43,10 @@ LOOK = 50
 NON_FINITE = "non_finite.json"
 
 
+class NotFinite(UserError):
+    """A loss or a weight is not finite."""
+
+
 @dataclass
 class Place:
     """Where a training is, as it stands in a checkpoint.
@@ -279,7 +283,7 @@ class Loop:
         if self._writes:
             write_json(self.folder / NON_FINITE, facts)
         shown = ", ".join(map(str, visits[:5])) + (f" and {len(visits) - 5} more" if len(visits) > 5 else "")
-        raise UserError(
+        raise NotFinite(
             f"the {what} is {value} in {where}, in the batch with the visits {shown}"
             f"{f' (all in {self.folder / NON_FINITE})' if self.folder else ''}: "
             f"lower lr or clip, or look for values in these visits that are not finite."

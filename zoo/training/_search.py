@@ -22,11 +22,27 @@ FIRST = 4
 Space = Mapping[str, "Choice | Between | By"]
 
 
+def usual_space(thing: type[Model], rate: float) -> dict[str, Choice | Between | By]:
+    """Where the settings of a network are searched by default; of an estimator, nowhere.
+
+    The rate, from a tenth to ten times what it is; ``dim`` halved and doubled; ``dropout`` 0, 0.1, 0.3 or 0.5.
+    """
+    known = parameters_of(thing)
+    usual: dict[str, Choice | Between | By] = {}
+    if not issubclass(thing, Estimator):
+        usual["trainer.lr"] = LogBetween(rate / 10, rate * 10)
+        width = known["dim"].default if "dim" in known else None
+        if isinstance(width, int) and width > 1:
+            usual["model.dim"] = Choice(width // 2, width, width * 2)
+        if "dropout" in known:
+            usual["model.dropout"] = Choice(0.0, 0.1, 0.3, 0.5)
+    return usual
+
+
 def search_space(made: Model, settings: Mapping[str, object]) -> dict[str, Choice | Between | By]:
     """Where each setting of a model is searched.
 
-    Of a network, by default: the rate, from a tenth to ten times what it is; ``dim`` halved and doubled; ``dropout`` 0,
-    0.1, 0.3 or 0.5. What the model is registered with as ``search`` comes on top of it, and takes away what is None.
+    What the model is registered with as ``search`` lies on top of `usual_space`, and takes away what is None.
 
     Args:
         made: the model as it is without any setting that is searched.
@@ -37,15 +53,7 @@ def search_space(made: Model, settings: Mapping[str, object]) -> dict[str, Choic
     """
     thing, name = type(made), made.registered_name
     known = parameters_of(thing)
-    usual: dict[str, Choice | Between | By] = {}
-    if not isinstance(made, Estimator):
-        rate = defaults_of(made, settings, ["trainer.lr"])["trainer.lr"]
-        usual["trainer.lr"] = LogBetween(rate / 10, rate * 10)
-        width = known["dim"].default if "dim" in known else None
-        if isinstance(width, int) and width > 1:
-            usual["model.dim"] = Choice(width // 2, width, width * 2)
-        if "dropout" in known:
-            usual["model.dropout"] = Choice(0.0, 0.1, 0.3, 0.5)
+    usual = usual_space(thing, defaults_of(made, settings, ["trainer.lr"])["trainer.lr"])
     found = usual | models.entry(thing).facts.get("search", {})
     for setting in found:
         group, _, key = setting.partition(".")

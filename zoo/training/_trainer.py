@@ -33,6 +33,10 @@ def _first_sentence(text: str) -> str:
     return re.split(r"[.:]?\s*\n|\. ", text)[0][:200]
 
 
+class OutOfMemory(UserError):
+    """Memory does not suffice for a model and its batches."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """How a training went.
@@ -216,7 +220,7 @@ class Trainer:
             if not isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) and not LACK.search(str(error)):
                 raise
             half = max(self.batch_size // 2, 1)
-            raise UserError(
+            raise OutOfMemory(
                 f"out of memory with batch_size={self.batch_size}: try batch_size={half} "
                 f"(with accumulate={2 * self.accumulate} the steps stay the same), or a smaller model."
             ) from error

@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -35,12 +35,13 @@ from zoo.registry import (
 )
 from zoo.result import write_json
 from zoo.training._create import check_given, create_model
+from zoo.training._loop import NON_FINITE, NotFinite
 from zoo.training._processes import launched
 from zoo.training._run import configuration, learned, threshold_of
 from zoo.training._run_folder import locked, made
 from zoo.training._scores import scores_of
 from zoo.training._search import Space, check_sampler, defaults_of, drawn, range_at, search_space, suggested
-from zoo.training._trainer import Trainer
+from zoo.training._trainer import OutOfMemory, Trainer
 
 PLAN, FILE, TRIAL = "tuning.json", "tuned.json", "trial.json"
 SEEDS = 1_000_000
@@ -99,7 +100,7 @@ class Tuned:
         best: the number of the best trial; among equal ones that with the lower loss, then the first.
         at_edge: settings whose best value is at the edge of its range, so that a better one may lie beyond; not where
             nothing can lie there, as below a dropout of 0.
-        space: in words, where each setting was searched.
+        space: in words, where each setting was searched, given the others of the best trial.
         trials: all of them.
         folder: where it lies; not part of the file.
     """
@@ -163,14 +164,15 @@ class Tuned:
         try:
             facts = json.loads(path.read_text())
             check_form(facts, FORM, FILE)
-            for trial in facts["trials"]:
-                check_form(trial, TRIAL_FORM, FILE)
-            if not 0 <= facts["best"] < len(facts["trials"]):
-                raise ValueError("its best trial is none of them")
+            for number, trial in enumerate(facts["trials"]):
+                _check_trial(trial, number, facts["space"].keys())
+            over = [t["number"] for t in facts["trials"] if t["loss"] is not None]
+            if facts["best"] not in over or not set(facts["at_edge"]) <= facts["space"].keys():
+                raise ValueError("what it says of its best trial cannot be")
         except FileNotFoundError:
             raise UserError(f"{folder} holds no finished tuning: there is no {FILE}.") from None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}): tune again into another folder.") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{path} cannot be read ({error}): tune again to write it anew.") from None
         facts["trials"] = [Trial(**{n: t[n] for n in TRIAL_FORM}) for t in facts["trials"]]
         return cls(**{n: facts[n] for n in FORM}, folder=Path(folder))
 
@@ -193,7 +195,7 @@ class Tuned:
     def _told(self, trial: Trial, numbered: bool = True) -> str:
         found = [f"{self.metric} {trial.value:.4f}" if trial.value is not None else f"no value: {trial.reason}"]
         found += [f"loss {trial.loss:.4f}"] if trial.loss is not None else []
-        found += [", ".join(f"{n}={shown(v)}" for n, v in trial.settings.items()) or "nothing to set"]
+        found += [", ".join(f"{n}={_as_set(v)}" for n, v in trial.settings.items()) or "nothing to set"]
         mark = ("* " if trial.number == self.best else "  ") + f"trial {trial.number}: " if numbered else ""
         return mark + "  ".join(found)
 
@@ -243,15 +245,20 @@ def tune(
             failed.
     """
     check_given("tune", model, data)
-    trials, seed = whole_number("trials", trials, 1), whole_number("seed", seed, 0)
+    if isinstance(model, Model):
+        raise UserError(f"{model.registered_name!r} is made already: give its name, or its class, to zoo.tune.")
+    trials, seed = whole_number("trials", trials, 1), whole_number("seed", seed, 0, 2**31 - 1 - SEEDS)
     check_sampler(sampler)
     if launched():
         raise UserError("a tuning has one process: start it without accelerate launch or torchrun.")
     name = models.entry(model).name
+    if not isinstance(settings or {}, Mapping):
+        raise UserError(f"settings={shown(settings)} must be a dictionary, such as {{'model.dim': 64}}.")
     fixed = dict(settings or {})
     for setting in fixed:
-        if setting.partition(".")[0] not in ("model", "trainer"):
-            raise UserError(f"setting {setting!r} must begin with model. or trainer.: data are given prepared.")
+        if not str(setting).startswith(("model.", "trainer.")):
+            raise UserError(f"setting {shown(setting)} must begin with model. or trainer.: data are given prepared.")
+    check_parameters(f"model {name!r}", models.get(name), _below("model.", fixed))
     fixed_trainer = check_parameters("the trainer", Trainer, _below("trainer.", fixed))
     if not data.size("validation"):
         raise UserError("tuning needs validation samples, and there are none: load the data with another split.")
@@ -286,6 +293,10 @@ def tune(
     return found
 
 
+class Unmakeable(UserError):
+    """A model cannot be made with some settings."""
+
+
 @dataclass(frozen=True)
 class Search:
     """The trials of one model; `run` makes them.
@@ -311,7 +322,7 @@ class Search:
         for number in range(count):
             report(f"trial {number + 1} of {count}", share=number / count)
             place = self.folder / f"trial-{number}"
-            held = _held(place / TRIAL)
+            held = _held(place / TRIAL, number, self.space.keys())
             if held is None or held["seconds"] is None:
                 settings = held["settings"] if held else self._settings(number, trials, defaults)
                 trials.append(self._try(number, settings, place))
@@ -320,7 +331,7 @@ class Search:
         best, by = chosen(trials, self.metric)
         settings = trials[best].settings
         edge = [n for n in self.space if self._is_at_edge(n, settings)]
-        space = {n: str(r) for n, r in self.space.items()}
+        space = {n: str(range_at(r, settings) or r) for n, r in self.space.items()}
         names = self.data.dataset.name, self.data.task.name, self.model
         return Tuned(*names, self.metric, by, self.sampler, best, edge, space, trials, self.folder)
 
@@ -342,20 +353,24 @@ class Search:
         return not is_at_limit(models.get(self.model) if group == "model" else Trainer, key, value)
 
     def _try(self, number: int, settings: dict[str, object], place: Path) -> Trial:
-        """Train with some settings and look at the validation split; a `UserError`, such as a loss of NaN, fails it."""
+        """Train with some settings and look at the validation split.
+
+        Settings that a model cannot be made with, that make a loss infinite or take too much memory fail the trial.
+        Whatever else goes wrong, such as a full disk, ends the tuning, and the trial is made again.
+        """
         made(place, new=False)
         begun = {"number": number, "settings": settings}
         write_json(place / TRIAL, {**begun, **dict.fromkeys(TRIAL_FORM.keys() - begun.keys())})
         began = time.process_time()
         try:
             value, loss, epochs, reason = self._scored({**self.fixed, **settings}, place)
-        except UserError as error:
+        except (Unmakeable, NotFinite, OutOfMemory) as error:
             value, loss, epochs, reason = None, None, None, str(error)
         seconds = round(time.process_time() - began, 3)
         for path in place.iterdir():  # a trial is not gone back to: checkpoints are large
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != TRIAL:
+            elif path.name not in (TRIAL, NON_FINITE):
                 path.unlink()
         found = Trial(number, settings, value, loss, seconds, epochs, reason)
         write_json(place / TRIAL, asdict(found))
@@ -365,7 +380,10 @@ class Search:
         self, settings: Mapping[str, object], place: Path
     ) -> tuple[float | None, float, int | None, str | None]:
         data, seed = self.data, SEEDS + self.seed
-        model = create_model(self.model, data, seed=seed, **_below("model.", settings))
+        try:
+            model = create_model(self.model, data, seed=seed, **_below("model.", settings))
+        except UserError as error:
+            raise Unmakeable(error) from error
         loop = Trainer(**{**model.trainer_defaults(model.spec), **_below("trainer.", settings)})
         with progress(f"training {self.model}", at_most=True) as report:
             sizes = learned(model, data, loop, seed, report, place)
@@ -377,7 +395,7 @@ class Search:
         found = evaluate(data.task.kind, label, scores, subject, resamples=0, metrics=[self.metric], **options)
         loss = float(losses.mean(dtype="float64"))
         if not math.isfinite(loss):
-            raise UserError(f"the validation loss is {loss}.")
+            raise NotFinite(f"the validation loss is {loss}.")
         value = found[self.metric]
         return value.value, loss, sizes.get("epochs"), None if value.value is not None else value.reason
 
@@ -406,14 +424,29 @@ def _below(prefix: str, settings: Mapping[str, object]) -> dict[str, object]:
     return {n.removeprefix(prefix): v for n, v in settings.items() if n.startswith(prefix)}
 
 
-def _held(path: Path) -> dict | None:
+def _as_set(value: object) -> str:
+    """A value as ``--set`` takes it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _check_trial(facts: object, number: int, space: Collection[str]) -> None:
+    """Raise a `ValueError` where what stands of a trial is not of it."""
+    check_form(facts, TRIAL_FORM, TRIAL)
+    own = facts["number"] == number and facts["settings"].keys() == set(space) and facts["seconds"] >= 0
+    if not own or (facts["loss"] is None and facts["value"] is not None):
+        raise ValueError("it is of another trial")
+
+
+def _held(path: Path, number: int, space: Collection[str]) -> dict | None:
     """What stands in ``trial.json``; ``seconds`` is None of one that was not brought to its end."""
     if not path.exists():
         return None
     try:
         facts = json.loads(path.read_text())
-        check_form(facts, TRIAL_FORM | {"seconds": float | None}, path.name)
-    except ValueError as error:
+        check_form(facts, {"seconds": float | None}, path.name)
+        over = facts["seconds"] is not None
+        _check_trial(facts if over else {**facts, "seconds": 0.0}, number, space)
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): remove its folder to make that trial again.") from None
     return facts
 
@@ -429,7 +462,7 @@ def _hold_to(folder: Path, plan: dict) -> None:
     try:
         held = json.loads(path.read_text())
         check_form(held, dict[str, object], PLAN)
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         raise UserError(f"{path} is damaged: choose another folder.") from None
     differs = ", ".join(sorted(n for n in {*held, *plan} if held.get(n) != plan.get(n)))
     if differs:
