@@ -454,7 +454,8 @@ def test_no_public_object_shows_an_address_or_a_patient(data, result):
     for thing in things:
         assert " at 0x" not in repr(thing), repr(thing)
         assert len(repr(thing)) < 3000
-        assert not any(str(subject) in repr(thing) for subject in data.samples.subject_id[:50])
+        told = repr(thing).replace(str(result.folder), "")  # its path may have any number in it
+        assert not any(str(subject) in told for subject in data.samples.subject_id[:50])
     for thing in (data, data.dataset, data.task, result):
         assert re.fullmatch(r"<div><strong>.*</strong><table>.*</table><small>.*</small></div>", thing._repr_html_())
     for thing in (data, data.samples, relations, object(), [object()]):
