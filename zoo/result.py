@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from zoo.cache.forms import check_form
-from zoo.cache.writing import whole
+from zoo.cache.writing import make_folder, whole
 from zoo.progress import duration
 from zoo.registry import UserError, counted, html_table, printable, shown
 
@@ -239,3 +239,32 @@ def write_json(path: Path, facts: object) -> None:
     text = json.dumps(facts, indent=1, allow_nan=False, default=str) + "\n"
     with whole(path) as unfinished:
         unfinished.write_text(text)
+
+
+def hold_to_plan(folder: Path, name: str, plan: dict, what: str) -> None:
+    """Write into a folder what it is for, or look whether it is for the same.
+
+    Args:
+        folder: is made where it is not there.
+        name: of the file.
+        plan: what JSON can hold; other values become text.
+        what: the folder is of, such as ``"leaderboard"``.
+
+    Raises:
+        UserError: the folder has other things in it, is for another plan, or the file is damaged.
+    """
+    path, plan = folder / name, json.loads(json.dumps(plan, default=str))
+    if not path.exists():
+        if folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir()):
+            raise UserError(f"{folder} exists and is no folder of a {what}: choose another one.")
+        make_folder(folder)
+        write_json(path, plan)
+        return
+    try:
+        held = json.loads(path.read_text())
+        check_form(held, dict[str, object], name)
+    except (OSError, ValueError, RecursionError):
+        raise UserError(f"{path} is damaged: choose another folder.") from None
+    differs = ", ".join(sorted(n for n in {*held, *plan} if held.get(n) != plan.get(n)))
+    if differs:
+        raise UserError(f"{folder} holds another {what} (it differs in {differs}): choose another folder.")

@@ -10,7 +10,6 @@ same way a folder of `zoo.tune`. A model is tuned before its runs, which have th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from zoo import registry
 from zoo.cache import writing
 from zoo.leaderboard._jobs import PREDICTIONS, Run, Tuning, Workers
 from zoo.registry import UserError, check_multiples, check_parameters, nearest, parameters_of
-from zoo.result import write_json
+from zoo.result import hold_to_plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +96,9 @@ def leaderboard(
     own = _served(own, kinds)
     _board.check_metric(metric, list(kinds.values()))
     plan["root"] = root = None if root is None else str(Path(root).expanduser().resolve())
-    _hold_to_plan(out, plan)
+    if not out.is_dir() and out.exists():
+        raise UserError(f"{out} is a file: choose another folder.")
+    hold_to_plan(out, PLAN, plan, "leaderboard")
     lock = FileLock(out / ".lock", mode=writing.FILE)
     try:
         lock.acquire(timeout=0)
@@ -201,26 +202,6 @@ def _true_probabilities(
     opened, _ = opened_dataset(dataset, root, shared_out(settings)["data"])
     found = {t: opened.true_probability(_made(t, settings)) for t in tasks}
     return {t: known for t, known in found.items() if known is not None}
-
-
-def _hold_to_plan(out: Path, plan: dict) -> None:
-    """Write the plan, or raise a `UserError` where the folder holds another one."""
-    plan = json.loads(json.dumps(plan, default=str))
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: choose another folder.")
-    if not (out / PLAN).exists():
-        if out.is_dir() and any(p.name != ".lock" for p in out.iterdir()):
-            raise UserError(f"{out} exists and is no folder of a leaderboard: choose another one.")
-        writing.make_folder(out)
-        write_json(out / PLAN, plan)
-        return
-    try:
-        held = json.loads((out / PLAN).read_text())
-    except ValueError:
-        raise UserError(f"{out / PLAN} is damaged: choose another folder.") from None
-    if held != plan:
-        differs = ", ".join(sorted(n for n in {*held, *plan} if held.get(n) != plan.get(n)))
-        raise UserError(f"{out} holds another leaderboard (it differs in {differs}): choose another folder.")
 
 
 def _outcome(run: Run, kind: str, untuned: str | None) -> dict:

@@ -27,7 +27,7 @@ from zoo.registry._parameters import (
     path_of,
     whole_number,
 )
-from zoo.registry._printing import UserError, called, counted, html_table, nearest, printable, shown
+from zoo.registry._printing import UserError, as_setting, called, counted, html_table, nearest, printable, shown
 from zoo.registry._search import Between, By, Choice, LogBetween
 from zoo.registry._sources import Source, Unreadable, first_line
 
@@ -41,6 +41,7 @@ __all__ = [
     "Range",
     "Registry",
     "UserError",
+    "as_setting",
     "called",
     "check_multiples",
     "check_parameters",

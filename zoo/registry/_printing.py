@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import html
+import json
 import numbers
 import os
 import unicodedata
@@ -66,6 +67,15 @@ def _is_plain(value: object) -> bool:
     if type(value) in (list, tuple, set, frozenset):
         return all(_is_plain(part) for part in list(value)[:LONGEST])
     return isinstance(value, PLAIN)
+
+
+def as_setting(value: object) -> str:
+    """A value as ``--set`` takes it.
+
+    >>> as_setting("adam"), as_setting(None), as_setting(0.5)
+    ('adam', 'null', '0.5')
+    """
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def called(thing: type, **parameters: object) -> str:

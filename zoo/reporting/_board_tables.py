@@ -6,7 +6,7 @@ import json
 
 import pandas as pd
 
-from zoo.registry import counted
+from zoo.registry import as_setting, counted
 from zoo.reporting._board import WHAT_CEILING, Board, Entry, TaskBoard
 
 COLUMNS = ("dataset", "task", "kind", "model", "rank", "seeds", "metric", "value", "low", "high", "sd")
@@ -69,15 +69,10 @@ def tuning_rows(task: TaskBoard) -> tuple[list[str], list[list[str]]]:
             "undefined: the loss decided" if tuning.value is None else f"{tuning.value:.4f}",
             "undefined" if entry.metrics[metric]["value"] is None else f"{entry.metrics[metric]['value']:.4f}",
             f"{tuning.best}{'' if tuning.best else ' (defaults)'}",
-            ", ".join(f"{n}={_as_set(v)}{'*' * (n in tuning.at_edge)}" for n, v in tuning.settings.items()),
+            ", ".join(f"{n}={as_setting(v)}{'*' * (n in tuning.at_edge)}" for n, v in tuning.settings.items()),
         ]
         for entry, tuning in tuned
     ]
-
-
-def _as_set(value: object) -> str:
-    """A value as ``--set`` takes it."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def markdown(board: Board) -> str:

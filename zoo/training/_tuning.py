@@ -22,6 +22,7 @@ from zoo.models._model import Model
 from zoo.progress import progress
 from zoo.registry import (
     UserError,
+    as_setting,
     check_parameters,
     counted,
     html_table,
@@ -33,7 +34,7 @@ from zoo.registry import (
     shown,
     whole_number,
 )
-from zoo.result import write_json
+from zoo.result import hold_to_plan, write_json
 from zoo.training._create import check_given, create_model
 from zoo.training._loop import NON_FINITE, NotFinite
 from zoo.training._processes import launched
@@ -195,7 +196,7 @@ class Tuned:
     def _told(self, trial: Trial, numbered: bool = True) -> str:
         found = [f"{self.metric} {trial.value:.4f}" if trial.value is not None else f"no value: {trial.reason}"]
         found += [f"loss {trial.loss:.4f}"] if trial.loss is not None else []
-        found += [", ".join(f"{n}={_as_set(v)}" for n, v in trial.settings.items()) or "nothing to set"]
+        found += [", ".join(f"{n}={as_setting(v)}" for n, v in trial.settings.items()) or "nothing to set"]
         mark = ("* " if trial.number == self.best else "  ") + f"trial {trial.number}: " if numbered else ""
         return mark + "  ".join(found)
 
@@ -286,7 +287,7 @@ def tune(
         "sampler": sampler,
     }
     with locked(folder), progress(f"tuning {name}") as report:
-        _hold_to(folder, json.loads(json.dumps(plan, default=str)))
+        hold_to_plan(folder, PLAN, plan, "tuning")
         search = Search(name, data, fixed, space, metric, seed, sampler, folder)
         found = search.run(trials if space else 1, report, defaults_of(first, fixed, list(space)))
         write_json(folder / FILE, found.to_dict())
@@ -424,11 +425,6 @@ def _below(prefix: str, settings: Mapping[str, object]) -> dict[str, object]:
     return {n.removeprefix(prefix): v for n, v in settings.items() if n.startswith(prefix)}
 
 
-def _as_set(value: object) -> str:
-    """A value as ``--set`` takes it."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
 def _check_trial(facts: object, number: int, space: Collection[str]) -> None:
     """Raise a `ValueError` where what stands of a trial is not of it."""
     check_form(facts, TRIAL_FORM, TRIAL)
@@ -449,21 +445,3 @@ def _held(path: Path, number: int, space: Collection[str]) -> dict | None:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): remove its folder to make that trial again.") from None
     return facts
-
-
-def _hold_to(folder: Path, plan: dict) -> None:
-    """Write the plan, or raise a `UserError` where the folder holds another one."""
-    path = folder / PLAN
-    if not path.exists():
-        if any(p.name != ".lock" for p in folder.iterdir()):
-            raise UserError(f"{folder} exists and is no folder of a tuning: choose another one.")
-        write_json(path, plan)
-        return
-    try:
-        held = json.loads(path.read_text())
-        check_form(held, dict[str, object], PLAN)
-    except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path} is damaged: choose another folder.") from None
-    differs = ", ".join(sorted(n for n in {*held, *plan} if held.get(n) != plan.get(n)))
-    if differs:
-        raise UserError(f"{folder} holds another tuning (it differs in {differs}): choose another folder.")
