@@ -234,7 +234,7 @@ def check_interval(kind, label, score, subject, functions):
     drawn = [w for block in weights(subject, 20, 9) for w in block]
     for name, function in functions.items():
         expected = interval_of([function(label, score, w) for w in drawn], found[name].value)
-        low, high = zm.limits(name)
+        low, high = zm.suite(kind)[name].limits
         expected = max(expected[0], low), min(expected[1], high)
         assert (found[name].low, found[name].high) == pytest.approx(expected, abs=1e-10), name
 
@@ -358,13 +358,13 @@ def held(found):
 @pytest.mark.parametrize("positives", [1, 2, 3, 50])
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression"])
 def test_intervals_hold_their_value_on_random_scores(kind, positives):
-    counts = dict.fromkeys(zm.metric_names(kind, drugs=kind == "multilabel"), 0)
+    counts = dict.fromkeys(zm.suite(kind, {"interactions": None} if kind == "multilabel" else {}), 0)
     for seed in range(200):
         label, score, options = random_scores(kind, positives, np.random.default_rng(seed))
         found = zm.evaluate(kind, label, score, np.arange(len(label)), seed=seed, resamples=40, **options)
         for name, metric in found.items():
             counts[name] += held(metric)
-            low, high = zm.limits(name)
+            low, high = zm.suite(kind, options)[name].limits
             assert low <= metric.low <= metric.high <= high
     assert min(counts.values()) >= 195, counts
 
@@ -392,7 +392,7 @@ def test_a_perfect_score_has_no_spread():
     label = np.arange(40) % 3 == 0
     found = zm.evaluate("binary", label, label.astype(float), np.arange(40))
     for name, metric in found.items():
-        best = 1 if zm.higher_is_better(name) else 0
+        best = max(zm.suite("binary")[name].sign, 0)
         assert (metric.value, metric.low, metric.high) == pytest.approx((best, best, best)), name
 
 
@@ -435,14 +435,14 @@ def test_seed_alone_decides_the_interval():
 def test_one_class_leaves_auroc_without_a_value(label, missing):
     found = zm.evaluate("binary", np.full(7, label), np.linspace(0, 1, 7), np.arange(7))
     text = f"undefined: no {missing} among 7 labels"
-    assert found["auroc"] == zm.Metric(None, None, None, text)
+    assert found["auroc"] == zm.Estimate(None, None, None, text)
     other = {"positive": ("auprc", "recall_at_precision_80", "sensitivity"), "negative": ("specificity",)}
     for name in other[missing]:
-        assert found[name] == zm.Metric(None, None, None, text)
+        assert found[name] == zm.Estimate(None, None, None, text)
     if missing == "positive":
-        assert found["f1"] == zm.Metric(0, 0, 0, "0 because there is no positive among 7 labels")
+        assert found["f1"] == zm.Estimate(0, 0, 0, "0 because there is no positive among 7 labels")
         nothing = zm.evaluate("binary", np.full(7, label), np.zeros(7), np.arange(7))["f1"]
-        assert nothing == zm.Metric(None, reason="undefined: neither a positive nor a prediction among 7 labels")
+        assert nothing == zm.Estimate(None, reason="undefined: neither a positive nor a prediction among 7 labels")
     defined = set(found) - {"auroc", *other[missing]}
     assert all(found[name].value is not None and found[name].low is not None for name in defined)
 
@@ -528,9 +528,9 @@ def test_absent_classes_are_told():
 
 def test_undefined_regression():
     found = zm.evaluate("regression", [2.0, 2.0, 2.0], [1.0, 2.0, 3.0], [1, 2, 3])
-    assert found["r2"] == zm.Metric(None, None, None, "undefined: all labels are equal")
+    assert found["r2"] == zm.Estimate(None, None, None, "undefined: all labels are equal")
     found = zm.evaluate("regression", [0.0, 2.0, 0.0], [1.0, 2.0, 3.0], [1, 2, 3])
-    assert found["mape"] == zm.Metric(None, None, None, "undefined: 2 of 3 labels are 0")
+    assert found["mape"] == zm.Estimate(None, None, None, "undefined: 2 of 3 labels are 0")
 
 
 def test_a_rare_positive_is_in_every_resample():
@@ -552,7 +552,7 @@ def test_a_rare_positive_is_in_every_resample():
 )
 def test_a_single_sample(kind, label, score):
     found = zm.evaluate(kind, label, score, [7])
-    assert list(found) == list(zm.metric_names(kind))
+    assert list(found) == list(zm.suite(kind))
     for metric in found.values():
         assert metric.low is None
         assert metric.reason

@@ -16,7 +16,7 @@ from processes import Forked
 from smallest import sizes
 
 import zoo
-from zoo.data.spec import KINDS
+from zoo.metrics import suite
 from zoo.models import Estimator, Output
 from zoo.registry import (
     Between,
@@ -26,6 +26,7 @@ from zoo.registry import (
     UserError,
     check_multiples,
     check_parameters,
+    kinds,
     models,
     parameters_of,
 )
@@ -49,7 +50,7 @@ def registered():
 
     def register(thing: type, **facts) -> type:
         names.append(thing.__name__)
-        return models.register(thing.__name__, paper="", uses={"diagnosis"}, kinds=set(KINDS), **facts)(thing)
+        return models.register(thing.__name__, paper="", uses={"diagnosis"}, kinds=set(kinds.names()), **facts)(thing)
 
     yield register
     for name in names:
@@ -144,7 +145,7 @@ def test_a_setting_that_there_is_not_is_an_error(data, registered):
 @pytest.mark.parametrize("name", models.names())
 def test_every_corner_of_the_space_of_a_model_can_be_made(name):
     entry = models.entry(name)
-    task = Candidate(entry, next(k for k in reversed(KINDS) if k in entry.facts["kinds"]), {}).task
+    task = Candidate(entry, max(entry.facts["kinds"]), {}).task
     made = entry.thing(task.spec, **sizes(name))
     made.configuration = {n: p.default for n, p in parameters_of(entry.thing).items()}
     space = search_space(made, {})
@@ -203,13 +204,14 @@ def test_an_unknown_sampler_is_an_error(data, tmp_path):
 
 def test_the_metric_decides_and_where_it_has_no_value_the_loss():
     trials = [Trial(0, {}, 0.5, 0.9), Trial(1, {}, 0.7, 0.8), Trial(2, {}, 0.7, 0.7), Trial(3, {}, None, None)]
-    assert chosen(trials, "auroc") == (2, "auroc")
-    assert chosen(trials, "mae") == (0, "mae")
-    assert chosen([Trial(0, {}, 0.7, 0.7), Trial(1, {}, 0.7, 0.7)], "auroc") == (0, "auroc")
+    auroc, mae = suite("binary")["auroc"], suite("regression")["mae"]
+    assert chosen(trials, auroc) == (2, "auroc")
+    assert chosen(trials, mae) == (0, "mae")
+    assert chosen([Trial(0, {}, 0.7, 0.7), Trial(1, {}, 0.7, 0.7)], auroc) == (0, "auroc")
     undefined = [Trial(0, {}, None, 0.9, reason="one class"), Trial(1, {}, None, 0.8, reason="one class")]
-    assert chosen(undefined, "auroc") == (1, "loss")
+    assert chosen(undefined, auroc) == (1, "loss")
     with pytest.raises(UserError, match="all of 1 trial failed; the first one: out of memory"):
-        chosen([Trial(0, {}, reason="out of memory")], "auroc")
+        chosen([Trial(0, {}, reason="out of memory")], auroc)
 
 
 def test_a_trial_is_worth_what_the_run_scores_on_the_validation_split(data, tmp_path):

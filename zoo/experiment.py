@@ -359,13 +359,12 @@ def _trained(thing: type, facts: Mapping) -> dict[str, dict]:
 
     Of the trainer's parameters also those that are published or searched.
     """
-    from zoo.data.spec import KINDS, Spec
+    from zoo.data.spec import Spec
     from zoo.training import Trainer
     from zoo.training._search import usual_space
 
-    kinds = facts.get("kinds", KINDS)
-    predicts = facts.get("predicts")
-    spec = Spec("multilabel" if predicts else next(k for k in KINDS if k in kinds), ("label",), {}, predicts=predicts)
+    kind = min(facts.get("kinds", registry.kinds.names()))
+    spec = Spec(kind, ("label",), {}, predicts=facts.get("predicts"))
     own = thing.trainer_defaults(spec)
     space = usual_space(thing, Trainer(**own).lr) | facts.get("search", {})
     space = {n: str(r) for n, r in space.items() if r is not None}

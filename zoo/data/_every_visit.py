@@ -8,8 +8,17 @@ import numpy as np
 import pandas as pd
 
 from zoo.data._store import VisitIndex
+from zoo.kinds import Kind
+from zoo.metrics import Metric
 
-PRETRAINING = "pretraining"
+
+class Unlabelled(Kind):
+    """No label at all: nothing is predicted, and nothing is measured."""
+
+    dtype = bool
+
+    def metrics(self, options: Mapping[str, object]) -> list[Metric]:
+        return []
 
 
 class EveryVisit:
@@ -20,12 +29,12 @@ class EveryVisit:
         task: the one that is trained on later; its types of drug order and kinds of notes count.
     """
 
-    name = kind = PRETRAINING
+    name = "pretraining"
+    kind = Unlabelled
     labels = ("none",)
     label_concepts: frozenset[str] = frozenset()
     predicts = None
     levels: Mapping[str, str] = {}
-    ks = ()
 
     def __init__(self, concepts: Collection[str], task):
         self.given = frozenset(concepts)

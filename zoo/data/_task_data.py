@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.data._drug_classes import DrugClasses
-from zoo.data._every_visit import PRETRAINING, EveryVisit, all_visits
+from zoo.data._every_visit import EveryVisit, all_visits
 from zoo.data._feature import Feature, tensor
 from zoo.data._inputs import check_inputs, inputs_of
 from zoo.data._resources import cooccurrence
@@ -26,15 +26,19 @@ from zoo.data._window import cut, spans
 from zoo.data.batch import Batch
 from zoo.data.spec import Spec
 from zoo.data.text import Published, Reading, Tokenizer
+from zoo.kinds import Kind
+from zoo.kinds._kind import Labels
 from zoo.knowledge.interactions import interactions
 from zoo.knowledge.molecules import Molecules, molecules
 from zoo.knowledge.names import name as name_of
 from zoo.knowledge.ontology import Ontology
+from zoo.metrics import Metric, suite
 from zoo.registry import (
     Entry,
     UserError,
     counted,
     html_table,
+    kind_of,
     models,
     nearest,
     parameters_of,
@@ -166,7 +170,7 @@ class TaskData:
         """
         if self._fixed_label_names is not None:
             return self._fixed_label_names
-        if self.task.kind == "multilabel" and self.task.labels is None:
+        if self.kind.sets and self.task.labels is None:
             counts = Counter(chain.from_iterable(self.samples.label[self._split == 0]))
             return tuple(sorted(sorted(counts, key=lambda c: (-counts[c], c))[: self.task.top_k]))
         return self.task.labels or (self.task.name,)
@@ -174,7 +178,7 @@ class TaskData:
     @cached_property
     def dropped_labels(self) -> dict[str, int]:
         """Label codes that are no outputs, since training has none or too few of them: how many samples have each."""
-        if self.task.kind != "multilabel":
+        if not self.kind.sets:
             return {}
         counts = Counter(chain.from_iterable(self.samples.label))
         return {c: counts[c] for c in sorted(set(counts) - set(self.labels))}
@@ -215,6 +219,7 @@ class TaskData:
             frozenset(self.task.label_concepts),
             self.task.predicts,
             {name: self._resource(name, features) for name in sorted(_facts(model).get("resources", ()))},
+            self._fitted,
         )
 
     def vocabularies(self, model) -> dict[str, Vocabulary]:
@@ -424,56 +429,58 @@ class TaskData:
             tensor(row),
             tensor(self._own[places] - first[row]),
             tensor((self._prediction_time[places].astype("int64") - base[row]) / HOUR),
-            tensor(self._label(places)),
+            tensor(self._labels[places]),
             tensor(self._subject[places]),
         )
 
     def label(self, split: str) -> np.ndarray:
         """The labels of a split in the order of `samples`: (samples,), or (samples, labels) bool for multilabel."""
-        return self._label(self.places(split))
+        return self._labels[self.places(split)]
 
     def label_facts(self, places: np.ndarray) -> dict:
-        """What a result says of the labels of samples: ``samples`` and ``subjects``, and what there is by kind.
-
-        Of a binary task ``positives``, of a multiclass one ``classes`` (how many of each), of a multilabel one
-        ``labels`` (the mean number a sample), of a regression ``mean``.
-        """
+        """What a result says of the labels of samples: ``samples`` and ``subjects``, and what there is by kind."""
         found = {"samples": len(places), "subjects": len(np.unique(self._subject[places]))}
-        if not len(places):
-            return found
-        if self.task.kind == "multilabel":
-            return {**found, "labels": round(float(np.diff(self._label_sets[0])[places].mean()), 4)}
-        label = self._label_column[places]
-        if self.task.kind == "multiclass":
-            return {**found, "classes": {name: int((label == i).sum()) for i, name in enumerate(self.labels)}}
-        if self.task.kind == "regression":
-            return {**found, "mean": round(float(label.mean(dtype=np.float64)), 4)}
-        return {**found, "positives": int(label.sum())}
+        return {**found, **self.kind.facts(self._labels[places], self.labels)} if len(places) else found
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics of the task, by name."""
+        return suite(self.task.kind, self._shared_options)
+
+    @property
+    def ranked_by(self) -> str:
+        """The name of the metric that models are compared by."""
+        return self.kind.ranks(self._shared_options)
+
+    @cached_property
+    def _shared_options(self) -> dict[str, object]:
+        """What `zoo.metrics.evaluate` takes besides, whatever the samples are."""
+        found = {n: getattr(self.task, n) for n in self.kind.of_tasks}
+        found |= self.kind.option(self.label("train"), self._fitted)
+        return found if self.interactions is None else {**found, "interactions": self.interactions}
 
     def metric_options(self, places: np.ndarray) -> dict[str, object]:
         """What `zoo.metrics.evaluate` takes for these samples besides.
 
-        These are ``ks``; ``interactions`` and ``before`` where labels are drugs; and ``missed`` where data are strict.
-        Where the order of a subject's visits is not known, none is before another.
+        These are what the kind and the task say; ``interactions`` and ``before`` where labels are drugs; and ``missed``
+        where data are strict. Where the order of a subject's visits is not known, none is before another.
         """
-        if self.task.kind == PRETRAINING:
-            return {}
         unseen = self.unseen_labels(places)
-        found = {"ks": self.task.ks} | ({} if unseen is None else {"missed": self._has(places, unseen)})
+        found = self._shared_options | ({} if unseen is None else {"missed": self._has(places, unseen)})
         if self.interactions is None:
             return found
         earlier = np.maximum(places - 1, 0)
-        before = np.hstack([self._label(earlier), self._has(earlier, unseen or [])]).astype(np.float32)
+        before = np.hstack([self._labels[earlier], self._has(earlier, unseen or [])]).astype(np.float32)
         none = (places == 0) | (self._subject[earlier] != self._subject[places])
         before[none | (self.visits.first[self._own[places]] > self._own[earlier])] = np.nan
-        return {**found, "interactions": self.interactions, "before": before}
+        return {**found, "before": before}
 
     def unseen_labels(self, places: np.ndarray) -> list[str] | None:
         """The label codes of these samples that training never has, where they count as misses; None where they do not.
 
         They do where data are strict and the task does not restrict its labels to the most frequent ones.
         """
-        if not self.strict or self.task.kind != "multilabel" or self.task.top_k is not None:
+        if not self.strict or not self.kind.sets or self.task.top_k is not None:
             return None
         return sorted(set(chain.from_iterable(self.samples.label.iloc[places])) - set(self.labels))
 
@@ -489,26 +496,18 @@ class TaskData:
         """(samples,) the subject of each sample of a split."""
         return self._subject[self._split == _split_place(split)]
 
-    def _label(self, places: np.ndarray) -> np.ndarray:
-        if self.task.kind == "multilabel":
-            offsets, ids = self._label_sets
-            length = offsets[places + 1] - offsets[places]
-            label = np.zeros((len(places), len(self.labels)), bool)
-            label[np.repeat(np.arange(len(places)), length), ids[spans(offsets[places], length)]] = True
-            return label
-        return self._label_column[places]
+    @property
+    def kind(self) -> Kind:
+        """The kind of the task."""
+        return kind_of(self.task.kind)
 
     @cached_property
-    def _label_column(self) -> np.ndarray:
-        dtype = {"binary": bool, "multiclass": np.int64, "regression": np.float32, PRETRAINING: bool}[self.task.kind]
-        return self.samples.label.to_numpy().astype(dtype)
+    def _labels(self) -> Labels:
+        return self.kind.labels(self.samples.label, self.labels)
 
     @cached_property
-    def _label_sets(self) -> tuple[np.ndarray, np.ndarray]:
-        place = {c: i for i, c in enumerate(self.labels)}
-        sets = [[place[c] for c in codes if c in place] for codes in self.samples.label]
-        offsets = np.r_[0, np.cumsum([len(s) for s in sets])].astype(np.int64)
-        return offsets, np.array([i for s in sets for i in s], np.int64)
+    def _fitted(self) -> dict[str, list[float]]:
+        return self.kind.fitted(self.label("train"))
 
     # Features
 

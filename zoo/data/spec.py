@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zoo.cache.forms import check_form
 from zoo.data._resources import check_resources, from_plain, to_plain
 from zoo.data._vocabulary import Vocabulary
-from zoo.registry import called
+from zoo.registry import called, kind_of, kinds
 
 FORM = {
     "kind": str,
@@ -18,9 +18,9 @@ FORM = {
     "label_concepts": list[str],
     "predicts": str | None,
     "resources": dict[str, object],
+    "fitted": dict[str, list[float]],
 }
 """What a specification is as JSON."""
-KINDS = ("binary", "multiclass", "multilabel", "regression")
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,13 +28,14 @@ class Spec:
     """What a model may know of its data.
 
     Attributes:
-        kind: ``binary``, ``multiclass``, ``multilabel`` or ``regression``.
+        kind: of the task, such as ``binary``; ``zoo.registry.kind_of`` gives what it means.
         labels: the name of each output: label codes, classes, or the one label of a binary or regression task.
         vocabularies: for each concept that the model gets, what its ids mean; ``spec.size(concept)`` ids each.
         given: concepts of the target visit that are seen whole.
         label_concepts: concepts of the target visit that are withheld.
         predicts: the concept whose codes the labels are: its id ``2 + n`` is label ``n``; None where they are others.
         resources: those that the model asked for; see `zoo.data._resources`.
+        fitted: what the kind found in training labels, such as the ``times`` of survival.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Spec:
     label_concepts: frozenset[str] = frozenset()
     predicts: str | None = None
     resources: Mapping[str, object] = field(default_factory=dict)
+    fitted: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         sizes = {c: v.size for c, v in self.vocabularies.items()}
@@ -57,7 +59,7 @@ class Spec:
     @property
     def outputs(self) -> int:
         """How many logits a sample has."""
-        return len(self.labels)
+        return kind_of(self.kind).outputs(self.labels)
 
     def size(self, concept: str) -> int:
         """How many ids a concept has, padding (0) and unknown (1) included."""
@@ -78,6 +80,7 @@ class Spec:
             "label_concepts": sorted(self.label_concepts),
             "predicts": self.predicts,
             "resources": {n: to_plain(r) for n, r in self.resources.items()},
+            "fitted": {n: list(v) for n, v in self.fitted.items()},
         }
 
     @classmethod
@@ -92,8 +95,9 @@ class Spec:
             frozenset(facts["label_concepts"]),
             facts["predicts"],
             {n: from_plain(r) for n, r in facts["resources"].items()},
+            facts["fitted"],
         )
-        if found.kind not in KINDS or not found.labels:
+        if not kinds.knows(found.kind) or not found.labels:
             raise ValueError("spec has no labels, or is of no kind that there is")
         predicted = found.vocabularies.get(found.predicts)
         if predicted is not None and found.labels != tuple(predicted.codes):

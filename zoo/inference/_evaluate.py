@@ -103,8 +103,11 @@ def evaluate(
         raise UserError("split='all' would test the run on subjects it was trained on: choose 'test' or 'validation'.")
     threshold = chosen_threshold(run, thresholds, tested, batch_size, device)
 
+    kind = run.model.task_kind
+
     def measure(scored: Scored) -> dict[str, dict]:
-        options = {"threshold": threshold, "resamples": resamples, "average": average}
+        options = {"resamples": resamples, "average": average}
+        options |= {"threshold": threshold} if kind.thresholded else {}
         found = measured(run.spec.kind, scored.label, scored.score, scored.subject, **{**scored.options, **options})
         return {n: m.to_dict() for n, m in found.items()}
 
@@ -129,7 +132,7 @@ def evaluate(
         tested.notes(scored.unknown),
         run=str(run.folder),
         split=tested.split,
-        threshold=threshold if run.spec.kind in ("binary", "multilabel") else None,
+        threshold=threshold if kind.thresholded else None,
         labels={tested.split: tested.data.label_facts(tested.places)},
         inputs=data.inputs(run.model),
         unknown=scored.unknown,

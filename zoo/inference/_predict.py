@@ -47,7 +47,7 @@ def predict(
     batch_size, device = checked_loop(run, batch_size, device)
     tested = Tested.of(run, data, root, split, parameters)
     scored = tested.scored(batch_size, device)
-    names = ["score"] if scored.score.ndim == 1 else [f"score_{n}" for n in run.spec.labels]
+    names = run.model.task_kind.columns(run.spec.labels, run.spec.fitted)
     columns = pd.DataFrame(scored.score.reshape(len(scored.score), -1), columns=names)
     found = pd.concat([tested.samples.drop(columns="split"), columns], axis=1)
     found.attrs["notes"] = tested.notes(scored.unknown)

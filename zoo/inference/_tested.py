@@ -36,6 +36,7 @@ class Scored:
         subject: (samples,) whose they are.
         unknown: for each concept how many ``events`` the samples see, and how many of these are ``unknown``.
         options: what metrics hang on, besides.
+        by_sample: those of them that have a row for each sample.
     """
 
     label: np.ndarray
@@ -43,10 +44,11 @@ class Scored:
     subject: np.ndarray
     unknown: dict[str, dict[str, int]]
     options: dict[str, object]
+    by_sample: tuple[str, ...]
 
     def of(self, mask: np.ndarray) -> Scored:
         """Some of the samples."""
-        options = {n: a[mask] if n in ("before", "missed") else a for n, a in self.options.items()}
+        options = {n: a[mask] if n in self.by_sample else a for n, a in self.options.items()}
         own = {n: getattr(self, n)[mask] for n in ("label", "score", "subject")}
         return replace(self, options=options, **own)
 
@@ -129,7 +131,9 @@ class Tested:
                 scores.append(_predicted(model, batch.to(device)))
         model.to("cpu")
         subject, options = self.samples.subject_id.to_numpy(), self.data.metric_options(self.places)
-        return Scored(np.concatenate(labels), np.concatenate(scores), subject, counts, options)
+        return Scored(
+            np.concatenate(labels), np.concatenate(scores), subject, counts, options, self.data.kind.by_sample
+        )
 
     def notes(self, unknown: Mapping[str, Mapping[str, int]]) -> list[str]:
         """What a reader of scores must know of the data."""

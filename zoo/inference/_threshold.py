@@ -18,7 +18,7 @@ def check_thresholds(run: Run, thresholds: str | None) -> None:
     """Raise a `UserError` where thresholds are asked for that there are not."""
     if thresholds not in (None, "tuned"):
         raise UserError(f"thresholds={thresholds!r} must be 'tuned', or None for that of the run.")
-    if thresholds and run.spec.kind not in ("binary", "multilabel"):
+    if thresholds and not run.model.task_kind.thresholded:
         raise UserError(f"thresholds='tuned': a {run.spec.kind} task such as {run.result.task!r} has no threshold.")
 
 

@@ -11,8 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from zoo.cache import writing
 from zoo.leaderboard._jobs import PREDICTIONS
 from zoo.registry import UserError
@@ -65,7 +63,6 @@ def _make(request: dict) -> None:
     """Tune a model; or make a run, and write its test predictions."""
     from zoo.experiment import shared_out
     from zoo.inference import predict
-    from zoo.metrics import metric_names
     from zoo.training import create_model, train, tune
 
     groups, folder = shared_out(request["settings"]), Path(request["out"])
@@ -73,7 +70,7 @@ def _make(request: dict) -> None:
     if "trials" in request:
         settings = {n: v for n, v in request["settings"].items() if n.partition(".")[0] in ("model", "trainer")}
         metric = request["metric"]
-        metric = metric if metric in metric_names(data.task.kind, data.task.ks, data.interactions is not None) else None
+        metric = metric if metric in data.metrics else None
         how = {"metric": metric, "sampler": request["sampler"], "settings": settings, "out": folder}
         tune(request["model"], data, request["trials"], **how)
         return
@@ -81,21 +78,12 @@ def _make(request: dict) -> None:
     model = create_model(request["model"], data, seed=seed, **groups["model"])
     result = train(model, data, seed=seed, out=folder, **groups["trainer"])
     found = predict(folder, data, split="test")
-    found.attrs = {"threshold": result.threshold or 0.5, "ks": list(data.task.ks)}  # notes are in the result
-    found.attrs["strict"] = data.unseen_labels(data.places("test")) is not None
-    if data.interactions is not None:
-        found.attrs["interactions"] = np.argwhere(data.interactions).tolist()
-        found["before"] = _codes(data)
+    options = data.metric_options(data.places("test"))
+    options |= {} if result.threshold is None else {"threshold": result.threshold}
+    found.attrs, columns = data.kind.stored(options, found.label, data.labels)  # notes are in the result
+    found = found.assign(**columns)
     with writing.whole(folder / PREDICTIONS) as unfinished:
         found.to_parquet(unfinished, index=False)
-
-
-def _codes(data: TaskData) -> list[list[str] | None]:
-    """The drugs of the visit before each test sample, None where there is none."""
-    places = data.places("test")
-    names = np.array([*data.labels, *(data.unseen_labels(places) or ())], object)
-    before = data.metric_options(places)["before"]
-    return [None if np.isnan(row).any() else names[row > 0].tolist() for row in before]
 
 
 @lru_cache(maxsize=1)

@@ -18,12 +18,14 @@ from zoo.metrics.classification import (
     specificity,
 )
 from zoo.metrics.drug_sets import ddi_rate
+from zoo.metrics.metric import Estimate, Metric
 from zoo.metrics.ranking import auprc, auroc, recall_at_precision_80
 from zoo.metrics.regression import mae, mape, mse, r2
-from zoo.metrics.suite import Metric, evaluate, higher_is_better, limits, metric_names, ranked_by, resampled
+from zoo.metrics.suite import evaluate, resampled, suite
 from zoo.metrics.threshold import tune_threshold
 
 __all__ = [
+    "Estimate",
     "Metric",
     "accuracy",
     "auprc",
@@ -33,21 +35,18 @@ __all__ = [
     "ece",
     "evaluate",
     "f1",
-    "higher_is_better",
     "jaccard",
     "kappa_linear",
-    "limits",
     "mae",
     "mape",
-    "metric_names",
     "mse",
     "precision_at_k",
     "r2",
-    "ranked_by",
     "recall_at_k",
     "recall_at_precision_80",
     "resampled",
     "sensitivity",
     "specificity",
+    "suite",
     "tune_threshold",
 ]

@@ -1,17 +1,13 @@
 """The threshold that suits a metric best, chosen on validation data."""
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 
 from zoo.metrics.checks import as_binary, as_probability, same_shape
-from zoo.metrics.suite import evaluate
+from zoo.registry import kind_of, kinds
 
-POOLED = {
-    "binary": {"f1": "f1", "accuracy": "accuracy"},
-    "multilabel": {"f1": "f1", "f1_micro": "f1", "jaccard_micro": "jaccard", "accuracy_element": "accuracy"},
-}
-GRID = {"multilabel": ("f1_macro", "f1_samples", "jaccard_macro", "jaccard_samples")}
 STEPS = np.arange(1, 100) / 100
 
 
@@ -33,21 +29,20 @@ def tune_threshold(kind: str, label, score, metric: str = "f1") -> float:
     Raises:
         ValueError: the kind or the metric has no threshold.
     """
-    if metric not in (*POOLED.get(kind, ()), *GRID.get(kind, ())):
-        known = {k: [*POOLED[k], *GRID.get(k, ())] for k in POOLED}
+    of = kind_of(kind)
+    if metric not in of.tunable:
+        known = {k: list(kind_of(k).tunable) for k in kinds.names() if kind_of(k).tunable}
         raise ValueError(f"no threshold to tune for kind {kind!r} and metric {metric!r}; there are {known}")
     label, score = as_binary(label), as_probability(score)
     same_shape(label, score)
-    pooled = POOLED[kind].get(metric)
-    if pooled != "accuracy" and not label.any():
+    if not metric.startswith("accuracy") and not label.any():
         warnings.warn(f"without a positive no threshold is best for {metric}: it stays 0.5", stacklevel=2)
         return 0.5
-    thresholds, values = _pooled(pooled, label, score) if pooled else _grid(metric, label, score)
-    return float(thresholds[np.argmax(values)])
+    return of.tuned_threshold(label, score, metric)
 
 
-def _pooled(metric: str, label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Thresholds in falling order, from one above all scores, and the metric of the pooled cells at each."""
+def best_pooled(metric: str, label: np.ndarray, score: np.ndarray) -> float:
+    """The best of all thresholds for the "f1", "jaccard" or "accuracy" of all cells of labels and scores (n, L)."""
     order = np.argsort(-score, axis=None)
     ranked, positive = score.ravel()[order], label.ravel()[order]
     last_of_tie = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
@@ -55,14 +50,13 @@ def _pooled(metric: str, label: np.ndarray, score: np.ndarray) -> tuple[np.ndarr
     both = np.append(0, np.cumsum(positive)[last_of_tie])
     guess, truth = np.append(0, last_of_tie + 1), positive.sum()
     if metric == "accuracy":
-        return thresholds, (len(ranked) - truth - guess + 2 * both) / len(ranked)
-    return thresholds, 2 * both / (truth + guess) if metric == "f1" else both / (truth + guess - both)
+        values = (len(ranked) - truth - guess + 2 * both) / len(ranked)
+    else:
+        values = 2 * both / (truth + guess) if metric == "f1" else both / (truth + guess - both)
+    return float(thresholds[np.argmax(values)])
 
 
-def _grid(metric: str, label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Thresholds in falling order and the metric at each."""
-    subject = np.arange(len(label))
-    options = {"resamples": 0, "metrics": [metric]}
+def best_on_grid(value: Callable[[float], float]) -> float:
+    """The best of the thresholds 0.01, 0.02, …, 0.99, given a metric's value at each; among equals the highest."""
     thresholds = STEPS[::-1]
-    found = [evaluate("multilabel", label, score, subject, threshold=t, **options) for t in thresholds]
-    return thresholds, np.array([metrics[metric].value for metrics in found], dtype=np.float64)
+    return float(thresholds[np.argmax([value(t) for t in thresholds])])

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
+from zoo.kinds import Kind
 from zoo.models._fitted import read_fitted, write_fitted
-from zoo.registry import UserError, check_multiples, check_parameters, parameters_of
+from zoo.registry import UserError, check_multiples, check_parameters, kind_of, parameters_of
 
 
 @dataclass(frozen=True)
@@ -91,28 +91,23 @@ class Model(nn.Module):
     def __init__(self, spec: Spec):
         super().__init__()
         self.spec = spec
+        self.task_kind.begin(self, spec.fitted)
+
+    @property
+    def task_kind(self) -> Kind:
+        """The kind of the task: what labels and predictions are, and the main loss."""
+        return kind_of(self.spec.kind)
 
     def forward(self, batch: Batch) -> Output:
         raise NotImplementedError
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
-        """The main loss, a scalar: cross-entropy by task kind, or the mean squared error."""
-        logits, label = output.logits, batch.label
-        if self.spec.kind == "multiclass":
-            return F.cross_entropy(logits, label)
-        if self.spec.kind == "regression":
-            return F.mse_loss(logits[:, 0], label)
-        if self.spec.kind == "binary":
-            logits = logits[:, 0]
-        return F.binary_cross_entropy_with_logits(logits, label.to(logits.dtype))
+        """The main loss, a scalar, which is that of the task kind: cross-entropy, or the mean squared error."""
+        return self.task_kind.loss(output.logits, batch.label)
 
     def predict(self, output: Output) -> Tensor:
         """Probabilities, (samples,), (samples, classes) or (samples, labels); for regression the values, (samples,)."""
-        if self.spec.kind == "multiclass":
-            return output.logits.softmax(-1)
-        if self.spec.kind == "multilabel":
-            return output.logits.sigmoid()
-        return output.logits[:, 0] if self.spec.kind == "regression" else output.logits[:, 0].sigmoid()
+        return self.task_kind.predict(output.logits, self)
 
     def pretrain(self, batch: Batch) -> Output | None:
         """What the model learns from a batch without its label: the ``losses`` of the output; logits are not read.

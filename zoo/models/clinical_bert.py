@@ -137,9 +137,9 @@ class ClinicalBERT(TextModel):
     def _together(self, logits: Tensor, mask: Tensor) -> Tensor:
         """(samples, outputs) of documents, from (samples, most, outputs) of their chunks."""
         n, inside = mask.sum(dim=1, keepdim=True), mask[..., None]
-        if self.spec.kind == "regression":
+        if not self.task_kind.probabilities:
             return (logits * inside).sum(dim=1) / n
-        several = self.spec.kind == "multiclass"
+        several = self.task_kind.exclusive
         p = (logits.softmax(dim=-1) if several else logits.sigmoid()) * inside
         weight = n / self.c
         p = (p.amax(dim=1) + p.sum(dim=1) / n * weight) / (1 + weight)
@@ -152,9 +152,9 @@ class ClinicalBERT(TextModel):
     def loss(self, output: ChunkOutput, batch: Batch) -> Tensor:
         """The mean over all chunks of the loss of the kind, each with the label of its document."""
         logits, label = output.chunks, batch.label
-        if self.spec.kind == "multiclass":
+        if self.task_kind.exclusive:
             each = F.cross_entropy(logits.transpose(1, 2), label[:, None].expand(output.mask.shape), reduction="none")
-        elif self.spec.kind == "regression":
+        elif not self.task_kind.probabilities:
             each = (logits[..., 0] - label[:, None]) ** 2
         else:
             label = label.reshape(len(label), 1, -1).to(logits.dtype).expand_as(logits)

@@ -145,7 +145,7 @@ class Dipole(Model):
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """The main loss, which is a sum over labels where there are several."""
-        return super().loss(output, batch) * (self.spec.outputs if self.spec.kind == "multilabel" else 1)
+        return super().loss(output, batch) * (self.spec.outputs if self.task_kind.sets else 1)
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:

@@ -13,8 +13,6 @@ from zoo.models._counts import code_counts, fitting_data
 from zoo.models._trees import arrays_of_booster, check_trees, leaf_sums
 from zoo.registry import Choice, LogBetween, Range, register_model
 
-OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
-
 
 @register_model(
     "gradient_boosting",
@@ -81,10 +79,10 @@ class GradientBoosting(Estimator):
 
     def _settings(self, samples: int) -> dict:
         min_leaf = max(1, min(self.min_leaf, samples // 20))
-        classes = {"num_class": self.spec.outputs} if self.spec.kind == "multiclass" else {}
+        of_classes = {"objective": "multiclass", "num_class": self.spec.outputs}
+        of_one = {"objective": "binary" if self.task_kind.probabilities else "regression"}
         return {
-            **classes,
-            "objective": OBJECTIVES[self.spec.kind],
+            **(of_classes if self.task_kind.exclusive else of_one),
             "learning_rate": self.rate,
             "num_leaves": self.leaves,
             "min_data_in_leaf": min_leaf,

@@ -35,7 +35,7 @@ from zoo.layers import LabelAttention, SampleText
 from zoo.models import Dropout, Size
 from zoo.models._model import Attended, Model, Output
 from zoo.models._texts import word_reading
-from zoo.registry import Choice, register_model
+from zoo.registry import Choice, kind_of, register_model
 
 
 @register_model(
@@ -102,7 +102,7 @@ class LAAT(Model):
 
         The published command has a patience of 5.
         """
-        patient = {"patience": 6, "monitor": "f1_micro"} if spec.kind == "multilabel" else {}
+        patient = {"patience": 6, "monitor": "f1_micro"} if kind_of(spec.kind).sets else {}
         return {"lr": 1e-3, "batch_size": 8, "max_epochs": 50, **patient}
 
     def attended(self, batch: Batch, output: int) -> Attended:

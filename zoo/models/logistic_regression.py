@@ -55,13 +55,13 @@ class LogisticRegression(Estimator):
         counts, label, subject = fitting_data(batches, self.spec)
         scale = np.maximum(counts.max(axis=0).toarray().ravel(), 1).astype(np.float64)
         inputs = _scaled(counts, scale)
-        if self.spec.kind == "regression":
+        if not self.task_kind.probabilities:
             found = self._ridge(inputs, label, subject)
             parts = [(found.coef_[None], [found.intercept_])]
-        elif self.spec.kind == "multiclass":
+        elif self.task_kind.exclusive:
             parts = [self._classes(inputs, label)]
         else:
-            parts = [self._logistic(inputs, y) for y in (label.T if self.spec.kind == "multilabel" else [label])]
+            parts = [self._logistic(inputs, y) for y in (label.T if self.task_kind.sets else [label])]
         weights, intercept = zip(*parts, strict=True)
         self.fitted = {"scale": scale, "weights": np.concatenate(weights), "intercept": np.concatenate(intercept)}
 
@@ -76,7 +76,7 @@ class LogisticRegression(Estimator):
         """Logits, values, or for several classes the logarithms of their probabilities, (samples, outputs)."""
         inputs = _scaled(code_counts(batch, self.spec), self.fitted["scale"])
         scores = torch.from_numpy(inputs @ self.fitted["weights"].T + self.fitted["intercept"])
-        return Output(scores.log_softmax(1) if self.spec.kind == "multiclass" else scores)
+        return Output(scores.log_softmax(1) if self.task_kind.exclusive else scores)
 
     def _ridge(self, inputs, label: np.ndarray, subject: np.ndarray):
         from sklearn.linear_model import Ridge

@@ -10,7 +10,6 @@ import torch
 from zoo.data import Batch
 from zoo.models import Estimator, Output
 from zoo.models._fitted import array_in
-from zoo.models._probabilities import logits_of
 from zoo.registry import register_model
 
 
@@ -29,16 +28,11 @@ class Majority(Estimator):
 
     def fit(self, batches: Iterable[Batch]) -> None:
         label = np.concatenate([b.label.cpu().numpy() for b in batches])
-        if self.spec.kind == "multiclass":
-            prior = np.bincount(label, minlength=self.spec.outputs) / len(label)
-        else:
-            prior = label.reshape(len(label), -1).mean(axis=0, dtype=np.float64)
-        self.fitted = {"prior": prior}
+        self.fitted = {"prior": self.task_kind.prior(label, self.spec.outputs)}
 
     def check_fitted(self) -> None:
         array_in(self.fitted, "prior", "f", (self.spec.outputs,))
 
     def forward(self, batch: Batch) -> Output:
-        prior = self.fitted["prior"]
-        logits = prior if self.spec.kind == "regression" else logits_of(prior, self.spec.kind)
+        logits = self.task_kind.logits_of(self.fitted["prior"])
         return Output(torch.from_numpy(np.tile(logits, (batch.samples, 1))))

@@ -56,11 +56,9 @@ from zoo.models import Dropout, MultipleOfEncoderHeads, Nodes, Size
 from zoo.models._model import Attended, Output
 from zoo.models._seen_visits import SeenVisits
 from zoo.models._texts import BEGINS_WITH, TextModel, encoder_reading
-from zoo.registry import Choice, Range, register_model
+from zoo.registry import Choice, Range, kind_of, register_model
 
 CODES = ("diagnosis", "drug")
-RATES = {"drugs": 5e-5, "binary": 2e-5, "multilabel": 1e-5}
-"""Of Adam in fine-tuning: for medication, readmission and ICD coding."""
 
 
 @register_model(
@@ -161,7 +159,8 @@ class MedMPLM(TextModel):
         """The paper's for a published encoder, 5e-5 for drugs; a small one, which learns from nothing, has 5e-4."""
         if not spec.resources.get("encoder"):
             return {"optimizer": "adam", "lr": 5e-4, "batch_size": 16}
-        return {"optimizer": "adam", "lr": RATES.get("drugs" if spec.predicts else spec.kind, 2e-5), "batch_size": 16}
+        rate = 5e-5 if spec.predicts else 1e-5 if kind_of(spec.kind).sets else 2e-5
+        return {"optimizer": "adam", "lr": rate, "batch_size": 16}
 
     @classmethod
     def pretraining_defaults(cls, spec: Spec) -> dict:

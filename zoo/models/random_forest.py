@@ -9,7 +9,6 @@ import torch
 from zoo.data import Batch, Spec
 from zoo.models import Estimator, Output, Share, Size
 from zoo.models._counts import code_counts, fitting_data
-from zoo.models._probabilities import logits_of
 from zoo.models._trees import arrays_of_forest, check_trees, leaf_sums
 from zoo.registry import Choice, LogBetween, register_model
 
@@ -40,7 +39,7 @@ class RandomForest(Estimator):
     ):
         super().__init__(spec)
         self.trees, self.min_leaf, self.threads = trees, min_leaf, threads
-        self.max_features = 1 / 3 if spec.kind == "regression" else "sqrt"
+        self.max_features = "sqrt" if self.task_kind.probabilities else 1 / 3
         if max_features is not None:
             self.max_features = float(max_features)
 
@@ -48,15 +47,15 @@ class RandomForest(Estimator):
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
         counts, label, _ = fitting_data(batches, self.spec)
-        kind = RandomForestRegressor if self.spec.kind == "regression" else RandomForestClassifier
-        forest = kind(
+        of_classes = self.task_kind.probabilities
+        forest = (RandomForestClassifier if of_classes else RandomForestRegressor)(
             self.trees,
             min_samples_leaf=self.min_leaf,
             max_features=self.max_features,
             n_jobs=self.threads,
             random_state=self.seed,
         ).fit(counts, label)
-        classes = [0] if self.spec.kind == "regression" else forest.classes_.astype(int)
+        classes = forest.classes_.astype(int) if of_classes else [0]
         self.fitted = arrays_of_forest(forest.estimators_, classes, max(self.spec.outputs, 2))
 
     def check_fitted(self) -> None:
@@ -64,7 +63,7 @@ class RandomForest(Estimator):
 
     def forward(self, batch: Batch) -> Output:
         found = leaf_sums(self.fitted, code_counts(batch, self.spec).toarray())
-        if self.spec.kind == "regression":
+        if not self.task_kind.probabilities:
             return Output(torch.from_numpy(found[:, :1]))
-        probability = found[:, 1:] if self.spec.kind == "binary" else found
-        return Output(torch.from_numpy(logits_of(probability, self.spec.kind)))
+        probability = found if self.task_kind.exclusive else found[:, 1:]
+        return Output(torch.from_numpy(self.task_kind.logits_of(probability)))

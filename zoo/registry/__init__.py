@@ -1,8 +1,8 @@
-"""Names to things: datasets, tasks and models, ours and everyone else's.
+"""Names to things: datasets, kinds of task, tasks and models, ours and everyone else's.
 
 A thing is registered by decorator when its module is imported. Which module to import for a name is known from
-the entry-point groups ``zoo.datasets``, ``zoo.tasks`` and ``zoo.models``, so that names can be listed without
-importing anything heavy, and a package that is merely installed contributes its own.
+the entry-point groups ``zoo.datasets``, ``zoo.kinds``, ``zoo.tasks`` and ``zoo.models``, so that names can be listed
+without importing anything heavy, and a package that is merely installed contributes its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
 
 from zoo.registry._parameters import (
     MultipleOf,
@@ -30,6 +32,9 @@ from zoo.registry._parameters import (
 from zoo.registry._printing import UserError, as_setting, called, counted, html_table, nearest, printable, shown
 from zoo.registry._search import Between, By, Choice, LogBetween
 from zoo.registry._sources import Source, Unreadable, first_line
+
+if TYPE_CHECKING:
+    from zoo.kinds import Kind
 
 __all__ = [
     "Between",
@@ -51,6 +56,8 @@ __all__ = [
     "explained",
     "html_table",
     "is_at_limit",
+    "kind_of",
+    "kinds",
     "models",
     "models_that_serve",
     "names_of",
@@ -59,6 +66,7 @@ __all__ = [
     "path_of",
     "printable",
     "register_dataset",
+    "register_kind",
     "register_model",
     "register_task",
     "shown",
@@ -286,12 +294,31 @@ EVERY: list[Registry] = []
 """All registries."""
 
 datasets = Registry("dataset", "zoo.datasets")
+kinds = Registry("kind", "zoo.kinds")
 tasks = Registry("task", "zoo.tasks")
 models = Registry("model", "zoo.models")
 
 register_dataset = datasets.register
+register_kind = kinds.register
 register_task = tasks.register
 register_model = models.register
+
+
+def kind_of(kind: str | type[Kind]) -> Kind:
+    """The kind of a task, by its name or class.
+
+    >>> kind_of("multilabel").sets
+    True
+
+    Raises:
+        UserError: nothing has that name.
+    """
+    return _made(kinds.get(kind))
+
+
+@cache
+def _made(kind: type[Kind]) -> Kind:
+    return kind()
 
 
 def models_that_serve(

@@ -28,20 +28,18 @@ samples. No model can expect to rank samples better, though one may by chance; w
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from zoo.cache.writing import whole
-from zoo.metrics import Metric, evaluate, higher_is_better, limits, metric_names, ranked_by, resampled
+from zoo.metrics import Estimate, Metric, evaluate, resampled, suite
 from zoo.metrics.bootstrap import centred, interval
-from zoo.registry import UserError, nearest
+from zoo.registry import UserError, kind_of, nearest
 from zoo.result import Result, write_json
 
 HOW = (
@@ -175,20 +173,12 @@ class Predictions:
         table = pd.read_parquet(path)
         names = [n for n in table.columns if n.startswith("score_")]
         score = table[names or "score"].to_numpy(np.float64)
-        label, unseen = table.label, []
-        if kind == "multilabel":
-            labels = [n.removeprefix("score_") for n in names]
-            if table.attrs.get("strict"):
-                unseen = sorted(set(chain.from_iterable(label)) - set(labels))
-            missed, label = _hot(label, unseen), _hot(label, labels)
+        label, options = kind_of(kind).read(table, [n.removeprefix("score_") for n in names])
         times = table.prediction_time.to_numpy("datetime64[us]").astype(np.int64)
         key = (table.visit_id.to_numpy(), times)
-        options = {"threshold": table.attrs.get("threshold", 0.5), "ks": tuple(table.attrs.get("ks", (5, 10)))}
-        options |= _of_drugs(table, labels, unseen) if "before" in table else {}
-        options |= {"missed": missed} if unseen else {}
-        return cls(kind, key, np.asarray(label), score, table.subject_id.to_numpy(), options)
+        return cls(kind, key, label, score, table.subject_id.to_numpy(), options)
 
-    def evaluate(self, resamples: int) -> dict[str, Metric]:
+    def evaluate(self, resamples: int) -> dict[str, Estimate]:
         """Metrics with their intervals."""
         return evaluate(self.kind, self.label, self.score, self.subject, resamples=resamples, **self.options)
 
@@ -202,31 +192,10 @@ class Predictions:
         return all(np.array_equal(a, b) for a, b in zip(mine, others, strict=True))
 
 
-def _hot(lists: Sequence[Sequence[str]], names: list[str]) -> np.ndarray:
-    """(samples, names) bool, from lists of codes and the names of those that count."""
-    place = {n: i for i, n in enumerate(names)}
-    sets = [[place[c] for c in codes if c in place] for codes in lists]
-    found = np.zeros((len(sets), len(names)), bool)
-    rows = np.repeat(np.arange(len(sets)), [len(s) for s in sets])
-    found[rows, [i for s in sets for i in s]] = True
-    return found
-
-
-def _of_drugs(table: pd.DataFrame, labels: list[str], unseen: list[str]) -> dict[str, np.ndarray]:
-    """Interactions, and the drugs of the visits before, as `zoo.metrics.evaluate` takes them."""
-    interactions = np.zeros((len(labels), len(labels)), bool)
-    interactions[tuple(np.array(table.attrs["interactions"], np.int64).reshape(-1, 2).T)] = True
-    first = table.before.isna().to_numpy()
-    codes = [() if own is None else own for own in table.before]
-    before = np.where(first[:, None], np.nan, _hot(codes, [*labels, *unseen]))
-    return {"interactions": interactions, "before": before}
-
-
 def check_metric(metric: str | None, kinds: Sequence[str]) -> None:
     """Raise a `UserError` where no kind of task has a metric."""
-    known = {n for kind in kinds for n in metric_names(kind, drugs=True)}
-    at_k = "multilabel" in kinds and re.fullmatch(r"(precision|recall)_at_\d+", metric or "")
-    if metric is not None and metric not in known and not at_k:
+    if metric is not None and not any(kind_of(kind).knows(metric) for kind in kinds):
+        known = {m.name for kind in kinds for m in kind_of(kind).metrics({})}
         raise UserError(f"metric {metric!r} is none of these tasks': {nearest(metric, known)}.")
 
 
@@ -271,9 +240,8 @@ def _task_board(
     if not runs:
         return TaskBoard(task, kind, None, 0, 0, {}, [], failed)
     first_result, first = runs[0][1:]
-    drugs = "before" in first.options
-    there = metric_names(kind, first.options["ks"], drugs)
-    by = metric if metric in there else ranked_by(kind, drugs)
+    metrics = suite(kind, first.options)
+    by = metrics[metric if metric in metrics else kind_of(kind).ranks(first.options)]
     subjects = len(np.unique(first.subject))
     resamples = resamples if subjects > 1 else 0  # of one subject nothing tells how much others would differ
     models = list(dict.fromkeys(o["model"] for o in outcomes))
@@ -284,13 +252,13 @@ def _task_board(
         if own:
             points, draws = _measured([p for _, _, p in own], resamples)
             drawn[model] = _over_seeds(draws, place)
-            entries.append(_entry(model, own, points, drawn[model]))
+            entries.append(_entry(model, own, points, drawn[model], metrics))
     ordered = _ranked(entries, by)
-    _compare(ordered, by, drawn)
+    _compare(ordered, by.name, drawn)
     return TaskBoard(
         task,
         kind,
-        by,
+        by.name,
         len(first.label),
         subjects,
         first_result.config.get("task", {}),
@@ -349,7 +317,9 @@ def _over_seeds(draws: dict[str, np.ndarray], place: int) -> dict[str, np.ndarra
     return {n: np.take_along_axis(values, chosen, axis=0).mean(axis=0) for n, values in draws.items()}
 
 
-def _entry(model: str, own: list, points: list[dict], drawn: dict[str, np.ndarray]) -> Entry:
+def _entry(
+    model: str, own: list, points: list[dict], drawn: dict[str, np.ndarray], known: Mapping[str, Metric]
+) -> Entry:
     metrics = {}
     for name in points[0]:
         values = [p[name].value for p in points]
@@ -358,7 +328,7 @@ def _entry(model: str, own: list, points: list[dict], drawn: dict[str, np.ndarra
             metrics[name] = {"value": None, "low": None, "high": None, "sd": None, "reason": reasons[0]}
             continue
         value = float(np.mean(values))
-        low, high = interval(drawn[name], value, limits(name))
+        low, high = interval(drawn[name], value, known[name].limits)
         metrics[name] = {
             "value": value,
             "low": low,
@@ -378,11 +348,11 @@ def _entry(model: str, own: list, points: list[dict], drawn: dict[str, np.ndarra
     )
 
 
-def _ranked(entries: list[Entry], metric: str) -> list[Entry]:
+def _ranked(entries: list[Entry], by: Metric) -> list[Entry]:
     """Best first, those without a value last; equal values share a rank."""
-    sign = -1 if higher_is_better(metric) else 1
+    metric = by.name
     known = [e for e in entries if e.metrics[metric]["value"] is not None]
-    known.sort(key=lambda e: sign * e.metrics[metric]["value"])
+    known.sort(key=lambda e: -by.sign * e.metrics[metric]["value"])
     for place, entry in enumerate(known):
         before = known[place - 1] if place else None
         equal = before is not None and before.metrics[metric]["value"] == entry.metrics[metric]["value"]

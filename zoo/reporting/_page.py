@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.metrics import higher_is_better
 from zoo.metrics.calibration import BINS
-from zoo.registry import counted
+from zoo.registry import counted, kind_of
 from zoo.reporting._board import WHAT_CEILING, Board, Entry, Predictions, TaskBoard
 from zoo.reporting._board_tables import CEILING, WHAT_TUNING, left_out, tuning_rows
 from zoo.reporting._charts import Line, curves, intervals, swatch
@@ -90,7 +89,8 @@ def _task(task: TaskBoard, board: Board, places: dict[str, int]) -> Iterator[str
 def _results(task: TaskBoard, seeds: int) -> str:
     names = [task.metric, *(n for n in task.entries[0].metrics if n != task.metric)]
     heads = [("rank", True), ("model", False), ("seeds", True)]
-    heads += [(n, "best first" if higher_is_better(n) else True) for n in names]
+    lower = {m.name for m in kind_of(task.kind).metrics({}) if m.lower_is_better}
+    heads += [(n, True if n in lower else "best first") for n in names]
     heads += [("best less this", True), ("p", True), ("p (Holm)", True), ("parameters", True), ("training, s", True)]
     rows = [_result(entry, names, seeds) for entry in task.entries]
     if task.ceiling:
@@ -183,10 +183,10 @@ def _charts(task: TaskBoard, places: dict[str, int]) -> Iterator[str]:
     if lines:
         caption = "Loss by epoch, first seed: validation thick, training thin"
         yield _figure(caption, curves(caption, lines, "epoch", "loss", whole=True))
-    if task.kind not in ("binary", "multilabel"):
+    first = [(e, places[e.model], *known) for e in task.entries if (known := _first_seed(e, task.kind))]
+    if not first:
         return
-    pooled = " (all labels pooled)" if task.kind == "multilabel" else ""
-    first = [(e, places[e.model], *_first_seed(e, task.kind)) for e in task.entries]
+    pooled = " (all labels pooled)" if kind_of(task.kind).sets else ""
     lines = [Line(e.model, i, *precision_recall(y, p), steps=True) for e, i, y, p in first if y.any()]
     if lines:
         caption = f"Precision and recall, first seed{pooled}"
@@ -200,9 +200,9 @@ def _figure(caption: str, chart: str) -> str:
     return f"<figure><figcaption>{escape(caption)}</figcaption>{chart}</figure>"
 
 
-def _first_seed(entry: Entry, kind: str) -> tuple[np.ndarray, np.ndarray]:
+def _first_seed(entry: Entry, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
     found = Predictions.read(Path(entry.folders[0]) / "predictions.parquet", kind)
-    return found.label.ravel().astype(bool), found.score.ravel()
+    return kind_of(kind).yes_or_no(found.label, found.score)
 
 
 def _training(entry: Entry, place: int) -> Iterator[Line]:

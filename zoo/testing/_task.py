@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from zoo.data._store import VisitIndex
-from zoo.data.spec import KINDS
 from zoo.datasets import _canonical as canonical
 from zoo.prepare import Stores, load_dataset, load_task, relations, share_out
+from zoo.registry import kind_of
 from zoo.tasks._selection import with_something_to_predict
 from zoo.tasks._task import Attrition, Cohort, Relations, Task
 from zoo.testing._report import Findings, Report
@@ -97,7 +97,8 @@ def check_task(
 
 
 def _declaration(findings: Findings, task: Task) -> None:
-    findings.expect("declaration", task.kind in KINDS, f"kind {task.kind!r} is none of {', '.join(KINDS)}")
+    with findings.check("declaration"):
+        kind_of(task.kind)
     declared = {*task.given, *task.label_concepts, *task.needs}
     for concept in sorted(declared - set(canonical.CONCEPTS)):
         findings.fail("declaration", f"unknown concept {concept!r}")
@@ -106,8 +107,6 @@ def _declaration(findings: Findings, task: Task) -> None:
     findings.expect("declaration", task.about in ABOUT, f"about {task.about!r} is none of {', '.join(ABOUT)}")
     if task.retrospective and not {*task.label_concepts, *task.needs}:
         findings.fail("declaration", "retrospective, but its labels are made from no concept of the record")
-    if task.kind == "multiclass" and not task.labels:
-        findings.fail("declaration", "a multiclass task names its classes in labels")
 
 
 def _cohort(findings: Findings, cohort: Cohort) -> None:
@@ -127,26 +126,10 @@ def _cohort(findings: Findings, cohort: Cohort) -> None:
 
 
 def _label(findings: Findings, task: Task, label: pd.Series) -> None:
-    if task.kind == "multilabel":
-        lists = [isinstance(codes, list) and all(isinstance(c, str) for c in codes) for codes in label]
-        findings.expect("label", np.array(lists, bool), "label is no list of code strings")
-        if task.labels is None:
-            some = label.map(bool).to_numpy(bool)
-            findings.expect("label", some, "label is an empty list, of a task whose labels have no names")
-        else:
-            known = [set(codes) <= set(task.labels) for codes in label]
-            findings.expect("label", np.array(known, bool), "label has a code that is none of the task's labels")
-        distinct = [len(set(map(str, codes))) == len(codes) if isinstance(codes, list) else True for codes in label]
-        findings.expect("label", np.array(distinct, bool), "label names a code twice")
-        return
-    dtype = {"binary": "b", "multiclass": "i", "regression": "f"}[task.kind]
-    if label.dtype.kind != dtype:
-        findings.fail("label", f"label of a {task.kind} task is {label.dtype}")
-    elif task.kind == "multiclass":
-        findings.expect("label", label.between(0, len(task.labels) - 1), "class number is none of the labels")
-    elif task.kind == "regression":
-        findings.expect("label", np.isfinite(label), "label is not finite")
-    if not findings.failed("label") and task.kind == "binary" and label.nunique() == 1:
+    kind = kind_of(task.kind)
+    for problem, where in kind.problems(label, task.labels):
+        findings.expect("label", ~where, problem)
+    if not findings.failed("label") and kind.is_constant(label.to_numpy()):
         findings.note("label", f"all {len(label)} samples have the label {label.iloc[0]}")
 
 
@@ -201,7 +184,7 @@ def _forecast(findings: Findings, task: Task, given: Cohort, cohort: Cohort, see
         )
     elif count:
         findings.note("forecast", f"{count} of its {len(given.samples)} samples were left out by the framework")
-    if given.outcome_time is None and task.kind != "multilabel":
+    if given.outcome_time is None and not kind_of(task.kind).sets:
         findings.note("forecast", "the task says no outcome_time: that nothing has come about by then is not checked")
     samples = cohort.samples
     moment = samples.prediction_time

@@ -6,9 +6,8 @@ import torch
 
 from zoo.data._splits import checked_seed
 from zoo.data._task_data import TaskData
-from zoo.data.spec import KINDS
 from zoo.models._model import Model
-from zoo.registry import UserError, check_parameters, models, shown
+from zoo.registry import UserError, check_parameters, kinds, models, shown
 
 
 def create_model(name: str | type[Model], data: TaskData, *, seed: int = 0, **hyperparameters) -> Model:
@@ -29,11 +28,11 @@ def create_model(name: str | type[Model], data: TaskData, *, seed: int = 0, **hy
         raise UserError(f"{name.registered_name!r} is made already: give it to zoo.train.")
     entry = models.entry(name)
     name = entry.name
-    kinds = entry.facts.get("kinds", KINDS if not entry.registered else ())
-    if data.task.kind not in kinds:
+    served = entry.facts.get("kinds", kinds.names() if not entry.registered else ())
+    if data.task.kind not in served:
         raise UserError(
             f"model {name!r} does not serve {data.task.kind} tasks such as {data.task.name!r}; "
-            f"it serves {', '.join(sorted(kinds))}."
+            f"it serves {', '.join(sorted(served))}."
         )
     predicts = entry.facts.get("predicts")
     if predicts is not None and predicts != data.task.predicts:

@@ -24,8 +24,7 @@ import torch
 from torch import Tensor
 
 from zoo.data._task_data import TaskData
-from zoo.data.spec import KINDS
-from zoo.metrics import evaluate, higher_is_better
+from zoo.metrics import evaluate
 from zoo.models._model import Model
 from zoo.registry import UserError
 from zoo.result import write_json
@@ -214,7 +213,7 @@ class Loop:
         """Loss and metrics on the validation split; the loss is None where it has no samples."""
         if not self.data.size("validation"):
             return {"validation_loss": None}
-        trainer, task = self.trainer, self.data.task
+        trainer, kind = self.trainer, self.data.task.kind
         scores, losses = scores_of(self.model, self.data, "validation", trainer.batch_size, self.device, self.processes)
         bad = np.flatnonzero(~np.isfinite(losses))
         if len(bad):
@@ -224,11 +223,11 @@ class Loop:
             places = rows.samples(low, min(low + trainer.batch_size, len(rows)))
             self._fail("validation loss", losses[bad[0]], None, places)
         found = {"validation_loss": float(losses.mean(dtype=np.float64))}
-        if task.kind not in KINDS:
+        if not self.data.metrics:
             return found
         label, subject = self.data.label("validation"), self.data.subject("validation")
         options = self.data.metric_options(self.data.places("validation"))
-        metrics = evaluate(task.kind, label, scores, subject, resamples=0, **options)
+        metrics = evaluate(kind, label, scores, subject, resamples=0, **options)
         if trainer.monitor != "loss" and metrics[trainer.monitor].value is None and not self.place.best_epoch:
             raise UserError(
                 f"trainer monitor={trainer.monitor!r} has no value on the validation split "
@@ -242,8 +241,8 @@ class Loop:
             return True
         if value is None:
             return False
-        rises = self.trainer.monitor != "loss" and higher_is_better(self.trainer.monitor)
-        return value > self.place.best if rises else value < self.place.best
+        sign = -1 if self.trainer.monitor == "loss" else self.data.metrics[self.trainer.monitor].sign
+        return sign * value > sign * self.place.best
 
     # What is not finite
 

@@ -23,8 +23,7 @@ from zoo.data import Batch
 from zoo.data._inputs import notes_on
 from zoo.data._splits import NAMES, checked_seed
 from zoo.data._task_data import TaskData
-from zoo.data.spec import KINDS
-from zoo.metrics import evaluate, metric_names, tune_threshold
+from zoo.metrics import evaluate, tune_threshold
 from zoo.models._model import Estimator, Model
 from zoo.progress import progress
 from zoo.registry import UserError, check_parameters, counted, models
@@ -87,7 +86,7 @@ def train(
         with initial.bounded() if initial else nullcontext():
             model = create_model(model, data, seed=seed, **(initial.hyperparameters(name) if initial else {}))
     loop = Trainer(**{**model.trainer_defaults(model.spec), **trainer})
-    loop.check(data.task.kind, data.interactions is not None, data.task.ks)
+    loop.check(data)
     if not data.size("train"):
         raise UserError(f"no sample of task {data.task.name!r} on {data.dataset.name} falls into the training split.")
     further = initial.begin(model) if initial else []
@@ -232,8 +231,6 @@ class Job:
 
 
 def _labels(data: TaskData) -> dict[str, dict]:
-    if data.task.kind not in KINDS:
-        return {}
     return {s: data.label_facts(data.places(s)) for s in NAMES}
 
 
@@ -270,8 +267,8 @@ def test_metrics(model: Model, data: TaskData, loop: Trainer) -> tuple[dict[str,
     tunes = task.tuned and data.size("validation")
     threshold = threshold_of(data, loop.scores(model, data, "validation") if tunes else None)
     if not data.size("test"):
-        names, reason = metric_names(task.kind, task.ks, "before" in options), "no sample falls into the test split"
-        return {n: {"value": None, "low": None, "high": None, "reason": reason} for n in names}, threshold
+        reason = "no sample falls into the test split"
+        return {n: {"value": None, "low": None, "high": None, "reason": reason} for n in data.metrics}, threshold
     options |= {} if threshold is None else {"threshold": threshold}
     found = evaluate(task.kind, data.label("test"), loop.scores(model, data, "test"), data.subject("test"), **options)
     return {n: m.to_dict() for n, m in found.items()}, threshold
@@ -279,12 +276,11 @@ def test_metrics(model: Model, data: TaskData, loop: Trainer) -> tuple[dict[str,
 
 def threshold_of(data: TaskData, validation: np.ndarray | None) -> float | None:
     """From which probability on a label counts as predicted, given scores of the validation split; None has none."""
-    task = data.task
-    if task.kind not in ("binary", "multilabel"):
+    if not data.kind.thresholded:
         return None
-    if not task.tuned or validation is None:
+    if not data.task.tuned or validation is None:
         return 0.5
-    return tune_threshold(task.kind, data.label("validation"), validation)
+    return tune_threshold(data.task.kind, data.label("validation"), validation)
 
 
 def notes(data: TaskData, model: Model) -> list[str]:
@@ -305,12 +301,11 @@ def notes(data: TaskData, model: Model) -> list[str]:
         small = "text encoder: a small one, whose pieces of words were learned from training notes"
         may_know = "public clinical ones have read notes of MIMIC, and may have read those tested here"
         found.append(f"text encoder: {published['name']}; {may_know}" if published else small)
-    if data.task.kind in ("binary", "multiclass"):
-        for split in NAMES:
-            label = data.label(split)
-            if len(label) and len(np.unique(label)) == 1:
-                many = f"all {len(label)} {split} samples have" if len(label) > 1 else f"the only {split} sample has"
-                found.append(f"{many} the label {label[0]}")
+    for split in NAMES:
+        label = data.label(split)
+        if data.kind.is_constant(label):
+            many = f"all {len(label)} {split} samples have" if len(label) > 1 else f"the only {split} sample has"
+            found.append(f"{many} the label {label[0]}")
     if data.dropped_labels:
         occurrences = sum(data.dropped_labels.values())
         codes = len(data.dropped_labels)

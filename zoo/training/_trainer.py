@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,8 +12,6 @@ import numpy as np
 import torch
 
 from zoo.data._task_data import TaskData
-from zoo.data.spec import KINDS
-from zoo.metrics import metric_names
 from zoo.models._model import Model
 from zoo.registry import UserError, check_parameters, nearest, shown, whole_number
 from zoo.training._log import LOGS, check_log
@@ -138,22 +136,23 @@ class Trainer:
             return None, float(every[:-1])
         raise UserError(f"trainer checkpoint_every={every!r} must be a number of steps, or seconds such as '300s'.")
 
-    def check(self, kind: str, drugs: bool = False, ks: Sequence[int] = (5, 10)) -> None:
-        """Look whether a task of a kind can be trained on, before anything is written.
-
-        Args:
-            kind: of the task.
-            drugs: whether its labels are drugs, so that there are metrics of drug sets.
-            ks: of its metrics ``precision_at_k`` and ``recall_at_k``.
+    def check(self, data: TaskData) -> None:
+        """Look whether data can be trained on, before anything is written.
 
         Raises:
-            UserError: the kind has no such metric to monitor or cannot be balanced, or the package of a log is missing.
+            UserError: their task has no such metric to monitor or cannot be balanced, or the package of a log is
+                missing.
         """
-        known = ("loss", *(metric_names(kind, ks, drugs) if kind in KINDS else ()))
+        known = ("loss", *data.metrics)
         if self.monitor not in known:
-            raise UserError(f"trainer monitor={self.monitor!r} is no metric of {kind}: {nearest(self.monitor, known)}.")
-        if self.balance and kind != "binary":
-            raise UserError(f"trainer balance=True is for binary tasks, not for {kind}: leave it out.")
+            raise UserError(
+                f"trainer monitor={self.monitor!r} is no metric of task {data.task.name!r}: "
+                f"{nearest(self.monitor, known)}."
+            )
+        if self.balance and not data.kind.balanced:
+            raise UserError(
+                f"trainer balance=True is for tasks of yes or no, not for {data.task.name!r}: leave it out."
+            )
         check_log(self.log)
 
     def resolved_device(self) -> torch.device:
@@ -196,7 +195,7 @@ class Trainer:
             UserError: a loss is not finite (epoch, step and visits are named; the last good checkpoint stays), memory
                 does not suffice, or the checkpoint is damaged, or of another version, model or number of processes.
         """
-        self.check(data.task.kind, data.interactions is not None, data.task.ks)
+        self.check(data)
         device = self.resolved_device()
         with torch.random.fork_rng([device] if device.type == "cuda" else []), self._enough_memory():
             model.to(device)

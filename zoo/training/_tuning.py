@@ -17,7 +17,7 @@ from pathlib import Path
 from zoo import cache
 from zoo.cache.forms import check_form
 from zoo.data._task_data import TaskData
-from zoo.metrics import evaluate, higher_is_better, metric_names, ranked_by
+from zoo.metrics import Metric, evaluate
 from zoo.models._model import Model
 from zoo.progress import progress
 from zoo.registry import (
@@ -263,14 +263,12 @@ def tune(
     fixed_trainer = check_parameters("the trainer", Trainer, _below("trainer.", fixed))
     if not data.size("validation"):
         raise UserError("tuning needs validation samples, and there are none: load the data with another split.")
-    drugs = data.interactions is not None
-    known = metric_names(data.task.kind, data.task.ks, drugs)
-    metric = ranked_by(data.task.kind, drugs) if metric is None else metric
-    if metric not in known:
-        raise UserError(f"metric {metric!r} is none of {data.task.kind} tasks: {nearest(metric, known)}.")
+    metric = data.ranked_by if metric is None else metric
+    if metric not in data.metrics:
+        raise UserError(f"metric {metric!r} is none of task {data.task.name!r}: {nearest(metric, data.metrics)}.")
     first = create_model(name, data, **_below("model.", fixed))
     loop = Trainer(**{**first.trainer_defaults(first.spec), **fixed_trainer})
-    loop.check(data.task.kind, drugs, data.task.ks)
+    loop.check(data)
     space = search_space(first, fixed)
     data.checked_inputs(first)
     folder = made(path_of("out", out), new=False)
@@ -288,7 +286,7 @@ def tune(
     }
     with locked(folder), progress(f"tuning {name}") as report:
         hold_to_plan(folder, PLAN, plan, "tuning")
-        search = Search(name, data, fixed, space, metric, seed, sampler, folder)
+        search = Search(name, data, fixed, space, data.metrics[metric], seed, sampler, folder)
         found = search.run(trials if space else 1, report, defaults_of(first, fixed, list(space)))
         write_json(folder / FILE, found.to_dict())
     return found
@@ -303,7 +301,8 @@ class Search:
     """The trials of one model; `run` makes them.
 
     Attributes:
-        model, data, metric, seed, sampler, folder: as in `tune`.
+        model, data, seed, sampler, folder: as in `tune`.
+        metric: what decides.
         fixed: settings that are not searched.
         space: where the others are.
     """
@@ -312,7 +311,7 @@ class Search:
     data: TaskData
     fixed: Mapping[str, object]
     space: Space
-    metric: str
+    metric: Metric
     seed: int
     sampler: str
     folder: Path
@@ -334,15 +333,14 @@ class Search:
         edge = [n for n in self.space if self._is_at_edge(n, settings)]
         space = {n: str(range_at(r, settings) or r) for n, r in self.space.items()}
         names = self.data.dataset.name, self.data.task.name, self.model
-        return Tuned(*names, self.metric, by, self.sampler, best, edge, space, trials, self.folder)
+        return Tuned(*names, self.metric.name, by, self.sampler, best, edge, space, trials, self.folder)
 
     def _settings(self, number: int, trials: Sequence[Trial], defaults: Mapping[str, object]) -> dict[str, object]:
         if number == 0:
             return dict(defaults)
         if self.sampler == "random":
             return drawn(self.space, number, self.seed)
-        sign = 1 if higher_is_better(self.metric) else -1
-        tried = [(t.settings, sign * t.value) for t in trials if t.value is not None]
+        tried = [(t.settings, self.metric.sign * t.value) for t in trials if t.value is not None]
         return suggested(self.space, tried, self.seed + number)
 
     def _is_at_edge(self, name: str, settings: Mapping[str, object]) -> bool:
@@ -393,20 +391,22 @@ class Search:
         threshold = threshold_of(data, scores)
         options |= {} if threshold is None else {"threshold": threshold}
         label, subject = data.label("validation"), data.subject("validation")
-        found = evaluate(data.task.kind, label, scores, subject, resamples=0, metrics=[self.metric], **options)
+        found = evaluate(data.task.kind, label, scores, subject, resamples=0, metrics=[self.metric.name], **options)
         loss = float(losses.mean(dtype="float64"))
         if not math.isfinite(loss):
             raise NotFinite(f"the validation loss is {loss}.")
-        value = found[self.metric]
+        value = found[self.metric.name]
         return value.value, loss, sizes.get("epochs"), None if value.value is not None else value.reason
 
 
-def chosen(trials: Sequence[Trial], metric: str) -> tuple[int, str]:
+def chosen(trials: Sequence[Trial], metric: Metric) -> tuple[int, str]:
     """The number of the best trial, and what decided: the metric, or the loss where it has no value.
 
-    >>> chosen([Trial(0, {}, 0.5, 0.9), Trial(1, {}, 0.7, 0.8), Trial(2, {}, 0.7, 0.7)], "auroc")
+    >>> from zoo.metrics import suite
+    >>> auroc = suite("binary")["auroc"]
+    >>> chosen([Trial(0, {}, 0.5, 0.9), Trial(1, {}, 0.7, 0.8), Trial(2, {}, 0.7, 0.7)], auroc)
     (2, 'auroc')
-    >>> chosen([Trial(0, {}, None, 0.9), Trial(1, {}, None, 0.8)], "auroc")
+    >>> chosen([Trial(0, {}, None, 0.9), Trial(1, {}, None, 0.8)], auroc)
     (1, 'loss')
 
     Raises:
@@ -416,9 +416,8 @@ def chosen(trials: Sequence[Trial], metric: str) -> tuple[int, str]:
     if not over:
         raise UserError(f"all of {counted(len(trials), 'trial')} failed; the first one: {trials[0].reason}")
     valued = [t for t in over if t.value is not None]
-    sign = -1 if higher_is_better(metric) else 1
-    best = min(valued or over, key=lambda t: (sign * (t.value or 0), t.loss, t.number))
-    return best.number, metric if valued else "loss"
+    best = min(valued or over, key=lambda t: (-metric.sign * (t.value or 0), t.loss, t.number))
+    return best.number, metric.name if valued else "loss"
 
 
 def _below(prefix: str, settings: Mapping[str, object]) -> dict[str, object]:

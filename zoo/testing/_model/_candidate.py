@@ -7,10 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
-from zoo.data.spec import KINDS
 from zoo.datasets._canonical import CONCEPTS
+from zoo.kinds import Kind
 from zoo.models import Estimator, Model
-from zoo.registry import Entry, parameters_of
+from zoo.registry import Entry, kind_of, parameters_of
 from zoo.testing._model._logits import logits
 from zoo.testing._model._patients import FabricatedTask, Patient
 from zoo.testing._model._short_training import Training
@@ -54,6 +54,11 @@ class Candidate:
         return FabricatedTask(self.kind, concepts, self.causal, facts.get("predicts"), resources, reading)
 
     @property
+    def task_kind(self) -> Kind:
+        """The kind of the task."""
+        return kind_of(self.kind)
+
+    @property
     def causal(self) -> bool:
         """Whether it says that a sample is the same alone in its row and beside others."""
         return bool(self.entry.facts.get("causal"))
@@ -66,12 +71,12 @@ class Candidate:
     @property
     def first(self) -> bool:
         """Whether this is the first kind that the model serves."""
-        return self.kind == next(k for k in KINDS if k in self.entry.facts["kinds"])
+        return self.kind == min(self.entry.facts["kinds"])
 
     @property
     def thorough(self) -> bool:
         """Whether checks are run here that need not be run for every kind."""
-        return self.first or self.kind == "multilabel"
+        return self.first or self.task_kind.sets
 
     def rows(self, count: int = 8) -> list[Patient]:
         """Patients that it was not trained on."""

@@ -7,11 +7,10 @@ import json
 from collections.abc import Mapping
 
 from zoo.data._resources import RESOURCES
-from zoo.data.spec import KINDS
 from zoo.datasets._canonical import CONCEPTS
 from zoo.models import Model
 from zoo.prepare import check_levels
-from zoo.registry import Entry, check_parameters, models, parameters_of
+from zoo.registry import Entry, check_parameters, kind_of, kinds, models, parameters_of
 from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._registry import CHECKS
 from zoo.testing._report import Findings
@@ -19,10 +18,11 @@ from zoo.training import Trainer
 
 
 def check_declaration(findings: Findings, entry: Entry) -> None:
-    kinds = set(entry.facts.get("kinds", ()))
-    findings.expect("declaration", bool(kinds), "kinds are not registered")
-    for kind in sorted(kinds - set(KINDS)):
-        findings.fail("declaration", f"kind {kind!r} is none of {', '.join(KINDS)}")
+    served = sorted(entry.facts.get("kinds", ()))
+    findings.expect("declaration", bool(served), "kinds are not registered")
+    for kind in served:
+        with findings.check("declaration"):
+            kind_of(kind)
     for fact in ("uses", "needs"):
         for concept in sorted(set(entry.facts.get(fact, ())) - set(CONCEPTS)):
             findings.fail("declaration", f"{fact} {concept!r}, which is none of {', '.join(CONCEPTS)}")
@@ -30,8 +30,10 @@ def check_declaration(findings: Findings, entry: Entry) -> None:
     for name in sorted(set(entry.facts.get("resources", ())) - set(RESOURCES)):
         findings.fail("declaration", f"asks for {name!r}, which is none of {', '.join(RESOURCES)}")
     predicts = entry.facts.get("predicts")
-    if predicts is not None and (predicts not in CONCEPTS or kinds != {"multilabel"}):
-        findings.fail("declaration", f"predicts={predicts!r} is no concept, or its kinds are not multilabel alone")
+    if predicts is not None and (
+        predicts not in CONCEPTS or not all(kinds.knows(k) and kind_of(k).sets for k in served)
+    ):
+        findings.fail("declaration", f"predicts={predicts!r} is no concept, or its kinds are not of sets alone")
     causal = entry.facts.get("causal", False)
     findings.expect("declaration", isinstance(causal, bool), f"causal={causal!r} is neither True nor False")
     with findings.check("declaration"):
@@ -71,8 +73,6 @@ def check_hyperparameters(findings: Findings, entry: Entry) -> None:
         return
     check_parameters("the constructor", entry.thing, defaults)
     json.dumps(defaults)  # a run writes them down
-    if not set(entry.facts.get("kinds", ())) <= set(KINDS):
-        return
-    for kind in sorted(entry.facts.get("kinds", ())):
+    for kind in filter(kinds.knows, sorted(entry.facts.get("kinds", ()))):
         chosen = entry.thing.trainer_defaults(Candidate(entry, kind, {}).task.spec)
         check_parameters("the trainer", Trainer, chosen)

@@ -8,10 +8,8 @@ from zoo.models import Model
 from zoo.testing._model import _patients as patients
 from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._output import runs
-from zoo.testing._model._short_training import Training, loss_of_a_constant, made, main_loss
+from zoo.testing._model._short_training import Training, made, main_loss
 
-FITS = 0.25
-"""Eight samples are fitted where the loss is below this part of a constant's."""
 ATTEMPTS = ((1e-2, 24), (3e-3, 150), (1e-3, 200), (1e-2, 150), (1e-1, 150))
 """Learning rates, and how many steps at most, with which eight samples are tried to be fitted."""
 LOOK = 4
@@ -22,7 +20,7 @@ def overfits(candidate: Candidate) -> Iterator[str]:
     rows = candidate.task.rows(100, 108)
     batch = candidate.task.batch(rows)
     plain = type(candidate.model).loss is Model.loss
-    constant = loss_of_a_constant(candidate.kind, batch.label)
+    constant, fits = candidate.task_kind.loss_of_a_constant(batch.label), candidate.task_kind.fits
     lowest = float("inf")
     for rate, steps in ATTEMPTS if not candidate.fitted else ((0, 0),):
         model = made(candidate.entry, candidate.task.spec, candidate.hyperparameters)
@@ -35,10 +33,10 @@ def overfits(candidate: Candidate) -> Iterator[str]:
             training.step(batch)
             if step % LOOK == 0:
                 lowest = min(lowest, main_loss(model, batch) / start)
-            if lowest < FITS:
+            if lowest < fits:
                 return
-    if not lowest < FITS:
-        yield f"the main loss on eight samples falls to {lowest:.2f} of a constant's, not below {FITS}"
+    if not lowest < fits:
+        yield f"the main loss on eight samples falls to {lowest:.2f} of a constant's, not below {fits}"
 
 
 def gradients(candidate: Candidate) -> Iterator[str]:

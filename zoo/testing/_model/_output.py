@@ -30,13 +30,9 @@ def output_shape(candidate: Candidate) -> Iterator[str]:
         yield f"logits are {tuple(output.logits.shape)}, not {expected}"
     if not output.logits.is_floating_point() or not torch.isfinite(output.logits).all():
         yield "logits are not finite"
-    expected = expected if task.kind in ("multiclass", "multilabel") else expected[:1]
-    if tuple(prediction.shape) != expected:
-        yield f"predictions are {tuple(prediction.shape)}, not {expected}"
-    if task.kind != "regression" and not ((prediction >= 0) & (prediction <= 1)).all():
-        yield "predictions are no probabilities"
-    if task.kind == "multiclass" and not torch.allclose(prediction.sum(-1).double(), torch.ones(1).double(), atol=1e-4):
-        yield "predictions do not add up to 1 over classes"
+    if len(prediction) != batch.samples:
+        yield f"predictions are of {len(prediction)} samples, not of {batch.samples}"
+    yield from candidate.task_kind.misfits(prediction, task.spec)
 
 
 def loss_finite(candidate: Candidate) -> Iterator[str]:

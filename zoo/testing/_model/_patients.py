@@ -16,8 +16,10 @@ from zoo.data._vocabulary import UNKNOWN, Vocabulary
 from zoo.data._window import spans
 from zoo.data.batch import Ragged
 from zoo.data.text import Reading, Tokenizer, TokenizerForm
+from zoo.kinds import Kind
 from zoo.knowledge.molecules import Molecules, molecules
 from zoo.knowledge.ontology import Ontology
+from zoo.registry import kind_of
 
 NAMES = {
     "diagnosis": ("ICD9CM", "250.00 272.4 276.2 401.9 414.01 427.31 428.0 496 518.81 584.9 599.0 038.9"),
@@ -30,7 +32,6 @@ NAMES = {
 CODES = {concept: [f"{system}//{name}" for name in names.split()] for concept, (system, names) in NAMES.items()}
 VALUED = ("lab", "vital")
 EDGES = np.linspace(-1.2, 1.2, 9, dtype=np.float32)
-OUTPUTS = {"binary": 1, "multiclass": 3, "multilabel": 6, "regression": 1}
 WRITTEN = (
     "Dictated but not read.",
     "Seen by the consulting team.",
@@ -198,16 +199,21 @@ class FabricatedTask:
     @cached_property
     def spec(self) -> Spec:
         """What the model is built from."""
-        multilabel = self.kind == "multilabel"
         return Spec(
             self.kind,
             self.outputs,
             {c: self._vocabulary(c) for c in self.concepts},
-            frozenset(GIVEN if multilabel else ()),
+            frozenset(GIVEN if self.task_kind.sets else ()),
             self.withheld,
             self.predicts,
             {name: self._resource(name) for name in self.resources},
+            self.task_kind.fitted(self.labels(self.rows(0, 96)).numpy()),
         )
+
+    @property
+    def task_kind(self) -> Kind:
+        """The kind of the task."""
+        return kind_of(self.kind)
 
     def _vocabulary(self, concept: str) -> Vocabulary:
         found = vocabulary(concept)
@@ -218,14 +224,14 @@ class FabricatedTask:
     @property
     def withheld(self) -> frozenset[str]:
         """The label concepts, of which a sample sees nothing in its own visit."""
-        return frozenset(WITHHELD if self.kind == "multilabel" else ())
+        return frozenset(WITHHELD if self.task_kind.sets else ())
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The name of each output."""
         if self.predicts is not None:
             return tuple(CODES[self.predicts])
-        return tuple(f"{self.kind}-{n}" for n in range(OUTPUTS[self.kind]))
+        return tuple(f"{self.kind}-{n}" for n in range(self.task_kind.examples))
 
     def _resource(self, name: str) -> object:
         if name == "encoder":
@@ -243,7 +249,7 @@ class FabricatedTask:
 
     def row(self, patient: Patient) -> Patient:
         """What a sample of the patient sees."""
-        if self.kind != "multilabel":
+        if not self.task_kind.sets:
             return patient
         visits = patient.visits if len(patient.visits) > 1 else patient.visits * 2
         last = replace(visits[-1], start=visits[-2].start + 1000.0)
@@ -309,18 +315,10 @@ class FabricatedTask:
 
     def labels(self, rows: Sequence[Patient]) -> torch.Tensor:
         """Labels of the kind, which follow the signs of the concepts that the model gets."""
-        outputs = len(self.outputs) if self.kind == "multilabel" else 1
-        noise = np.array([np.random.default_rng(row.number).uniform(-1, 1, outputs) for row in rows])
+        drawn = max(2, len(self.outputs))
+        noise = np.array([np.random.default_rng(row.number).uniform(-1, 1, drawn) for row in rows])
         signs = np.array([[row.sign[c] for c in self.concepts] for row in rows]).reshape(len(rows), -1)
-        score = signs.sum(axis=1) + noise[:, 0]
-        if self.kind == "binary":
-            return torch.from_numpy(score > 0)
-        if self.kind == "multiclass":
-            return torch.from_numpy(np.digitize(score, [-0.8, 0.8]))
-        if self.kind == "regression":
-            return torch.from_numpy((1 + score / 2).astype(np.float32))
-        columns = [signs[:, n % len(self.concepts)] if self.concepts else 0 for n in range(outputs)]
-        return torch.from_numpy(np.stack([c + 1.5 * noise[:, n] for n, c in enumerate(columns)], axis=1) > 0)
+        return torch.from_numpy(self.task_kind.fabricated(signs, noise))
 
 
 @lru_cache(maxsize=1)

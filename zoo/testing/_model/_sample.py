@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from zoo.testing._model import _patients as patients
 from zoo.testing._model._candidate import Candidate
@@ -63,11 +62,8 @@ def uses_inputs(candidate: Candidate) -> Iterator[str]:
 def label(candidate: Candidate) -> Iterator[str]:
     batch = candidate.task.batch(candidate.rows())
     expected = logits(candidate.model, batch)
-    label = batch.label
-    others = {"binary": ~label if label.dtype == torch.bool else label, "multiclass": (label + 1) % 3}
-    others |= {"multilabel": others["binary"], "regression": 1 - 2 * label.float()}
     for what, changed in {
-        "label": replace(batch, label=others[candidate.kind]),
+        "label": replace(batch, label=candidate.task_kind.another(batch.label)),
         "subject's number": replace(batch, subject=batch.subject.flip(0) + 7),
     }.items():
         found = logits(candidate.model, changed)

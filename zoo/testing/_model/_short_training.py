@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
 from zoo.models import Estimator, Model
@@ -132,14 +131,3 @@ def main_loss(model: Model, batch: Batch) -> float:
     """The main loss in eval mode."""
     with torch.no_grad():
         return float(model.loss(model.eval()(batch), batch))
-
-
-def loss_of_a_constant(kind: str, label: torch.Tensor) -> float:
-    """The main loss of a kind that is the least for logits which are the same for all samples."""
-    if kind == "regression":
-        return float(label.var(unbiased=False))
-    if kind == "multiclass":
-        share = torch.bincount(label).double() / len(label)
-        return float(torch.special.entr(share).sum())
-    share = label.double().mean(dim=0)
-    return float(F.binary_cross_entropy(share, share))
