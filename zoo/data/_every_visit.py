@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ class Unlabelled(Kind):
     """No label at all: nothing is predicted, and nothing is measured."""
 
     dtype = bool
+
+    def facts(self, label: np.ndarray, names: Sequence[str]) -> dict[str, object]:
+        return {}
 
     def metrics(self, options: Mapping[str, object]) -> list[Metric]:
         return []

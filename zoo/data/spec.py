@@ -66,6 +66,11 @@ class Spec:
         return self.vocabularies[concept].size
 
     @property
+    def times(self) -> tuple[float, ...]:
+        """At which times survival is predicted, ascending, in the unit of the task; none for other kinds of task."""
+        return tuple(self.fitted.get("times", ()))
+
+    @property
     def tokens(self) -> int:
         """How many tokens the texts of ``note`` are cut into, padding (0) included."""
         return self.vocabularies["note"].tokenizer.size

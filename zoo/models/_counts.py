@@ -43,6 +43,13 @@ def fitting_data(batches: Iterable[Batch], spec: Spec) -> tuple[csr_array, np.nd
     return sparse.vstack(counts).tocsr(), np.concatenate(label), np.concatenate(subject)
 
 
+def log_scaled(counts: csr_array, scale: np.ndarray) -> csr_array:
+    """Counts (samples, ids) as log(1 + count) over log(1 + scale), float64; scale (ids,) is at least 1."""
+    scaled = counts.astype(np.float64).tocsr()
+    scaled.data = np.log1p(scaled.data)
+    return scaled.multiply(1 / np.log1p(scale)).tocsr()
+
+
 def _seen(batch: Batch) -> csr_array:
     """(samples, visits) sparse: 1 where a sample sees a visit."""
     from scipy import sparse

@@ -9,7 +9,7 @@ import torch
 
 from zoo.data import Batch, Spec
 from zoo.models import Estimator, Output, Positive, Size
-from zoo.models._counts import code_counts, fitting_data
+from zoo.models._counts import code_counts, fitting_data, log_scaled
 from zoo.models._fitted import array_in
 from zoo.registry import LogBetween, register_model
 
@@ -54,7 +54,7 @@ class LogisticRegression(Estimator):
     def fit(self, batches: Iterable[Batch]) -> None:
         counts, label, subject = fitting_data(batches, self.spec)
         scale = np.maximum(counts.max(axis=0).toarray().ravel(), 1).astype(np.float64)
-        inputs = _scaled(counts, scale)
+        inputs = log_scaled(counts, scale)
         if not self.task_kind.probabilities:
             found = self._ridge(inputs, label, subject)
             parts = [(found.coef_[None], [found.intercept_])]
@@ -74,7 +74,7 @@ class LogisticRegression(Estimator):
 
     def forward(self, batch: Batch) -> Output:
         """Logits, values, or for several classes the logarithms of their probabilities, (samples, outputs)."""
-        inputs = _scaled(code_counts(batch, self.spec), self.fitted["scale"])
+        inputs = log_scaled(code_counts(batch, self.spec), self.fitted["scale"])
         scores = torch.from_numpy(inputs @ self.fitted["weights"].T + self.fitted["intercept"])
         return Output(scores.log_softmax(1) if self.task_kind.exclusive else scores)
 
@@ -108,9 +108,3 @@ class LogisticRegression(Estimator):
             own, shift = np.concatenate([0 * own, own]), np.concatenate([0 * shift, shift])
         weights[seen], intercept[seen] = own, shift
         return weights, intercept
-
-
-def _scaled(counts, scale: np.ndarray):
-    scaled = counts.astype(np.float64).tocsr()
-    scaled.data = np.log1p(scaled.data)
-    return scaled.multiply(1 / np.log1p(scale)).tocsr()

@@ -253,6 +253,8 @@ def fitted(model: Model, data: TaskData, loop: Trainer, seed: int, report: Calla
         report(f"epoch {number} of {loop.max_epochs}", line, share)
 
     fit = loop.fit(model, data, seed, epoch, folder)
+    if data.kind.finishes:
+        data.kind.finish(model, loop.scores(model, data, "train", logits=True), data.label("train"))
     if Processes(loop.resolved_device()).main:
         write_json(folder / "losses.json", _finite({"train": fit.train_loss, "validation": fit.validation_loss}))
     return {"best_epoch": fit.best_epoch, "epochs": len(fit.train_loss)}

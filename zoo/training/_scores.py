@@ -12,11 +12,21 @@ from zoo.training._processes import Processes
 
 
 def scores_of(
-    model: Model, data: TaskData, split: str, batch_size: int, device: torch.device, processes: Processes | None = None
+    model: Model,
+    data: TaskData,
+    split: str,
+    batch_size: int,
+    device: torch.device,
+    processes: Processes | None = None,
+    logits: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and losses of a split, always in single precision, so that a run reads back with the scores it had.
 
     Each of several processes takes every so manieth batch, and all get everything.
+
+    Args:
+        model, data, split, batch_size, device, processes: whose, of what, and how.
+        logits: give the logits, (samples, outputs), in the place of scores.
 
     Returns:
         (samples, ...) what the model predicts, in the order of the split's samples, and (samples,) the main loss of
@@ -32,7 +42,7 @@ def scores_of(
             report(share=low / len(rows))
             batch = rows.batch(low, high).to(device)
             output = model(batch)
-            scores = model.predict(output).float()
+            scores = (output.logits if logits else model.predict(output)).float()
             if found is None:
                 found = torch.zeros(size, *scores.shape[1:], device=device)
             if chunks[rank::count]:

@@ -204,12 +204,12 @@ class Trainer:
         validation = [float("nan") if v is None else v for v in losses["validation_loss"]]
         return Fit(losses["train_loss"], validation, place.best_epoch, place.epochs)
 
-    def scores(self, model: Model, data: TaskData, split: str) -> np.ndarray:
-        """What the model predicts for a split, in the order of its samples."""
+    def scores(self, model: Model, data: TaskData, split: str, logits: bool = False) -> np.ndarray:
+        """What the model predicts for a split, in the order of its samples; or its logits, (samples, outputs)."""
         device = self.resolved_device()
         processes = Processes(device) if launched() else None
         with self._enough_memory():
-            return scores_of(model, data, split, self.batch_size, device, processes)[0]
+            return scores_of(model, data, split, self.batch_size, device, processes, logits)[0]
 
     @contextmanager
     def _enough_memory(self) -> Iterator[None]:
