@@ -8,9 +8,9 @@ from worked import dense, embedded, gelu, norm, sigmoid, softmax, time_attention
 
 import zoo
 from zoo.data.grid import GridView
-from zoo.layers import EventAttention, Experts, Gate, SampleEvents, entropy, imbalance
-from zoo.models._modalities import Modality, Moments, at_moments
-from zoo.models.fusemoe import FuseMoE, Pool, Router
+from zoo.layers import EventAttention, Experts, Gate, Moments, SampleEvents, entropy, imbalance
+from zoo.models.multimodal._modalities import Modality, at_moments
+from zoo.models.multimodal.fusemoe import FuseMoE, Pool, Router
 from zoo.registry import UserError, parameters_of
 from zoo.testing._model._patients import FabricatedTask, empty, without
 

@@ -9,10 +9,10 @@ from test_models_fusemoe import ALL, made, residual_head
 from worked import dense, gru, norm, softmax
 
 import zoo
-from zoo.models.early_fusion import EarlyFusion
-from zoo.models.fusemoe import FuseMoE
-from zoo.models.late_fusion import LateFusion
-from zoo.models.mult import AskingLayer, MulT
+from zoo.models.multimodal.early_fusion import EarlyFusion
+from zoo.models.multimodal.fusemoe import FuseMoE
+from zoo.models.multimodal.late_fusion import LateFusion
+from zoo.models.multimodal.mult import AskingLayer, MulT
 from zoo.registry import UserError, models, parameters_of
 from zoo.testing._model._patients import Events, empty, without
 from zoo.training import Trainer

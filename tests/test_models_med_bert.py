@@ -10,9 +10,9 @@ from worked import dense, gelu, norm, softmax
 import zoo
 from zoo.data.batch import Ragged
 from zoo.layers import hide
-from zoo.models.gbert_clinical_bert import GBERTClinicalBERT
-from zoo.models.med_bert import LONG_STAY, MedBERT, in_order
-from zoo.models.med_bert_clinical_bert import MedBERTClinicalBERT
+from zoo.models.notes.gbert_clinical_bert import GBERTClinicalBERT
+from zoo.models.notes.med_bert_clinical_bert import MedBERTClinicalBERT
+from zoo.models.visits.med_bert import LONG_STAY, MedBERT, in_order
 from zoo.registry import models, parameters_of
 from zoo.testing._model._patients import FabricatedTask, empty, other
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from zoo.layers import LabelAttention, SampleText
-from zoo.models.caml import CAML
-from zoo.models.dr_caml import DRCAML
-from zoo.models.laat import LAAT
-from zoo.models.text_cnn import TextCNN
+from zoo.models.notes.caml import CAML
+from zoo.models.notes.dr_caml import DRCAML
+from zoo.models.notes.laat import LAAT
+from zoo.models.notes.text_cnn import TextCNN
 from zoo.registry import UserError, models, parameters_of
 from zoo.testing._model._patients import FabricatedTask, empty
 from zoo.training import Trainer

@@ -39,7 +39,7 @@ def test_a_name_registered_twice_is_an_error():
 
 
 def test_a_name_that_a_package_has_claimed_cannot_be_taken():
-    with pytest.raises(UserError, match=r"'gru' is registered already, by .*zoo\.models\.recurrent"):
+    with pytest.raises(UserError, match=r"'gru' is registered already, by .*zoo\.models\.visits\.recurrent"):
         zoo.register_model("gru")(type("Other", (), {}))
 
 
@@ -48,11 +48,18 @@ def test_entry_points_in_setup_cfg_are_in_step_with_the_decorators(holder):
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     listed = setup["options.entry_points"][holder.group].strip().splitlines()
-    files = {p.stem for p in (ROOT / "zoo" / f"{holder.noun}s").glob("[!_]*.py")}
+    room = ROOT / "zoo" / f"{holder.noun}s"
+    files = {".".join(p.relative_to(room).with_suffix("").parts) for p in room.rglob("[!_]*.py")}
     declared = dict(line.replace(" ", "").split("=") for line in listed)
     assert set(declared.values()) == {f"{holder.group}.{name}" for name in files}
     for name in declared:
         assert holder.get(name).__module__ == declared[name]
+
+
+def test_a_model_lies_in_the_folder_of_its_family():
+    for point in importlib.metadata.entry_points(group="zoo.models"):
+        if point.module.startswith("zoo."):
+            assert point.module.split(".")[2] == registry.models.facts(point.name)["family"], point.name
 
 
 def test_wrong_parameters():

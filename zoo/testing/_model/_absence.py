@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zoo.models._modalities import CODES, SIGNALS
+from zoo.models.multimodal._modalities import CODES, SIGNALS
 from zoo.testing._model import _patients as patients
 from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._output import runs

@@ -10,7 +10,7 @@ import torch
 from zoo.data import Batch
 from zoo.models import Estimator, Output
 from zoo.models._fitted import array_in
-from zoo.models._probabilities import logits_of
+from zoo.models.classical._probabilities import logits_of
 from zoo.registry import register_model
 
 
