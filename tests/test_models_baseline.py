@@ -17,7 +17,7 @@ from zoo.registry import UserError, models
 ESTIMATORS = ("majority", "logistic_regression", "random_forest", "gradient_boosting")
 NETWORKS = ("mlp", "rnn", "gru", "lstm", "transformer")
 KINDS = ("binary", "multiclass", "multilabel", "regression")
-PAIRS = [(m, k) for m in (*ESTIMATORS, *NETWORKS) for k in KINDS if k in models.entry(m).facts["kinds"]]
+PAIRS = [(m, k) for m in (*ESTIMATORS, *NETWORKS) for k in KINDS if k in models.entry(m).facts.kinds]
 OUTPUTS = {"binary": 1, "multiclass": 3, "multilabel": 3, "regression": 1}
 SIZES = {"diagnosis": 12, "drug": 8}
 TASKS = {

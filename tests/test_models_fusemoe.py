@@ -386,4 +386,4 @@ def test_moments_end_at_the_prediction():
     moments = Moments(5, 48.0)
     assert moments.step == 12
     assert moments.share(torch.tensor([0.0, 48.0, 96.0])).tolist() == [1.0, 0.0, -1.0]
-    assert zoo.registry.models.entry("fusemoe").facts["kinds"]
+    assert zoo.registry.models.entry("fusemoe").facts.kinds

@@ -264,7 +264,7 @@ def test_defaults_of_mult_are_those_of_the_paper():
 def test_what_is_searched_can_be_made(name):
     entry = models.entry(name)
     said = {n: p.default for n, p in parameters_of(entry.thing).items()}
-    for setting, choice in entry.facts["search"].items():
+    for setting, choice in entry.facts.search.items():
         name = setting.removeprefix("model.")
         assert said[name] in choice.options
         for option in choice.options:

@@ -26,9 +26,7 @@ def made(thing=MedBERT, kind: str = "binary", concepts=CONCEPTS, **hyperparamete
     settings = {**SMALL, **hyperparameters}
     facts = models.entry(thing.registered_name).facts
     reading = thing.reading({**{n: p.default for n, p in parameters_of(thing).items()}, **settings})
-    task = FabricatedTask(
-        kind, concepts, facts.get("causal", False), resources=tuple(facts.get("resources", ())), reading=reading
-    )
+    task = FabricatedTask(kind, concepts, facts.causal, resources=tuple(facts.resources), reading=reading)
     torch.manual_seed(1)
     model = thing(task.spec, **settings).double()
     with torch.no_grad():
