@@ -130,7 +130,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     data = shaped()
-    names = chosen.models or [n for n in zoo.list_models() if models.entry(n).facts.get("predicts") == "drug"] + ["gru"]
+    names = chosen.models or [n for n in zoo.list_models() if models.facts(n).predicts == "drug"] + ["gru"]
     print(f"{len(data.samples)} visits, {len(data.labels)} classes, {data.size('train')} visits of training\n")
     print(f"| {' | '.join(HEADER)} |\n|{' --- |' * len(HEADER)}")
     for name in names:

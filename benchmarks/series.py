@@ -34,7 +34,7 @@ from zoo.data.batch import Ragged
 from zoo.data.grid import Grid, GridView
 from zoo.data.triples import TripleView
 from zoo.layers import Experts, Gate
-from zoo.models.recurrent import LSTM, TAKES
+from zoo.models.visits.recurrent import LSTM, TAKES
 from zoo.registry import register_model
 from zoo.tasks._task import Attrition, Cohort, Task
 from zoo.training import Trainer

@@ -66,14 +66,14 @@ def _of_task(entry: Entry) -> dict[str, str]:
 def _of_model(entry: Entry) -> dict[str, str]:
     facts = entry.facts
     return {
-        "paper": linked(facts.get("paper", "")),
-        "concepts": _code(sorted(facts["uses"])),
-        "cannot run without": _code(sorted(facts.get("needs", ()))),
-        "kinds of task": _code(sorted(facts["kinds"])),
-        "explains a prediction by": facts.get("explains", ""),
-        "published": ", ".join(f"`{n}={v!r}`" for n, v in facts.get("published", {}).items()),
-        "searched": ", ".join(f"`{n}`: {r}" for n, r in facts.get("search", {}).items() if r is not None),
-        "waived checks": "; ".join(f"`{check}`: {reason}" for check, reason in facts.get("waives", {}).items()),
+        "paper": linked(facts.paper or ""),
+        "concepts": _code(sorted(facts.uses)),
+        "cannot run without": _code(sorted(facts.needs)),
+        "kinds of task": _code(sorted(facts.kinds)),
+        "explains a prediction by": facts.explains,
+        "published": ", ".join(f"`{n}={v!r}`" for n, v in facts.published.items()),
+        "searched": ", ".join(f"`{n}`: {r}" for n, r in facts.search.items() if r is not None),
+        "waived checks": "; ".join(f"`{check}`: {reason}" for check, reason in facts.waives.items()),
     }
 
 
@@ -90,6 +90,12 @@ def room(name: str) -> Iterator[str]:
         thing = getattr(package, offered)
         if package is zoo or getattr(zoo, offered, None) is not thing:
             yield from _offered(thing, f"{name}.{offered}")
+
+
+def thing(name: str) -> Iterator[str]:
+    """One thing, by the name from which it can be imported."""
+    module, _, own = name.rpartition(".")
+    yield from _offered(getattr(importlib.import_module(module), own), name)
 
 
 def modules(name: str) -> Iterator[str]:
@@ -151,7 +157,7 @@ def _code(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-PARTS = {part.__name__: part for part in (entries, room, modules, commands, leaderboards)}
+PARTS = {part.__name__: part for part in (entries, room, thing, modules, commands, leaderboards)}
 
 
 def fill(app: Sphinx, name: str, source: list[str]) -> None:

@@ -26,6 +26,6 @@ def sizes(name: str) -> dict[str, int]:
 def smallest(name: str) -> tuple[Model, Batch]:
     """The model, in eval mode, and a batch of one sample of a patient with several visits."""
     entry = models.entry(name)
-    task = Candidate(entry, max(entry.facts["kinds"]), {}).task
+    task = Candidate(entry, max(entry.facts.kinds), {}).task
     row = max(task.rows(0, 30), key=lambda r: len(r.visits))
     return entry.thing(task.spec, **sizes(name)).eval(), task.batch([row])

@@ -217,7 +217,7 @@ def how_it_explains(model: Model, batch: Batch) -> str | None:
 
 
 def test_models_say_how_they_explain():
-    said = {name: models.entry(name).facts.get("explains") for name in models.names()}
+    said = {name: models.entry(name).facts.explains for name in models.names()}
     assert sum(s is not None for s in said.values()) >= 8
     for name in said:
         if issubclass(models.get(name), Estimator):
@@ -235,7 +235,7 @@ def test_lists_and_facts_say_it(capsys):
     assert "explains" not in lines["gru"]
     app(["list", "models", "--json"], standalone_mode=False)
     told = {m["name"]: m["explains"] for m in json.loads(capsys.readouterr().out)}
-    assert told == {n: models.entry(n).facts.get("explains") for n in zoo.list_models()}
+    assert told == {n: models.entry(n).facts.explains for n in zoo.list_models()}
     assert "explains: contributions of events" in str(zoo.info("retain"))
     assert "explains: nothing" in str(zoo.info("gru"))
 

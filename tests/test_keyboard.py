@@ -476,17 +476,17 @@ def test_models_are_listed_by_what_they_serve(command):
     for name in zoo.list_models():
         said = registry.models.entry(name).facts
         assert registry.models.facts(name) == said
-        assert said["family"] in ("visits", "medication", "notes", "series", "multimodal", "ontology", "classical")
+        assert said.family in ("visits", "medication", "notes", "series", "multimodal", "ontology", "classical")
         for concept, able in concepts.items():
-            assert (name in able) == (concept in {*said["uses"], *said.get("needs", ())})
-        assert (name in binary) == ("binary" in said["kinds"])
-        assert (name in of_drugs) == ("multilabel" in said["kinds"] and said.get("predicts") in (None, "drug"))
-        assert (name in series) == (said["family"] == "series")
+            assert (name in able) == (concept in said.concepts)
+        assert (name in binary) == ("binary" in said.kinds)
+        assert (name in of_drugs) == ("multilabel" in said.kinds and said.predicts in (None, "drug"))
+        assert (name in series) == (said.family == "series")
     status, told, _ = command("list", "models", "--task", "medication", "--concept", "lab", "--kind", "multilabel")
     wanted = zoo.list_models("medication", {"lab"}, "multilabel")
     assert (status, [line.split()[0] for line in told.splitlines()]) == (0, wanted)
     assert "lab" not in {
-        c for n in set(zoo.list_models("medication")) - set(wanted) for c in registry.models.facts(n)["uses"]
+        c for n in set(zoo.list_models("medication")) - set(wanted) for c in registry.models.facts(n).uses
     }
     status, told, _ = command("list", "models", "--family", "classical")
     assert all(line.split()[1] == "classical" for line in told.splitlines())

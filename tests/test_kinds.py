@@ -199,7 +199,7 @@ import numpy as np
 from zoo import register_model, register_task
 from zoo.registry import register_kind
 from zoo.kinds.regression import Regression
-from zoo.models.mlp import MLP
+from zoo.models.visits.mlp import MLP
 from zoo.tasks.los import LengthOfStay
 
 

@@ -295,7 +295,7 @@ def lacking(session_cache):
     return zoo.load("synthetic", task="medication", patients=60, concepts=concepts, min_visits=1, split=(0.3, 0.1, 0.6))
 
 
-DRUG_MODELS = [n for n in models.names() if n == "gbert" or models.entry(n).facts.get("predicts") == "drug"]
+DRUG_MODELS = [n for n in models.names() if n == "gbert" or models.entry(n).facts.predicts == "drug"]
 
 
 @pytest.mark.parametrize("name", DRUG_MODELS)
@@ -321,14 +321,14 @@ def test_first_visits_visits_without_a_procedure_and_unknown_codes_have_predicti
 
 # Defaults
 
-PUBLISHED = [n for n in DRUG_MODELS if "published" in models.entry(n).facts]
+PUBLISHED = [n for n in DRUG_MODELS if models.entry(n).facts.published]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_models_of_drug_sets_train_with_the_published_optimiser_and_rate(name):
     entry = models.entry(name)
     trainer = Trainer(**entry.thing.trainer_defaults(None))
-    published = {n.removeprefix("trainer."): v for n, v in entry.facts["published"].items() if "trainer." in n}
+    published = {n.removeprefix("trainer."): v for n, v in entry.facts.published.items() if "trainer." in n}
     assert {"optimizer", "lr", "batch_size"} <= set(published)
     for setting in {"optimizer", "lr", "weight_decay"} & set(published):
         assert getattr(trainer, setting) == published[setting]

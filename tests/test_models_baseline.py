@@ -11,13 +11,13 @@ import torch
 import zoo
 from zoo.data import Batch, Ragged, Spec
 from zoo.data._vocabulary import Vocabulary
-from zoo.models._counts import code_counts
+from zoo.models.classical._counts import code_counts
 from zoo.registry import UserError, models
 
 ESTIMATORS = ("majority", "logistic_regression", "random_forest", "gradient_boosting")
 NETWORKS = ("mlp", "rnn", "gru", "lstm", "transformer")
 KINDS = ("binary", "multiclass", "multilabel", "regression")
-PAIRS = [(m, k) for m in (*ESTIMATORS, *NETWORKS) for k in KINDS if k in models.entry(m).facts["kinds"]]
+PAIRS = [(m, k) for m in (*ESTIMATORS, *NETWORKS) for k in KINDS if k in models.entry(m).facts.kinds]
 OUTPUTS = {"binary": 1, "multiclass": 3, "multilabel": 3, "regression": 1}
 SIZES = {"diagnosis": 12, "drug": 8}
 TASKS = {
@@ -343,7 +343,7 @@ def test_a_damaged_tree_leads_nowhere(name, learnt, tmp_path):
 
 
 def test_heavy_libraries_load_when_used():
-    code = "import sys, zoo.models.gradient_boosting, zoo.models.random_forest, zoo.models.logistic_regression; "
+    code = "import sys; from zoo.models.classical import gradient_boosting, random_forest, logistic_regression; "
     code += "print(sorted({'lightgbm', 'sklearn', 'skops', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -10,8 +10,8 @@ from test_models_waits import waits
 import zoo
 from zoo.data.batch import Ragged
 from zoo.layers import SampleHistory
-from zoo.models._drug_sequences import drug_sequences
-from zoo.models.cognet import (
+from zoo.models.medication._drug_sequences import drug_sequences
+from zoo.models.medication.cognet import (
     Attention,
     DrugGraphs,
     Pool,

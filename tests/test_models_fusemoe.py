@@ -8,9 +8,9 @@ from worked import dense, embedded, gelu, norm, sigmoid, softmax, time_attention
 
 import zoo
 from zoo.data.grid import GridView
-from zoo.layers import EventAttention, Experts, Gate, SampleEvents, entropy, imbalance
-from zoo.models._modalities import Modality, Moments, at_moments
-from zoo.models.fusemoe import FuseMoE, Pool, Router
+from zoo.layers import EventAttention, Experts, Gate, Moments, SampleEvents, entropy, imbalance
+from zoo.models.multimodal._modalities import Modality, at_moments
+from zoo.models.multimodal.fusemoe import FuseMoE, Pool, Router
 from zoo.registry import UserError, parameters_of
 from zoo.testing._model._patients import FabricatedTask, empty, without
 
@@ -386,4 +386,4 @@ def test_moments_end_at_the_prediction():
     moments = Moments(5, 48.0)
     assert moments.step == 12
     assert moments.share(torch.tensor([0.0, 48.0, 96.0])).tolist() == [1.0, 0.0, -1.0]
-    assert zoo.registry.models.entry("fusemoe").facts["kinds"]
+    assert zoo.registry.models.entry("fusemoe").facts.kinds

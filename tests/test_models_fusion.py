@@ -9,10 +9,10 @@ from test_models_fusemoe import ALL, made, residual_head
 from worked import dense, gru, norm, softmax
 
 import zoo
-from zoo.models.early_fusion import EarlyFusion
-from zoo.models.fusemoe import FuseMoE
-from zoo.models.late_fusion import LateFusion
-from zoo.models.mult import AskingLayer, MulT
+from zoo.models.multimodal.early_fusion import EarlyFusion
+from zoo.models.multimodal.fusemoe import FuseMoE
+from zoo.models.multimodal.late_fusion import LateFusion
+from zoo.models.multimodal.mult import AskingLayer, MulT
 from zoo.registry import UserError, models, parameters_of
 from zoo.testing._model._patients import Events, empty, without
 from zoo.training import Trainer
@@ -264,7 +264,7 @@ def test_defaults_of_mult_are_those_of_the_paper():
 def test_what_is_searched_can_be_made(name):
     entry = models.entry(name)
     said = {n: p.default for n, p in parameters_of(entry.thing).items()}
-    for setting, choice in entry.facts["search"].items():
+    for setting, choice in entry.facts.search.items():
         name = setting.removeprefix("model.")
         assert said[name] in choice.options
         for option in choice.options:

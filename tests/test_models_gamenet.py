@@ -7,8 +7,8 @@ from test_models_waits import waits
 
 import zoo
 from zoo.models import Output
-from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
-from zoo.models.gamenet import GraphConvolution, earlier_drugs
+from zoo.models.medication._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
+from zoo.models.medication.gamenet import GraphConvolution, earlier_drugs
 from zoo.testing import check_model
 from zoo.testing._model._patients import FabricatedTask
 

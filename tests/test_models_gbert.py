@@ -10,7 +10,7 @@ import zoo
 from zoo.knowledge.ontology import Ontology
 from zoo.layers import code_sets
 from zoo.layers.ontology_attention import NeighbourAttention, OntologyEmbedding
-from zoo.models.gbert import hidden
+from zoo.models.ontology.gbert import hidden
 from zoo.registry import UserError
 from zoo.testing._model._patients import FabricatedTask
 

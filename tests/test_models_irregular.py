@@ -9,7 +9,7 @@ from worked import gru, sigmoid, softmax, time_attention, weights, within
 import zoo
 from zoo.data.grid import GridView
 from zoo.data.triples import TripleView
-from zoo.models.gru_d import elapsed, last_before
+from zoo.models.series.gru_d import elapsed, last_before
 from zoo.registry import UserError
 
 SMALL = {

@@ -8,7 +8,7 @@ import torch
 from test_models_waits import waits
 
 import zoo
-from zoo.models._drug_sequences import (
+from zoo.models.medication._drug_sequences import (
     Sequences,
     Written,
     drug_sequences,
@@ -18,7 +18,7 @@ from zoo.models._drug_sequences import (
     write,
     written_before,
 )
-from zoo.models.leap import AdditiveAttention
+from zoo.models.medication.leap import AdditiveAttention
 from zoo.testing._model._patients import FabricatedTask
 
 RESOURCES = ("cooccurrence", "interactions")

@@ -10,9 +10,9 @@ from worked import dense, gelu, norm, softmax
 import zoo
 from zoo.data.batch import Ragged
 from zoo.layers import hide
-from zoo.models.gbert_clinical_bert import GBERTClinicalBERT
-from zoo.models.med_bert import LONG_STAY, MedBERT, in_order
-from zoo.models.med_bert_clinical_bert import MedBERTClinicalBERT
+from zoo.models.notes.gbert_clinical_bert import GBERTClinicalBERT
+from zoo.models.notes.med_bert_clinical_bert import MedBERTClinicalBERT
+from zoo.models.visits.med_bert import LONG_STAY, MedBERT, in_order
 from zoo.registry import models, parameters_of
 from zoo.testing._model._patients import FabricatedTask, empty, other
 
@@ -26,9 +26,7 @@ def made(thing=MedBERT, kind: str = "binary", concepts=CONCEPTS, **hyperparamete
     settings = {**SMALL, **hyperparameters}
     facts = models.entry(thing.registered_name).facts
     reading = thing.reading({**{n: p.default for n, p in parameters_of(thing).items()}, **settings})
-    task = FabricatedTask(
-        kind, concepts, facts.get("causal", False), resources=tuple(facts.get("resources", ())), reading=reading
-    )
+    task = FabricatedTask(kind, concepts, facts.causal, resources=tuple(facts.resources), reading=reading)
     torch.manual_seed(1)
     model = thing(task.spec, **settings).double()
     with torch.no_grad():

@@ -9,7 +9,7 @@ from test_models_text import softmax, some_rows
 
 import zoo
 from zoo.layers import TextChunks, code_sets, hide
-from zoo.models.medm_plm import Asking, MedMPLM
+from zoo.models.notes.medm_plm import Asking, MedMPLM
 from zoo.registry import parameters_of
 from zoo.testing._model._patients import FabricatedTask, empty, other
 

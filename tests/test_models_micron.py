@@ -8,7 +8,7 @@ import torch
 from test_models_waits import waits
 
 import zoo
-from zoo.models.micron import Change
+from zoo.models.medication.micron import Change
 from zoo.registry import UserError
 from zoo.testing._model._patients import FabricatedTask
 

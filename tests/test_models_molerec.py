@@ -12,8 +12,8 @@ import zoo
 from zoo.data import Spec
 from zoo.knowledge.molecules import molecules
 from zoo.models import Output
-from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
-from zoo.models.molerec import ClassEncoder, GraphIsomorphism, MaskedAttention, SubstructureEncoder, pooled
+from zoo.models.medication._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
+from zoo.models.medication.molerec import ClassEncoder, GraphIsomorphism, MaskedAttention, SubstructureEncoder, pooled
 from zoo.registry import UserError
 from zoo.testing._model._patients import FabricatedTask
 

@@ -12,7 +12,7 @@ from worked import sigmoid, softmax, weights
 
 import zoo
 from zoo.data.triples import Triples
-from zoo.models.raindrop import Messages, MomentAttention, Observed, pruned, unlike
+from zoo.models.series.raindrop import Messages, MomentAttention, Observed, pruned, unlike
 from zoo.registry import UserError
 
 SMALL = {"dim": 4, "receiver_dim": 3, "time_dim": 6, "width": 5, "hidden": 7, "similarity": 1.0}

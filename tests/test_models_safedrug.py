@@ -14,9 +14,9 @@ import zoo
 from zoo.data import Spec
 from zoo.knowledge.molecules import molecules
 from zoo.models import Output
-from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
-from zoo.models._neighbourhoods import rounds
-from zoo.models.safedrug import MaskedLinear, MoleculeEncoder
+from zoo.models.medication._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
+from zoo.models.medication._neighbourhoods import rounds
+from zoo.models.medication.safedrug import MaskedLinear, MoleculeEncoder
 from zoo.testing._model._patients import FabricatedTask
 
 CONCEPTS = ("diagnosis", "procedure")

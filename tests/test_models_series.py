@@ -288,4 +288,4 @@ def test_needs_labs_or_vitals(own_cache, name):
     data = zoo.load("synthetic", task="mortality", patients=100, concepts={"diagnosis"})
     with pytest.raises(UserError, match="uses lab, vital"):
         zoo.create_model(name, data)
-    assert models.entry(name).facts["kinds"] == {"binary", "multiclass", "multilabel", "regression"}
+    assert models.entry(name).facts.kinds == {"binary", "multiclass", "multilabel", "regression"}

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from zoo.layers import LabelAttention, SampleText
-from zoo.models.caml import CAML
-from zoo.models.dr_caml import DRCAML
-from zoo.models.laat import LAAT
-from zoo.models.text_cnn import TextCNN
+from zoo.models.notes.caml import CAML
+from zoo.models.notes.dr_caml import DRCAML
+from zoo.models.notes.laat import LAAT
+from zoo.models.notes.text_cnn import TextCNN
 from zoo.registry import UserError, models, parameters_of
 from zoo.testing._model._patients import FabricatedTask, empty
 from zoo.training import Trainer
@@ -28,7 +28,7 @@ LENGTHS = {"max_length": 2500}
 def made(thing, kind: str = "multilabel", **hyperparameters):
     """A model with weights of a size that tells, and its fabricated task."""
     settings = {**SMALL[thing], **hyperparameters}
-    resources = tuple(models.entry(thing.registered_name).facts.get("resources", ()))
+    resources = tuple(models.entry(thing.registered_name).facts.resources)
     task = FabricatedTask(kind, ("note",), reading=thing.reading({**LENGTHS, **settings}), resources=resources)
     torch.manual_seed(1)
     model = thing(task.spec, **settings).double()
@@ -285,7 +285,7 @@ def test_what_is_behind_the_limit_is_not_read(thing):
 
 @pytest.mark.parametrize("thing", SMALL)
 def test_all_kinds_are_served(thing):
-    for kind in models.entry(thing.registered_name).facts["kinds"]:
+    for kind in models.entry(thing.registered_name).facts.kinds:
         logits_are_one_an_output(*made(thing, kind))
 
 
@@ -314,5 +314,5 @@ OF_TEXTS = ("caml", "clinical_bert", "dr_caml", "laat", "med_bert", "med_bert_cl
 def test_what_is_published_is_told_of_settings_that_there_are(name):
     entry = models.entry(name)
     known = {f"model.{n}" for n in parameters_of(entry.thing)} | {f"trainer.{f.name}" for f in fields(Trainer)}
-    assert set(entry.facts["published"]) <= known
-    assert set(entry.facts["search"]) <= known
+    assert set(entry.facts.published) <= known
+    assert set(entry.facts.search) <= known

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 import zoo
 from zoo.layers import TextChunks, TextEncoder, hide
-from zoo.models.clinical_bert import ClinicalBERT
-from zoo.models.plm_icd import PLMICD
-from zoo.models.text_encoder import TextEncoderModel
+from zoo.models.notes.clinical_bert import ClinicalBERT
+from zoo.models.notes.plm_icd import PLMICD
+from zoo.models.notes.text_encoder import TextEncoderModel
 from zoo.registry import UserError, parameters_of
 from zoo.testing._model._patients import FabricatedTask
 from zoo.training import Trainer

@@ -14,7 +14,7 @@ from zoo.registry import models
 NETWORKS = [
     name
     for name in models.names()
-    if not issubclass(models.get(name), Estimator) and "binary" in models.entry(name).facts["kinds"]
+    if not issubclass(models.get(name), Estimator) and "binary" in models.entry(name).facts.kinds
 ]
 WAITS = {
     **dict.fromkeys(("adacare", "concare", "gru_d", "stagenet", "tcn", "tlstm"), 3),
@@ -118,8 +118,7 @@ def loaded(tmp_path_factory):
     [*((n, {}, WAITS.get(n, 0)) for n in NETWORKS), ("gru", {"grid": True}, 3), ("transformer", {"grid": True}, 3)],
 )
 def test_a_step_does_not_wait(loaded, name, settings, most):
-    facts = models.entry(name).facts
-    data = loaded({*facts.get("uses", ()), *facts.get("needs", ())})
+    data = loaded(set(models.entry(name).facts.concepts))
     model = zoo.create_model(name, data, seed=0, **settings).train()
     batch = next(data.batches("train", model, 16))
     # what is known of a batch before it goes to a GPU

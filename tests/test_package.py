@@ -78,6 +78,15 @@ def test_training_knows_of_models_only_what_every_model_is():
     }
 
 
+def test_a_family_of_models_keeps_its_machinery_to_itself():
+    models = ROOT / "zoo" / "models"
+    machinery = {f"zoo.models.{p.parent.name}.{p.stem}.": p.parent for p in models.glob("*/_[!_]*.py")}
+    assert machinery
+    for path in models.rglob("*.py"):
+        used = {folder for module, folder in machinery.items() for i in imported(path) if i.startswith(module)}
+        assert used <= {path.parent}, path
+
+
 def test_no_file_is_named_for_nothing():
     assert [p for p in FILES if p.stem.strip("_") in ("utils", "util", "common", "helpers", "misc")] == []
 

@@ -11,11 +11,11 @@ from zoo.models import Estimator
 from zoo.registry import By, check_parameters, explained, models, parameters_of
 from zoo.training import Trainer
 
-NAMES = [n for n in models.names() if models.facts(n).get("published")]
+NAMES = [n for n in models.names() if models.facts(n).published]
 
 
 def published(name: str, group: str) -> dict[str, object]:
-    facts = models.facts(name)["published"]
+    facts = models.facts(name).published
     return {n.removeprefix(f"{group}."): v for n, v in facts.items() if n.startswith(f"{group}.")}
 
 
@@ -66,13 +66,13 @@ SILENT = {"early_fusion", "gru", "late_fusion", "logistic_regression", "lstm", "
 
 
 def test_every_model_of_a_paper_says_what_is_published():
-    assert {n for n in models.names() if models.facts(n).get("paper")} - set(NAMES) == SILENT
+    assert {n for n in models.names() if models.facts(n).paper} - set(NAMES) == SILENT
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_published_is_of_settings_that_there_are(name):
     thing = models.get(name)
-    assert set(models.facts(name)["published"]) == {
+    assert set(models.facts(name).published) == {
         f"{group}.{n}" for group in ("model", "trainer") for n in published(name, group)
     }
     check_parameters(f"model {name!r}", thing, published(name, "model"))
@@ -98,20 +98,20 @@ def test_what_differs_from_what_is_published_is_told(name):
             assert known or told(value, whole), f"trainer.{parameter}={value} is not told"
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if "trainer.optimizer" in models.facts(n)["published"]])
+@pytest.mark.parametrize("name", [n for n in NAMES if "trainer.optimizer" in models.facts(n).published])
 def test_the_published_optimizer_is_the_default(name):
     """Adam and AdamW are one without weight decay."""
-    trainer, known = trained_with(name)[0], models.facts(name)["published"]["trainer.optimizer"]
+    trainer, known = trained_with(name)[0], models.facts(name).published["trainer.optimizer"]
     both = {"adam", "adamw"} if not trainer["weight_decay"] else {known}
     assert trainer["optimizer"] == known or {trainer["optimizer"], known} == both
 
 
-@pytest.mark.parametrize("name", [n for n in models.names() if models.facts(n).get("search")])
+@pytest.mark.parametrize("name", [n for n in models.names() if models.facts(n).search])
 def test_an_optimizer_that_is_searched_begins_with_the_published_one(name):
     """A rate that hangs on it has a range for each."""
-    search = models.facts(name)["search"]
+    search = models.facts(name).search
     if "trainer.optimizer" in search:
-        known = models.facts(name)["published"]["trainer.optimizer"]
+        known = models.facts(name).published["trainer.optimizer"]
         assert known in search["trainer.optimizer"].options
         rate = search.get("trainer.lr")
         assert isinstance(rate, By)

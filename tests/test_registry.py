@@ -12,34 +12,34 @@ import pytest
 
 import zoo
 from zoo import registry
-from zoo.registry import Registry, UserError, check_parameters
+from zoo.registry import Choice, ModelFacts, Registry, UserError, check_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_register_by_decorator():
-    own = Registry("model", "nobody.models")
+    own = Registry("model", "nobody.models", ModelFacts)
 
-    @own.register("mine", paper="Me 2020")
+    @own.register("mine", paper="Me 2020", uses=["drug"])
     class Mine:
         """The first line."""
 
     assert own.names() == ["mine"]
     assert own.get("mine") is Mine
-    assert own.entry("mine").facts == {"paper": "Me 2020"}
+    assert own.entry("mine").facts == ModelFacts(paper="Me 2020", uses=frozenset({"drug"}))
     assert own.summary("mine") == "The first line."
     assert Mine.registered_name == "mine"
 
 
 def test_a_name_registered_twice_is_an_error():
-    own = Registry("model", "nobody.models")
+    own = Registry("model", "nobody.models", ModelFacts)
     own.register("mine")(type("First", (), {}))
     with pytest.raises(UserError, match=r"'mine' is registered already, by .*First: choose another name"):
         own.register("mine")(type("Second", (), {}))
 
 
 def test_a_name_that_a_package_has_claimed_cannot_be_taken():
-    with pytest.raises(UserError, match=r"'gru' is registered already, by .*zoo\.models\.recurrent"):
+    with pytest.raises(UserError, match=r"'gru' is registered already, by .*zoo\.models\.visits\.recurrent"):
         zoo.register_model("gru")(type("Other", (), {}))
 
 
@@ -48,11 +48,75 @@ def test_entry_points_in_setup_cfg_are_in_step_with_the_decorators(holder):
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     listed = setup["options.entry_points"][holder.group].strip().splitlines()
-    files = {p.stem for p in (ROOT / "zoo" / f"{holder.noun}s").glob("[!_]*.py")}
+    room = ROOT / "zoo" / f"{holder.noun}s"
+    files = {".".join(p.relative_to(room).with_suffix("").parts) for p in room.rglob("[!_]*.py")}
     declared = dict(line.replace(" ", "").split("=") for line in listed)
     assert set(declared.values()) == {f"{holder.group}.{name}" for name in files}
     for name in declared:
         assert holder.get(name).__module__ == declared[name]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"caussal": True}, "unknown fact 'caussal': did you mean 'causal'?"),
+        ({"kind": {"binary"}}, "unknown fact 'kind': did you mean 'kinds'?"),
+        ({"uses": "diagnosis"}, "uses='diagnosis', which must be a set of names"),
+        ({"kinds": {"binary", 3}}, "which must be a set of names"),
+        ({"causal": "yes"}, "causal='yes', which must be True or False"),
+        ({"predicts": {"drug"}}, "which must be a text"),
+        ({"levels": ["drug"]}, "levels=['drug'], which must be a level for each concept"),
+        ({"waives": {"code_order": None}}, "which must be a reason for each check"),
+        ({"begins_with": {"gbert": {"weights": "codes."}}}, "which must be for each model its 'weights'"),
+        ({"search": {"model.dim": 64}}, "which must be a range for each setting"),
+        ({"published": {128}}, "which must be a value for each setting"),
+    ],
+)
+def test_what_a_decorator_cannot_say_is_an_error_where_it_stands(said, words):
+    with pytest.raises(UserError, match=f"^model 'odd' is registered with .*{re.escape(words)}"):
+        zoo.register_model("odd", **said)
+    assert "odd" not in zoo.list_models()
+
+
+def test_of_a_task_a_decorator_says_its_name_alone():
+    with pytest.raises(UserError, match="task 'odd' is registered with an unknown fact 'paper'"):
+        zoo.register_task("odd", paper="Me 2020")
+
+
+def test_facts_can_be_read_and_registered_again():
+    own = Registry("model", "nobody.models", ModelFacts)
+    for name in zoo.list_models():
+        said = registry.models.entry(name).facts
+        own.register(name, **vars(said))(type(name, (), {}))
+        assert own.entry(name).facts == said == registry.models.facts(name)
+
+
+def test_a_class_that_derives_from_a_registered_one_takes_over_what_is_true_of_it_too():
+    class Gamenet(registry.models.get("gamenet")):
+        pass
+
+    said, derived = registry.models.entry("gamenet").facts, registry.models.entry(Gamenet)
+    assert derived.described
+    assert not derived.registered
+    assert (derived.facts.uses, derived.facts.kinds, derived.facts.predicts) == (said.uses, said.kinds, said.predicts)
+    assert said.causal
+    assert said.published
+    assert not derived.facts.causal
+    assert (derived.facts.paper, derived.facts.published, derived.facts.search) == (None, {}, {})
+    assert not registry.models.entry(type("Nothing", (), {})).described
+
+
+def test_what_a_decorator_was_given_can_change_without_it():
+    search = {"model.dim": Choice(64, 128)}
+    facts = ModelFacts(search=search)
+    search.clear()
+    assert facts.search == {"model.dim": Choice(64, 128)}
+
+
+def test_a_model_lies_in_the_folder_of_its_family():
+    for point in importlib.metadata.entry_points(group="zoo.models"):
+        if point.module.startswith("zoo."):
+            assert point.module.split(".")[2] == registry.models.facts(point.name).family, point.name
 
 
 def test_wrong_parameters():
@@ -85,6 +149,10 @@ PLUGINS = {
     "plugin_good": (GOOD, ["tiny_plugin_model = plugin_good"]),
     "plugin_broken": ("raise RuntimeError('cannot start')", ["broken_model = plugin_broken"]),
     "plugin_unreadable": ("def (", ["unreadable_model = plugin_unreadable"]),
+    "plugin_misspelt": (
+        GOOD.replace("tiny_plugin_model", "misspelt_model").replace("uses=", "use="),
+        ["misspelt_model = plugin_misspelt"],
+    ),
     "plugin_silent": ("", ["silent_model = plugin_silent"]),
     "plugin_gone": (None, ["gone_model = plugin_gone.inside"]),
     "plugin_taker": ("", ["gru = plugin_taker"]),
@@ -122,11 +190,12 @@ def test_a_package_that_is_installed_contributes_its_model(installed, zoo_comman
 
 
 def test_packages_that_fail_are_named_and_nothing_else_suffers(installed, zoo_command):
-    path = installed("plugin_broken", "plugin_unreadable", "plugin_silent", "plugin_gone")
+    path = installed("plugin_broken", "plugin_unreadable", "plugin_misspelt", "plugin_silent", "plugin_gone")
     assert registry.models.get("gru").registered_name == "gru"
     for name, words in {
         "broken_model": "'broken_model' of plugin_broken cannot be imported .*RuntimeError: cannot start",
         "unreadable_model": "plugin_unreadable.*SyntaxError",
+        "misspelt_model": "of plugin_misspelt cannot be imported .*unknown fact 'use': did you mean 'uses'",
         "silent_model": "registers no such name: add @register_model",
         "gone_model": "plugin_gone.*ModuleNotFoundError",
     }.items():
@@ -134,13 +203,15 @@ def test_packages_that_fail_are_named_and_nothing_else_suffers(installed, zoo_co
             registry.models.get(name)
     done = zoo_command("list", "models", PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
-    assert {"gru", "broken_model", "gone_model"} <= {line.split()[0] for line in done.stdout.splitlines()}
+    assert {"gru", "broken_model", "gone_model", "misspelt_model"} <= {
+        line.split()[0] for line in done.stdout.splitlines()
+    }
 
 
 def test_a_name_that_two_packages_claim(installed):
     installed("plugin_taker")
     with pytest.raises(UserError, match=r"'gru' is claimed by .*plugin_taker.*: uninstall one of them"):
-        Registry("model", "zoo.models").get("gru")
+        Registry("model", "zoo.models", ModelFacts).get("gru")
 
 
 def modules_after(code: str) -> set[str]:

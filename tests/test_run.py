@@ -67,7 +67,7 @@ def test_another_configuration_in_the_folder_is_an_error(change, word, data, fin
 
 def test_another_model_of_the_same_configuration_is_another_run(data, tmp_path):
     """Two models whose parameters look the same must not be taken for one another."""
-    models.register("other_gru", **models.entry("gru").facts)(type("OtherGRU", (models.get("gru"),), {}))
+    models.register("other_gru", **vars(models.entry("gru").facts))(type("OtherGRU", (models.get("gru"),), {}))
     try:
         zoo.train("gru", data, out=tmp_path / "run", max_epochs=1)
         with pytest.raises(UserError, match="holds another run"):

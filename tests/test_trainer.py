@@ -43,7 +43,7 @@ def registered():
 
     def register(thing: type) -> type:
         names.append(thing.__name__)
-        return models.register(thing.__name__, **models.entry("gru").facts)(thing)
+        return models.register(thing.__name__, **vars(models.entry("gru").facts))(thing)
 
     yield register
     for name in names:

@@ -110,7 +110,7 @@ def test_a_network_has_rate_width_and_dropout_and_what_it_says_itself(data):
         "trainer.lr": LogBetween(1e-4, 1e-2),
         "model.dim": Choice(64, 128, 256),
         "model.dropout": Choice(0.0, 0.1, 0.3, 0.5),
-    } | {n: r for n, r in models.entry("gru").facts.get("search", {}).items() if r is not None}
+    } | {n: r for n, r in models.entry("gru").facts.search.items() if r is not None}
     assert "trainer.lr" not in search_space(made, {"trainer.lr": 0.1})
 
 
@@ -145,7 +145,7 @@ def test_a_setting_that_there_is_not_is_an_error(data, registered):
 @pytest.mark.parametrize("name", models.names())
 def test_every_corner_of_the_space_of_a_model_can_be_made(name):
     entry = models.entry(name)
-    task = Candidate(entry, max(entry.facts["kinds"]), {}).task
+    task = Candidate(entry, max(entry.facts.kinds), {}).task
     made = entry.thing(task.spec, **sizes(name))
     made.configuration = {n: p.default for n, p in parameters_of(entry.thing).items()}
     space = search_space(made, {})

@@ -95,7 +95,7 @@ def list_(
 
 def _fact_of_model(model: str, fact: str) -> str:
     try:
-        return registry.models.facts(model).get(fact, "")
+        return getattr(registry.models.facts(model), fact) or ""
     except UserError:  # somebody's package that cannot be imported is listed like the others
         return ""
 

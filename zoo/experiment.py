@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from zoo import registry
 from zoo.cache.writing import whole
 from zoo.registry import (
+    Facts,
+    ModelFacts,
     UserError,
     check_multiples,
     check_parameters,
@@ -298,7 +300,7 @@ _TOLD_OTHERWISE = ("noun", "name", "parameters", "explained", "documentation", "
 
 
 def _words(value: object) -> str:
-    if value is None:
+    if value is None or value == []:
         return "nothing"
     if isinstance(value, Mapping):
         return "; ".join(f"{n}: {_words(v)}" for n, v in value.items())
@@ -329,7 +331,7 @@ def info(
     if name == TRAINER:
         from zoo.training import Trainer
 
-        return Info([_facts_of(TRAINER, "", Trainer, {})])
+        return Info([_facts_of(TRAINER, "", Trainer, Facts())])
     found = [r for r in NOUNS.values() if name in r.names()]
     if not found:
         known = [n for r in NOUNS.values() for n in r.names()]
@@ -338,15 +340,16 @@ def info(
     return Info([_facts_of(noun, name, e.thing, e.facts) for noun, e in entries.items()])
 
 
-def _facts_of(noun: str, name: str, thing: type, facts: Mapping) -> dict:
+def _facts_of(noun: str, name: str, thing: type, facts: Facts) -> dict:
     documentation = re.sub(r"\n+Args:\n(?:(?: .*)?\n)*(?: .*)?", "\n", inspect.cleandoc(thing.__doc__ or ""))
     parameters, told = parameters_of(thing), explained(thing)
-    own = {} if noun != registry.models.noun else _trained(thing, facts)
+    of_model = isinstance(facts, ModelFacts)
+    always = {"explains": None, "uses": []} if of_model else {}
+    own = _trained(thing, facts) if of_model else {}
     return {
         "noun": noun,
         "name": name,
-        **({"explains": None} if noun == registry.models.noun else {}),
-        **{k: sorted(v) if isinstance(v, (set, frozenset)) else v for k, v in facts.items()},
+        **{k: sorted(v) if isinstance(v, frozenset) else v for k, v in (always | facts.said()).items()},
         "parameters": {n: p.default for n, p in parameters.items()},
         "explained": {n: told[n] for n in parameters if n in told},
         "documentation": documentation.strip(),
@@ -354,7 +357,7 @@ def _facts_of(noun: str, name: str, thing: type, facts: Mapping) -> dict:
     }
 
 
-def _trained(thing: type, facts: Mapping) -> dict[str, dict]:
+def _trained(thing: type, facts: ModelFacts) -> dict[str, dict]:
     """What a model sets of the ``trainer`` on the first kind of task that it serves; and what is searched where.
 
     Of the trainer's parameters also those that are published or searched.
@@ -363,12 +366,12 @@ def _trained(thing: type, facts: Mapping) -> dict[str, dict]:
     from zoo.training import Trainer
     from zoo.training._search import usual_space
 
-    kind = min(facts.get("kinds", registry.kinds.names()))
-    spec = Spec(kind, ("label",), {}, predicts=facts.get("predicts"))
+    kind = min(facts.kinds or registry.kinds.names())
+    spec = Spec(kind, ("label",), {}, predicts=facts.predicts)
     own = thing.trainer_defaults(spec)
-    space = usual_space(thing, Trainer(**own).lr) | facts.get("search", {})
+    space = usual_space(thing, Trainer(**own).lr) | facts.search
     space = {n: str(r) for n, r in space.items() if r is not None}
-    named = {n.removeprefix("trainer.") for n in (*facts.get("published", ()), *space) if n.startswith("trainer.")}
+    named = {n.removeprefix("trainer.") for n in (*facts.published, *space) if n.startswith("trainer.")}
     trainer = {n: own.get(n, p.default) for n, p in parameters_of(Trainer).items() if n in {*own, *named}}
     return {"trainer": trainer, "search": space}
 

@@ -35,6 +35,7 @@ from zoo.knowledge.ontology import Ontology
 from zoo.metrics import Metric, suite
 from zoo.registry import (
     Entry,
+    ModelFacts,
     UserError,
     counted,
     html_table,
@@ -218,7 +219,7 @@ class TaskData:
             frozenset(self.task.given),
             frozenset(self.task.label_concepts),
             self.task.predicts,
-            {name: self._resource(name, features) for name in sorted(_facts(model).get("resources", ()))},
+            {name: self._resource(name, features) for name in sorted(_facts(model).resources)},
             self._fitted,
         )
 
@@ -233,7 +234,7 @@ class TaskData:
     def checked_inputs(self, model) -> dict[str, dict]:
         """What `inputs` gives; a `UserError` where a model has nothing to learn from."""
         inputs = self.inputs(model)
-        check_inputs(self, _entry(model).name, _facts(model).get("needs", ()), inputs)
+        check_inputs(self, _entry(model).name, _facts(model).needs, inputs)
         return inputs
 
     def events_seen(self, feature: Feature) -> np.ndarray:
@@ -293,10 +294,10 @@ class TaskData:
                     raise UserError(f"concept {concept!r} was not asked for: load the data with concepts including it.")
             return [c for c in self.concepts if c in model]
         entry = _entry(model)
-        if not entry.registered and "uses" not in entry.facts:  # nobody has said what it takes: all, or what it has
+        if not entry.described:  # nobody has said what it takes: all, or what it has
             spec = getattr(model, "spec", None)
             return self.concepts if spec is None else [c for c in spec.concepts if c in self.concepts]
-        uses, needs = set(entry.facts.get("uses", ())), set(entry.facts.get("needs", ()))
+        uses, needs = entry.facts.uses, entry.facts.needs
         for concept in sorted(needs - set(self.concepts)):
             self.dataset.require(concept)
             raise UserError(f"model {entry.name!r} needs {concept!r}: load the data with concepts including it.")
@@ -516,7 +517,7 @@ class TaskData:
         model = self._as_asked(model)
         concepts = self.concepts_for(model)
         reading = _reading(model, hyperparameters) if "note" in concepts else None
-        levels = _facts(model).get("levels", {})
+        levels = _facts(model).levels
         return {c: self.feature(c, reading if c == "note" else None, levels.get(c, "code")) for c in concepts}
 
     def feature(self, concept: str, reading: Reading | None = None, level: str = "code") -> Feature:
@@ -600,7 +601,7 @@ def _levels(task, asked: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_causal(model) -> bool:
-    return bool(_facts(model).get("causal"))
+    return _facts(model).causal
 
 
 def _is_set(model) -> bool:
@@ -621,9 +622,9 @@ def _entry(model) -> Entry:
     return models.entry(thing)
 
 
-def _facts(model) -> dict:
+def _facts(model) -> ModelFacts:
     """What was said of a model when it was registered; nothing of a set of concepts."""
-    return {} if _is_set(model) else _entry(model).facts
+    return ModelFacts() if _is_set(model) else _entry(model).facts
 
 
 def _reading(model, hyperparameters: Mapping[str, object] | None) -> Reading | None:

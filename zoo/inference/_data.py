@@ -82,7 +82,7 @@ def prepared(run: Run, dataset: Dataset, splitting: Mapping) -> TaskData:
     config, spec = run.result.config, run.spec
     task = load_task(run.result.task, **config["task"])
     concepts = [c for c in spec.concepts if c in dataset.concepts]
-    needs = set(models.entry(run.result.model).facts.get("needs", ()))
+    needs = models.entry(run.result.model).facts.needs
     missing = sorted(set(spec.concepts) - set(concepts))
     for concept in [*task.needs, *(c for c in missing if c in needs or dataset.name == run.result.dataset)]:
         dataset.require(concept)

@@ -3,6 +3,7 @@
 from zoo.layers.code_sets import code_sets
 from zoo.layers.code_tokens import CodeTokens, mean_before
 from zoo.layers.encoder_layer import EncoderLayer, SelfAttention
+from zoo.layers.moments import Moments
 from zoo.layers.multi_hot_embedding import MultiHotEmbedding
 from zoo.layers.ontology_attention import OntologyEmbedding
 from zoo.layers.sample_events import SampleEvents
@@ -22,6 +23,7 @@ __all__ = [
     "Experts",
     "Gate",
     "LabelAttention",
+    "Moments",
     "MultiHotEmbedding",
     "OntologyEmbedding",
     "SampleEvents",

@@ -165,7 +165,7 @@ def _own_settings(tasks: list[str], models: list[str], settings: Mapping[str, ob
 
 def _served(own: dict[Pair, dict], kinds: Mapping[str, str]) -> dict[Pair, dict]:
     """Models on tasks that they serve; a `UserError` where none serves a task."""
-    served = {(t, m): s for (t, m), s in own.items() if kinds[t] in registry.models.entry(m).facts.get("kinds", ())}
+    served = {(t, m): s for (t, m), s in own.items() if kinds[t] in registry.models.entry(m).facts.kinds}
     for task, kind in kinds.items():
         if not any(t == task for t, _ in served):
             raise UserError(f"none of the models serves {kind} tasks such as {task!r}: name another model, or task.")

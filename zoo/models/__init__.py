@@ -1,4 +1,4 @@
-"""The models, one file per paper.
+"""The models, one file per paper, in a folder per family.
 
 `Model`, `Estimator`, `Output` and `Contributions` are what a model is written with; they load torch when first used.
 The others are types of hyperparameters, such as `Size`: what a model can be made with.

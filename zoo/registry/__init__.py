@@ -12,11 +12,12 @@ import importlib.metadata
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from zoo.registry._facts import DatasetFacts, Facts, KindFacts, ModelFacts, Part, TaskFacts
 from zoo.registry._parameters import (
     MultipleOf,
     Range,
@@ -40,17 +41,22 @@ __all__ = [
     "Between",
     "By",
     "Choice",
+    "DatasetFacts",
     "Entry",
+    "Facts",
+    "KindFacts",
     "LogBetween",
+    "ModelFacts",
     "MultipleOf",
+    "Part",
     "Range",
     "Registry",
+    "TaskFacts",
     "UserError",
     "as_setting",
     "called",
     "check_multiples",
     "check_parameters",
-    "concepts_of",
     "counted",
     "datasets",
     "explained",
@@ -76,31 +82,41 @@ __all__ = [
 ]
 
 
+F = TypeVar("F", bound=Facts)
+
+
 @dataclass(frozen=True)
-class Entry:
-    """One thing: its class and what its decorator said of it (``paper``, ``uses``, ``kinds``, ``family``, ...).
+class Entry(Generic[F]):
+    """One thing: its class, and what its decorator said of it.
 
     A class that nobody registered has the facts of the registered one that it derives from, if any.
+
+    Attributes:
+        registered: whether the class itself is registered.
+        described: whether it is, or one that it derives from: else nobody has said anything of it.
     """
 
     name: str
     thing: type
-    facts: dict = field(default_factory=dict)
+    facts: F
     registered: bool = True
+    described: bool = True
 
 
-class Registry:
+class Registry(Generic[F]):
     """The names of one noun.
 
     Args:
         noun: what the things are called in messages, such as ``"model"``.
         group: the entry-point group in which packages name their modules, such as ``"zoo.models"``.
+        facts: what a decorator may say of a thing.
     """
 
-    def __init__(self, noun: str, group: str):
+    def __init__(self, noun: str, group: str, facts: type[F]):
         self.noun, self.group = noun, group
-        self._entries: dict[str, Entry] = {}
-        self._unregistered: dict[str, Entry] = {}
+        self._sayable = facts
+        self._entries: dict[str, Entry[F]] = {}
+        self._unregistered: dict[str, Entry[F]] = {}
         EVERY.append(self)
 
     def __repr__(self) -> str:
@@ -109,11 +125,18 @@ class Registry:
     def register(self, name: str, **facts) -> Callable[[type], type]:
         """Decorate a class so that it is known by ``name``.
 
+        Args:
+            name: what nothing else of the noun is called.
+            **facts: what is said of it: of a model the fields of `zoo.registry.ModelFacts`, of a dataset or task
+                nothing. Nobody can add a field.
+
         Raises:
-            UserError: another class is registered under that name, or an installed package has claimed it.
+            UserError: there is no such field, or a value is of another type; another class is registered under that
+                name, or an installed package has claimed it.
         """
         if not isinstance(name, str) or not name:
             raise UserError(f"a {self.noun} is registered under a name: @register_{self.noun}('my_{self.noun}', ...).")
+        said = self._said(name, facts)
 
         def decorate(thing: type) -> type:
             if not isinstance(thing, type):
@@ -124,7 +147,7 @@ class Registry:
             holder = f"{taken.thing.__module__}.{taken.thing.__qualname__}" if taken else self._claimed(name, thing)
             if holder:
                 raise UserError(f"{self.noun} {name!r} is registered already, by {holder}: choose another name.")
-            self._entries[name] = Entry(name, thing, facts)
+            self._entries[name] = Entry(name, thing, said)
             thing.registered_name = name
             return thing
 
@@ -134,7 +157,7 @@ class Registry:
         """All names, registered by decorator or by entry point, sorted; imports nothing."""
         return sorted({*self._entries, *self._modules()})
 
-    def entry(self, name: str | type) -> Entry:
+    def entry(self, name: str | type) -> Entry[F]:
         """The entry of a name; imports the module that registers it if need be.
 
         Args:
@@ -171,18 +194,18 @@ class Registry:
         )
         return f"{which}: {nearest(name, self.names())}."
 
-    def _entry_of(self, thing: type) -> Entry:
+    def _entry_of(self, thing: type) -> Entry[F]:
         own = vars(thing).get("registered_name")
         held = {**self._entries, **self._unregistered}.get(own)
         if held is not None and held.thing is thing:
             return held
         ancestors = [e for c in thing.__mro__[1:] for e in self._entries.values() if e.thing is c]
-        facts = {n: v for n, v in ancestors[0].facts.items() if n not in _OF_ITS_OWN} if ancestors else {}
+        facts = ancestors[0].facts.derived() if ancestors else self._sayable()
         name = thing.__name__
         taken = self._unregistered.get(name)
         if name in self.names() or (taken and not _is_same_place(taken.thing, thing)):
             name = f"{thing.__module__}.{thing.__qualname__}"
-        self._unregistered[name] = found = Entry(name, thing, facts, registered=False)
+        self._unregistered[name] = found = Entry(name, thing, facts, registered=False, described=bool(ancestors))
         thing.registered_name = name
         return found
 
@@ -201,7 +224,7 @@ class Registry:
         text = "\n".join(_code_of(c) for c in thing.__mro__ if c.__module__ == thing.__module__)
         return {f"{self.noun}_code": hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}
 
-    def facts(self, name: str) -> dict:
+    def facts(self, name: str) -> F:
         """What was said of a name when it was registered, read without importing it where that can be avoided.
 
         Raises:
@@ -211,9 +234,12 @@ class Registry:
             return self._entries[name].facts
         points = self._modules().get(name, ())
         try:
-            return Source.of(points[0].module).facts(name)
-        except Unreadable:
+            return self._said(name, Source.of(points[0].module).facts(name))
+        except (Unreadable, UserError):  # what is wrong is said with the package's name when it is imported
             return self.entry(name).facts
+
+    def _said(self, name: str, facts: dict[str, object]) -> F:
+        return self._sayable.read(f"{self.noun} {name!r}", facts)
 
     def summary(self, name: str) -> str:
         """The first line of what a name's documentation says, without importing it where that can be avoided."""
@@ -249,10 +275,6 @@ class Registry:
     def _claimed(self, name: str, thing: type) -> str:
         others = [p for p in self._modules().get(name, ()) if p.module != thing.__module__]
         return " and ".join(f"{_distribution(p)} ({p.value})" for p in others)
-
-
-_OF_ITS_OWN = frozenset({"paper", "published", "search", "waives", "causal"})
-"""Facts that a class which derives from another does not take over: they speak of how that one computes."""
 
 
 def _code_of(thing: type) -> str:
@@ -293,10 +315,10 @@ def summary(thing: type) -> str:
 EVERY: list[Registry] = []
 """All registries."""
 
-datasets = Registry("dataset", "zoo.datasets")
-kinds = Registry("kind", "zoo.kinds")
-tasks = Registry("task", "zoo.tasks")
-models = Registry("model", "zoo.models")
+datasets = Registry("dataset", "zoo.datasets", DatasetFacts)
+kinds = Registry("kind", "zoo.kinds", KindFacts)
+tasks = Registry("task", "zoo.tasks", TaskFacts)
+models = Registry("model", "zoo.models", ModelFacts)
 
 register_dataset = datasets.register
 register_kind = kinds.register
@@ -331,22 +353,17 @@ def models_that_serve(
         return found
     facts = {n: models.facts(n) for n in found}
     known = {
-        "concept": {c for f in facts.values() for c in concepts_of(f)},
-        "kind": {k for f in facts.values() for k in f.get("kinds", ())},
-        "family": {f["family"] for f in facts.values() if "family" in f},
+        "concept": {c for f in facts.values() for c in f.concepts},
+        "kind": {k for f in facts.values() for k in f.kinds},
+        "family": {f.family for f in facts.values()} - {None},
     }
     for what, given in (("concept", uses), ("kind", {kind} - {None}), ("family", {family} - {None})):
         for value in given - known[what]:
             raise UserError(f"no model has the {what} {shown(value)}: {nearest(str(value), known[what])}.")
     if task is not None:
         made = tasks.get(task)()
-        found = [n for n in found if made.kind in facts[n].get("kinds", ())]
-        found = [n for n in found if facts[n].get("predicts") in (None, made.predicts)]
-    found = [n for n in found if uses <= concepts_of(facts[n])]
-    found = [n for n in found if kind is None or kind in facts[n].get("kinds", ())]
-    return [n for n in found if family is None or facts[n].get("family") == family]
-
-
-def concepts_of(facts: Mapping) -> set[str]:
-    """The concepts that a model can take, from what was said when it was registered."""
-    return {*facts.get("uses", ()), *facts.get("needs", ())}
+        found = [n for n in found if made.kind in facts[n].kinds]
+        found = [n for n in found if facts[n].predicts in (None, made.predicts)]
+    found = [n for n in found if uses <= facts[n].concepts]
+    found = [n for n in found if kind is None or kind in facts[n].kinds]
+    return [n for n in found if family is None or facts[n].family == family]

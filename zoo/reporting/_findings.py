@@ -37,7 +37,7 @@ def waivers(names: Iterable[str]) -> str:
     rows = [
         f"| `{entry.name}` | `{check}` | {reason} |"
         for entry in map(registry.models.entry, names)
-        for check, reason in entry.facts.get("waives", {}).items()
+        for check, reason in entry.facts.waives.items()
     ]
     return "\n".join(["| model | check | reason |", "| --- | --- | --- |", *rows, ""])
 
@@ -77,5 +77,5 @@ def _names(entries: Iterable[Entry]) -> str:
 
 
 def _links(entries: Iterable[Entry]) -> str:
-    papers = dict.fromkeys(linked(entry.facts["paper"]) for entry in entries)
+    papers = dict.fromkeys(linked(entry.facts.paper or "") for entry in entries)
     return " · ".join([*papers, *(f"[`{entry.name}` in full](models.md#model-{entry.name})" for entry in entries)])

@@ -28,13 +28,13 @@ def create_model(name: str | type[Model], data: TaskData, *, seed: int = 0, **hy
         raise UserError(f"{name.registered_name!r} is made already: give it to zoo.train.")
     entry = models.entry(name)
     name = entry.name
-    served = entry.facts.get("kinds", kinds.names() if not entry.registered else ())
+    served = entry.facts.kinds if entry.described else kinds.names()
     if data.task.kind not in served:
         raise UserError(
             f"model {name!r} does not serve {data.task.kind} tasks such as {data.task.name!r}; "
             f"it serves {', '.join(sorted(served))}."
         )
-    predicts = entry.facts.get("predicts")
+    predicts = entry.facts.predicts
     if predicts is not None and predicts != data.task.predicts:
         raise UserError(f"model {name!r} predicts a {predicts} set; task {data.task.name!r} asks for something else.")
     hyperparameters = check_parameters(f"model {name!r}", entry.thing, hyperparameters)

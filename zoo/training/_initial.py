@@ -39,7 +39,7 @@ class Initial(Finished):
 
     def _part(self, name: str) -> dict:
         """What a model takes over of a run of another one, as it is registered; nothing where it takes none."""
-        return models.entry(name).facts.get("begins_with", {}).get(self.result.model, {})
+        return models.entry(name).facts.begins_with.get(self.result.model, {})
 
     def split_of(self, dataset: str) -> dict:
         """How the run split the subjects of a dataset, as `zoo.load` takes it; nothing where it was on another one."""

@@ -54,7 +54,7 @@ def search_space(made: Model, settings: Mapping[str, object]) -> dict[str, Choic
     thing, name = type(made), made.registered_name
     known = parameters_of(thing)
     usual = usual_space(thing, defaults_of(made, settings, ["trainer.lr"])["trainer.lr"])
-    found = usual | models.entry(thing).facts.get("search", {})
+    found = usual | models.entry(thing).facts.search
     for setting in found:
         group, _, key = setting.partition(".")
         there = {"model": known, "trainer": parameters_of(Trainer)}.get(group, ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zoo.models._modalities import CODES, SIGNALS
+from zoo.models.multimodal._modalities import CODES, SIGNALS
 from zoo.testing._model import _patients as patients
 from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._output import runs
@@ -18,14 +18,14 @@ def empty_history(candidate: Candidate) -> Iterator[str]:
 
 
 def missing_concept(candidate: Candidate) -> Iterator[str]:
-    needs = set(candidate.entry.facts.get("needs", ()))
+    needs = candidate.entry.facts.needs
     modalities = [tuple(c for c in candidate.concepts if c in modality) for modality in (SIGNALS, CODES)]
     for gone in [*((c,) for c in candidate.concepts), *(m for m in modalities if len(m) > 1)]:
         names = " and ".join(gone)
         rows = [r.changed(patients.without(*gone)) for r in candidate.rows(4)]
         yield from (f"no {names} in a batch: {problem}" for problem in runs(candidate, candidate.task, rows))
         rest = tuple(c for c in candidate.concepts if c not in gone)
-        if needs & set(gone) or not rest or not candidate.first:
+        if needs.intersection(gone) or not rest or not candidate.first:
             continue
         task = candidate.task_with(rest)
         try:

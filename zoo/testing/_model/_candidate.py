@@ -37,8 +37,7 @@ class Candidate:
     @property
     def concepts(self) -> tuple[str, ...]:
         """The concepts that it gets where all are there."""
-        wanted = {*self.entry.facts.get("uses", ()), *self.entry.facts.get("needs", ())}
-        return tuple(c for c in CONCEPTS if c in wanted)
+        return tuple(c for c in CONCEPTS if c in self.entry.facts.concepts)
 
     @cached_property
     def task(self) -> FabricatedTask:
@@ -48,10 +47,10 @@ class Candidate:
     def task_with(self, concepts: tuple[str, ...]) -> FabricatedTask:
         """The task with some concepts."""
         facts = self.entry.facts
-        resources = tuple(sorted(facts.get("resources", ())))
+        resources = tuple(sorted(facts.resources))
         defaults = {n: p.default for n, p in parameters_of(self.entry.thing).items()}
         reading = self.entry.thing.reading({**defaults, **self.hyperparameters}) if "note" in concepts else None
-        return FabricatedTask(self.kind, concepts, self.causal, facts.get("predicts"), resources, reading)
+        return FabricatedTask(self.kind, concepts, self.causal, facts.predicts, resources, reading)
 
     @property
     def task_kind(self) -> Kind:
@@ -61,7 +60,7 @@ class Candidate:
     @property
     def causal(self) -> bool:
         """Whether it says that a sample is the same alone in its row and beside others."""
-        return bool(self.entry.facts.get("causal"))
+        return self.entry.facts.causal
 
     @property
     def fitted(self) -> bool:
@@ -71,7 +70,7 @@ class Candidate:
     @property
     def first(self) -> bool:
         """Whether this is the first kind that the model serves."""
-        return self.kind == min(self.entry.facts["kinds"])
+        return self.kind == min(self.entry.facts.kinds)
 
     @property
     def thorough(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -72,8 +72,8 @@ def check_model(name: str, **hyperparameters) -> Report:
         findings.note("declaration", "the other checks were not run")
         return findings.report()
     with _alone():
-        for kind in sorted(entry.facts["kinds"]):
-            _check_kind(findings, Candidate(entry, kind, hyperparameters), dict(entry.facts.get("waives", {})))
+        for kind in sorted(entry.facts.kinds):
+            _check_kind(findings, Candidate(entry, kind, hyperparameters), entry.facts.waives)
     return findings.report()
 
 
@@ -89,7 +89,7 @@ def _alone() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _check_kind(findings: Findings, candidate: Candidate, waived: dict[str, str]) -> None:
+def _check_kind(findings: Findings, candidate: Candidate, waived: Mapping[str, str]) -> None:
     with _guarded(findings, "loss_finite", candidate):
         candidate.model, candidate.training = trained(candidate.entry, candidate.task, candidate.hyperparameters)
     if candidate.model is None:

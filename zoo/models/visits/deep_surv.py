@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoo.data import Spec
-from zoo.models.mlp import MLP
+from zoo.models.visits.mlp import MLP
 from zoo.registry import Choice, register_model
 
 

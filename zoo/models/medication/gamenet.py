@@ -54,7 +54,7 @@ from torch import Tensor, nn
 from zoo.data import Batch, Spec
 from zoo.layers import VisitRecurrences
 from zoo.models import Dropout, Model, Output, Positive, Probability, Size, Weight
-from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
+from zoo.models.medication._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
 from zoo.registry import Choice, register_model
 
 ASKING = ("diagnosis", "procedure")

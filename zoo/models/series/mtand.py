@@ -24,9 +24,8 @@ from torch import nn
 
 from zoo.data import Batch, Spec
 from zoo.data.triples import TripleView
-from zoo.layers import TimeAttention
+from zoo.layers import Moments, TimeAttention
 from zoo.models import Dropout, MultipleOfHeads, Points, Positive, Size
-from zoo.models._modalities import Moments
 from zoo.models._model import Model, Output
 from zoo.registry import Choice, LogBetween, register_model
 

@@ -1,9 +1,10 @@
-"""Early fusion: what modalities say stands side by side at each moment, before anything is learned of their sequence.
+"""Late fusion: each modality predicts by itself, and the predictions are put together.
 
-With M modalities and K moments (`zoo.models._modalities`; the encoders are those of `zoo.models.fusemoe`):
+With M modalities and K moments (`zoo.models.multimodal._modalities`; the encoders are those of
+`zoo.models.multimodal.fusemoe`):
 
-1. x_k = [X_1k, ..., X_Mk] in R^(M dim) for each moment k; zeros where a sample has nothing of a modality.
-2. A GRU over x_1, ..., x_K; logits = W h_K + b of its last state.
+1. For each modality m a GRU over X_m1, ..., X_mK, and logits_m = W_m h_mK of its last state.
+2. logits = b + the mean of logits_m over the modalities of which the sample has something.
 
 The baseline of multimodal studies. Baltrusaitis et al. (IEEE TPAMI 2019) survey them and give no network and no
 settings: the GRU is ours, and the rate of a published text encoder is that of FuseMoE's paper.
@@ -11,17 +12,19 @@ settings: the GRU is ours, and the rate of a published text encoder is that of F
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from zoo.data import Batch, Spec
+from zoo.layers import Moments
 from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Points, Positive, Size
-from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, Sizes
 from zoo.models._model import Output
+from zoo.models.multimodal._modalities import CODES, SIGNALS, FusingModel, Sizes
 from zoo.registry import Choice, register_model
 
 
 @register_model(
-    "early_fusion",
+    "late_fusion",
     family="multimodal",
     paper="Baltrusaitis et al., IEEE TPAMI 2019, arXiv:1705.09406",
     uses={*SIGNALS, "note", *CODES},
@@ -29,8 +32,8 @@ from zoo.registry import Choice, register_model
     resources={"encoder"},
     search={"model.hidden": Choice(32, 64, 128)},
 )
-class EarlyFusion(FusingModel):
-    """Signals, notes and codes side by side at each moment, and a GRU over the moments.
+class LateFusion(FusingModel):
+    """A GRU and a prediction for each of signals, notes and codes, and the mean of the predictions.
 
     Args:
         spec: what the data are like.
@@ -47,8 +50,8 @@ class EarlyFusion(FusingModel):
         hours: from the first moment to the prediction.
         max_events: how many measurements, notes or codes of each concept are read, the newest ones.
         heads: of the attention to times.
-        hidden: width of the GRU.
-        dropout: in encoders and before the last layer.
+        hidden: width of each GRU.
+        dropout: in encoders and before the last layers.
     """
 
     def __init__(
@@ -74,11 +77,15 @@ class EarlyFusion(FusingModel):
         small = encoder_dim, encoder_layers, encoder_heads
         sizes = Sizes(dim, time_dim, heads, dropout, max_events, max_length, encoder_lr, *small)
         super().__init__(spec, Moments(points, hours), sizes)
-        self.recur = nn.GRU(self.count * dim, hidden, batch_first=True)
-        self.dropout, self.head = nn.Dropout(dropout), nn.Linear(hidden, spec.outputs)
+        self.recur = nn.ModuleList(nn.GRU(dim, hidden, batch_first=True) for _ in self.encode)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleList(nn.Linear(hidden, spec.outputs, bias=False) for _ in self.encode)
+        self.bias = nn.Parameter(torch.zeros(spec.outputs))
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
-        said, _ = self.said(batch)
-        state = self.recur(said.transpose(1, 2).flatten(2))[1][0]
-        return Output(self.head(self.dropout(state)))
+        said, there = self.said(batch)
+        total = said.new_zeros(batch.samples, len(self.bias))
+        for m, (recur, head) in enumerate(zip(self.recur, self.heads, strict=True)):
+            total = total + head(self.dropout(recur(said[:, m])[1][0])) * there[:, m, None]
+        return Output(self.bias + total / there.sum(dim=1, keepdim=True).clamp(min=1))

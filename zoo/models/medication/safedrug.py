@@ -65,8 +65,8 @@ from zoo.data import Batch, Spec
 from zoo.knowledge.molecules import Molecules
 from zoo.layers import VisitRecurrences
 from zoo.models import Dropout, Output, Positive, Probability, Size
-from zoo.models._drug_sets import TargetModel
-from zoo.models._neighbourhoods import rounds
+from zoo.models.medication._drug_sets import TargetModel
+from zoo.models.medication._neighbourhoods import rounds
 from zoo.registry import Choice, register_model
 
 SPREAD = 4.0

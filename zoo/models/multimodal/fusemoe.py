@@ -21,7 +21,7 @@ With M modalities (signals: labs and vitals; notes; codes) and K moments at equa
 
 The paper has the router ``per_modality`` where there are three modalities and more or some are missing, and ``joint``
 for two. It has images and ECGs, too, and no codes, and trains 8 epochs; here training ends as that of any model. A
-modality is a `zoo.models._modalities.Modality`; a subclass of `FuseMoE` with
+modality is a `zoo.models.multimodal._modalities.Modality`; a subclass of `FuseMoE` with
 ``modalities = {**FuseMoE.modalities, "ecg": ECG}`` has a fourth.
 
 Where published code and paper part (the paper is followed; where it says nothing, what is here is said):
@@ -60,10 +60,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
-from zoo.layers import Experts, Gate, SelfAttention, entropy, imbalance
+from zoo.layers import Experts, Gate, Moments, SelfAttention, entropy, imbalance
 from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Points, Positive, Size, Weight
-from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, ResidualHead, Sizes
 from zoo.models._model import Output
+from zoo.models.multimodal._modalities import CODES, SIGNALS, FusingModel, ResidualHead, Sizes
 from zoo.registry import Choice, UserError, register_model
 
 ROUTERS = ("joint", "per_modality", "disjoint")

@@ -9,7 +9,7 @@ In training each chunk has the label of its document. For several classes step 3
 probabilities are made to add up to 1; a number is the mean over the chunks. The document of a sample is what was
 written about the newest visit with a note that it sees; where it sees none, one chunk without a word.
 
-``init`` from a run of `zoo.models.text_encoder`, or ``encoder`` with a published ClinicalBERT, is what makes this
+``init`` from a run of `zoo.models.notes.text_encoder`, or ``encoder`` with a published ClinicalBERT, is what makes this
 ClinicalBERT. Public ones have read notes of MIMIC-III, those of test patients among them; a result says so.
 
 Where published code and paper part (the paper is followed):

@@ -1,6 +1,6 @@
 """G-BERT and ClinicalBERT side by side, as Liu et al. compare MedM-PLM with (IEEE JBHI 2023, arXiv:2201.10113).
 
-1. Codes: a vector of each visit's diagnoses and one of its drugs, as in G-BERT (`zoo.models.gbert`).
+1. Codes: a vector of each visit's diagnoses and one of its drugs, as in G-BERT (`zoo.models.ontology.gbert`).
 2. Text: the vector at [CLS] of a BERT over the visit's notes, as in ClinicalBERT (Huang et al., 2019,
    arXiv:1904.05342), of one chunk.
 3. A task: logits = W [vectors of codes, vector of text] + b. Readmission: those of the visit. ICD coding: those of its
@@ -22,10 +22,11 @@ from torch import nn
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
-from zoo.models import Dropout, MultipleOfEncoderHeads, Nodes, Size, gbert
+from zoo.models import Dropout, MultipleOfEncoderHeads, Nodes, Size
 from zoo.models._model import Output
 from zoo.models._seen_visits import SeenVisits
 from zoo.models._texts import BEGINS_WITH, TextBeside, encoder_reading
+from zoo.models.ontology import gbert
 from zoo.registry import register_model
 
 
@@ -57,7 +58,7 @@ class GBERTClinicalBERT(TextBeside):
         encoder_dim, encoder_layers, encoder_heads: of a small one.
         vocabulary_size: how many pieces of words a small one has at most.
         max_length: how many tokens of a visit's notes are read.
-        dim, tree_heads, layers, heads, feedforward: of the side of codes, as of `zoo.models.gbert.GBERT`.
+        dim, tree_heads, layers, heads, feedforward: of the side of codes, as of `zoo.models.ontology.gbert.GBERT`.
         dropout: on both sides and before the head.
     """
 

@@ -15,7 +15,7 @@ Earlier visits, procedures and earlier drugs are no input. Training has two stag
    two drugs in Y' interact. Y* is what the model writes without drawing (Rennie et al., CVPR 2017, arXiv:1612.00563):
    taking its reward off changes no expectation, and lessens the noise. It wants a lower rate, such as ``lr=1e-4``.
 
-`zoo.models._drug_sequences` has how a set is written, and what the score of a drug is.
+`zoo.models.medication._drug_sequences` has how a set is written, and what the score of a drug is.
 
 Where published code and paper part (the paper is followed):
 
@@ -46,8 +46,8 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.layers import code_sets
 from zoo.models import Dropout, Output, Size
-from zoo.models._drug_sequences import SequenceModel, State, Step, WrittenOutput, likelihood, set_logits
-from zoo.models._drug_sets import expected_interactions
+from zoo.models.medication._drug_sequences import SequenceModel, State, Step, WrittenOutput, likelihood, set_logits
+from zoo.models.medication._drug_sets import expected_interactions
 from zoo.registry import register_model
 
 

@@ -19,8 +19,8 @@ With d = dim and M drugs, the drugs of visit t are written one a step; each is c
 
 Training: -log P(Y | x) of the label's drugs in a fixed order, rare ones first, and ``ddi_weight`` times the pairs of
 interacting drugs to expect, sum over i, j of A_ij p_i p_j with p_i the sum over steps of the probabilities of drug i.
-`zoo.models._drug_sequences` has how a set is written, and what the score of a drug is. The authors keep 4 sequences in
-their search (``beams=4``); here it is 1 by default, which takes a quarter of the time.
+`zoo.models.medication._drug_sequences` has how a set is written, and what the score of a drug is. The authors keep 4
+sequences in their search (``beams=4``); here it is 1 by default, which takes a quarter of the time.
 
 Where published code and paper part (the paper is followed):
 
@@ -58,9 +58,9 @@ from zoo.data import Batch, Spec
 from zoo.data.batch import Ragged
 from zoo.layers import EncoderLayer, SampleHistory, code_sets
 from zoo.models import Dropout, MultipleOfHeads, Size, Weight
-from zoo.models._drug_sequences import SequenceModel, Sequences, State, Step
-from zoo.models._drug_sets import expected_interactions
-from zoo.models.gamenet import normalised
+from zoo.models.medication._drug_sequences import SequenceModel, Sequences, State, Step
+from zoo.models.medication._drug_sets import expected_interactions
+from zoo.models.medication.gamenet import normalised
 from zoo.registry import Choice, register_model
 
 ASKING = ("diagnosis", "procedure")

@@ -1,6 +1,6 @@
 """Med-BERT and ClinicalBERT side by side, as Liu et al. compare MedM-PLM with (IEEE JBHI 2023, arXiv:2201.10113).
 
-1. Codes: s in R^dim of all codes that a sample sees, as in Med-BERT (`zoo.models.med_bert`).
+1. Codes: s in R^dim of all codes that a sample sees, as in Med-BERT (`zoo.models.visits.med_bert`).
 2. Text: the vector at [CLS] of a BERT over the visit's notes, as in ClinicalBERT (Huang et al., 2019,
    arXiv:1904.05342), of one chunk. Where the codes of the visit are to be told before it is over (medication), the
    mean of those of earlier visits.
@@ -23,10 +23,11 @@ from torch import nn
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
-from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Size, med_bert
+from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Size
 from zoo.models._model import Output
 from zoo.models._seen_visits import SeenVisits
 from zoo.models._texts import BEGINS_WITH, TextBeside, encoder_reading
+from zoo.models.visits import med_bert
 from zoo.registry import Choice, register_model
 
 
@@ -66,7 +67,8 @@ class MedBERTClinicalBERT(TextBeside):
         encoder_dim, encoder_layers, encoder_heads: of a small one; 768, 12 and 12 in ClinicalBERT.
         vocabulary_size: how many pieces of words a small one has at most; 30,522 in ClinicalBERT.
         max_length: how many tokens of a visit's notes are read.
-        dim, layers, heads, feedforward, max_codes, visits: of the side of codes, as of `zoo.models.med_bert.MedBERT`.
+        dim, layers, heads, feedforward, max_codes, visits: of the side of codes, as of
+            `zoo.models.visits.med_bert.MedBERT`.
         dropout: on both sides and before the head.
     """
 

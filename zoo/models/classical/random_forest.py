@@ -8,8 +8,8 @@ import torch
 
 from zoo.data import Batch, Spec
 from zoo.models import Estimator, Output, Share, Size
-from zoo.models._counts import code_counts, fitting_data
-from zoo.models._trees import arrays_of_forest, check_trees, leaf_sums
+from zoo.models.classical._counts import code_counts, fitting_data
+from zoo.models.classical._trees import arrays_of_forest, check_trees, leaf_sums
 from zoo.registry import Choice, LogBetween, register_model
 
 

@@ -5,7 +5,8 @@
 2. A = softmax(U tanh(W H^T)) over the tokens, V = A H, y_l = sigmoid(w_l . V_l + b_l), after LAAT.
 
 The document of a sample is what was written about the newest visit with a note that it sees: for ``icd_coding`` its
-own. The paper begins with RoBERTa-PM: name it as ``encoder``, or give a run of `zoo.models.text_encoder` as ``init``.
+own. The paper begins with RoBERTa-PM: name it as ``encoder``, or give a run of `zoo.models.notes.text_encoder` as
+``init``.
 
 Where published code and paper part (the paper is followed, and where it is silent what is said here):
 

@@ -1,6 +1,6 @@
 """DR-CAML, CAML that is drawn to the descriptions of codes (Mullenbach et al., NAACL 2018, arXiv:1802.05695).
 
-CAML (`zoo.models.caml`), and for each label l with a description of M words:
+CAML (`zoo.models.notes.caml`), and for each label l with a description of M words:
 
 1. D_l in R^(M x d_e), an embedding of each word of the description, other than that of the notes.
 2. G_l = tanh(W_d * D_l + b_d) in R^(M x d_c), a convolution as that of the notes, with zeros around the description.
@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.models import Dropout, Size, Weight
 from zoo.models._model import Output
-from zoo.models.caml import CAML
+from zoo.models.notes.caml import CAML
 from zoo.registry import Choice, LogBetween, UserError, register_model
 
 

@@ -1,6 +1,7 @@
 """MulT, the multimodal Transformer (Tsai et al., ACL 2019, arXiv:1906.00295).
 
-With M modalities and K moments (`zoo.models._modalities`; the encoders are those of `zoo.models.fusemoe`):
+With M modalities and K moments (`zoo.models.multimodal._modalities`; the encoders are those of
+`zoo.models.multimodal.fusemoe`):
 
 1. X_m in R^(K x dim), and a convolution over ``kernel`` moments of it, for each modality one.
 2. For each ordered pair of modalities (a, b), a Transformer in which a asks b: Z = sqrt(dim) X_a and Y = sqrt(dim) X_b,
@@ -35,10 +36,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import Batch, Spec
-from zoo.layers import sinusoids
+from zoo.layers import Moments, sinusoids
 from zoo.models import Dropout, MultipleOfEncoderHeads, MultipleOfHeads, Points, Positive, Size
-from zoo.models._modalities import CODES, SIGNALS, FusingModel, Moments, ResidualHead, Sizes
 from zoo.models._model import Output
+from zoo.models.multimodal._modalities import CODES, SIGNALS, FusingModel, ResidualHead, Sizes
 from zoo.registry import Choice, MultipleOf, UserError, register_model
 
 

@@ -56,7 +56,7 @@ from torch.nn import functional as F
 from zoo.data import Batch, Spec
 from zoo.layers import MultiHotEmbedding
 from zoo.models import Dropout, Model, Output, Probability, Size
-from zoo.models._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
+from zoo.models.medication._drug_sets import cross_entropy, expected_interactions, interaction_rate, margin
 from zoo.registry import Choice, UserError, register_model
 
 CURRENT, MARGIN, NEW = 0.75, 0.05, 0.75

@@ -11,7 +11,7 @@ from zoo.data import Batch, Spec
 from zoo.data.grid import Grid
 from zoo.layers import EncoderLayer, sinusoids
 from zoo.models import Dropout, Positive, Size
-from zoo.models._visits_and_grid import VisitsAndGrid
+from zoo.models.visits._visits_and_grid import VisitsAndGrid
 from zoo.registry import Choice, MultipleOf, register_model
 
 

@@ -24,9 +24,10 @@ Loss of a visit, with o the probabilities and D in {0, 1}^(M x M) the interactio
     beta    = 1 where DDI <= target_ddi, else exp(tau (1 - DDI / target_ddi))
     DDI     = sum over i, j of D_ij o_i o_j / (sum over i other than j of o_i o_j)
 
-As in SafeDrug here (see `zoo.models.safedrug`), L_bce and L_ddi are divided by M, (1 - beta), which has no gradient, is
-added to the loss, DDI is the share of interacting pairs to expect (the authors' is that of drugs with o >= 0.5), and
-where the published target of 0.06 is far below what is prescribed, the default is the rate of the training sets.
+As in SafeDrug here (see `zoo.models.medication.safedrug`), L_bce and L_ddi are divided by M, (1 - beta), which has no
+gradient, is added to the loss, DDI is the share of interacting pairs to expect (the authors' is that of drugs with
+o >= 0.5), and where the published target of 0.06 is far below what is prescribed, the default is the rate of the
+training sets.
 
 Where published code and paper part (the paper is followed):
 
@@ -66,8 +67,8 @@ from zoo.data import Batch, Spec
 from zoo.knowledge.molecules import BONDS, CHIRALITIES, SIDES, Graphs, Molecules
 from zoo.layers import EncoderLayer, VisitRecurrences
 from zoo.models import Dropout, MultipleOfHeads, Output, Positive, Probability, Share, Size
-from zoo.models._drug_sets import TargetModel
-from zoo.models._neighbourhoods import rounds
+from zoo.models.medication._drug_sets import TargetModel
+from zoo.models.medication._neighbourhoods import rounds
 from zoo.registry import Choice, register_model
 
 SPREAD = 4.0

@@ -1,0 +1,1 @@
+"""Models that are no networks: counts of codes, linear models, trees."""

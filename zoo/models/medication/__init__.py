@@ -1,0 +1,1 @@
+"""Models that predict the set of drugs of a visit."""

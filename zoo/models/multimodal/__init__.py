@@ -1,0 +1,1 @@
+"""Models that fuse signals, notes and codes."""

@@ -1,0 +1,1 @@
+"""Models that read codes through the trees of their classification."""

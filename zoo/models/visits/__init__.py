@@ -1,0 +1,1 @@
+"""Models that read a history of visits with codes."""
