@@ -41,14 +41,13 @@ def list_(
     else:
         names = NOUNS[noun].names()
     found = {name: NOUNS[noun].summary(name) for name in names}
-    families, explaining = (
-        {n: _fact_of_model(n, fact) if noun == "models" else "" for n in found} for fact in ("family", "explains")
-    )
+    facts = {name: _facts_of_model(name) if noun == "models" else {} for name in found}
     if as_json:
-        told = {n: {"family": families[n] or None, "explains": explaining[n] or None} for n in found}
-        more = {n: told[n] if noun == "models" else {} for n in found}
-        print(json.dumps([{"name": n, "summary": s, **more[n]} for n, s in found.items()]))
+        columns = ("family", "explains") if noun == "models" else ()
+        told = {n: {c: facts[n].get(c) for c in columns} for n in found}
+        print(json.dumps([{"name": n, "summary": s, **told[n]} for n, s in found.items()]))
         return
+    families, explaining = ({n: facts[n].get(f, "") for n in found} for f in ("family", "explains"))
     width, wide = (max(map(len, column), default=0) for column in (found, families.values()))
     for name, summary in found.items():
         middle = f"  {families[name]:<{wide}}" if wide else ""
@@ -56,11 +55,11 @@ def list_(
         tell(f"{name:<{width}}{middle}  {summary}{explains}".rstrip())
 
 
-def _fact_of_model(model: str, fact: str) -> str:
+def _facts_of_model(model: str) -> dict:
     try:
-        return registry.models.facts(model).get(fact, "")
+        return registry.models.facts(model)
     except UserError:  # somebody's package that cannot be imported is listed like the others
-        return ""
+        return {}
 
 
 @app.command(cls=Command)
