@@ -66,6 +66,8 @@ MISTAKES = {
     "synth --schema mimic5 --out x": ["'mimic5' is unknown", "'mimic"],
     "synth --format csw --out x": ["'csw' is unknown", "'csv'"],
     "synth --patients 100000000 --out x": ["patients must be from 1"],
+    "leaderboard --dataset synthetic --tasks los loss --models gru --out x": ["unknown task 'loss'", "'los'"],
+    "leaderboard --dataset synthetic --tasks los --models gru,mlp grru --out x": ["unknown model 'grru'", "'gru'"],
     "samples --dataset synthetic --task los --out x.txt": ["must end in .parquet or .csv"],
     "samples --dataset synthetic --task los --out no/x.parquet": ["no folder no"],
     "samples --dataset synthetic --task los --out x.parquet --set data.schema=mimic33": [
@@ -127,8 +129,9 @@ def test_wrong_usage_ends_with_status_2(command, zoo_command):
     assert "Usage" in done.stderr
 
 
-def test_debug_shows_the_traceback(zoo_command):
-    done = zoo_command("list", "modells", "--debug")
+@pytest.mark.parametrize("command", ["list modells --debug", "--debug list modells"])
+def test_debug_shows_the_traceback(command, zoo_command):
+    done = zoo_command(*command.split())
     assert done.returncode != 0
     assert "Traceback" in done.stderr
     assert "UserError" in done.stderr

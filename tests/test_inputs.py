@@ -12,7 +12,7 @@ from conftest import SourceFolder
 from zoo.leaderboard._worker import _make
 from zoo.metrics import evaluate, resampled
 from zoo.registry import UserError
-from zoo.reporting._board import Predictions
+from zoo.reporting._predictions import Predictions
 from zoo.result import Result
 
 SPLIT = (0.5, 0.25, 0.25)

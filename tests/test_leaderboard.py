@@ -23,7 +23,9 @@ from zoo import load_dataset, load_task
 from zoo.leaderboard import leaderboard
 from zoo.metrics import auprc, evaluate
 from zoo.registry import UserError
-from zoo.reporting import _board, _board_tables, _charts, _page
+from zoo.reporting import _charts, _page, _ranking
+from zoo.reporting._board import Board
+from zoo.reporting._task_board import Entry, TaskBoard
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "leaderboard.py"
 SMALL = ("--set", "data.patients=100", "--set", "trainer.max_epochs=2", "--set", "model.dim=8")
@@ -317,7 +319,7 @@ def simulated(tmp_path):
 
 
 def test_ranks_and_tests_against_the_best(simulated):
-    [task] = _board.board("d", simulated, {}, 3, 500, None).tasks
+    [task] = _ranking.board("d", simulated, {}, 3, 500, None).tasks
     assert [(e.model, e.rank) for e in task.entries] == [("good", 1), ("same", 1), ("bad", 3)]
     best, same, bad = task.entries
     assert best.difference is None
@@ -332,7 +334,7 @@ def test_of_one_subject_there_is_neither_an_interval_nor_a_test(tmp_path):
     random = np.random.default_rng(0)
     label, subject = np.arange(20) % 2 == 0, np.full(20, 7)
     models = {"one": [random.random(20)], "two": [random.random(20)]}
-    [task] = _board.board("d", outcomes(tmp_path, models, label, subject), {}, 1, 50, None).tasks
+    [task] = _ranking.board("d", outcomes(tmp_path, models, label, subject), {}, 1, 50, None).tasks
     for entry in task.entries:
         found = entry.metrics["auroc"]
         assert found["value"] is not None
@@ -341,8 +343,8 @@ def test_of_one_subject_there_is_neither_an_interval_nor_a_test(tmp_path):
 
 
 def test_the_interval_is_over_seeds_as_well_as_subjects(simulated):
-    [task] = _board.board("d", simulated, {}, 3, 500, None).tasks
-    [one] = _board.board("d", [o for o in simulated if o["seed"] == 0], {}, 1, 500, None).tasks
+    [task] = _ranking.board("d", simulated, {}, 3, 500, None).tasks
+    [one] = _ranking.board("d", [o for o in simulated if o["seed"] == 0], {}, 1, 500, None).tasks
     three, alone = (next(e for e in t.entries if e.model == "bad").metrics["auroc"] for t in (task, one))
     assert alone["sd"] is None
     assert three["sd"] > 0
@@ -363,7 +365,7 @@ def test_the_interval_holds_its_own_value(tmp_path, seeds):
     scores = {"auroc": (label, score), "auprc_macro": (chosen, random.random((2 * seeds, *chosen.shape)))}
     for metric, (label, score) in scores.items():
         made = outcomes(tmp_path / metric, {"one": score[:seeds], "other": score[seeds:]}, label, subject)
-        first, second = _board.board("d", made, {}, seeds, 60, metric).tasks[0].entries
+        first, second = _ranking.board("d", made, {}, seeds, 60, metric).tasks[0].entries
         for entry in (first, second):
             for name, found in entry.metrics.items():
                 assert found["low"] <= found["value"] <= found["high"], name
@@ -378,7 +380,7 @@ def test_p_goes_with_the_interval_of_the_difference(tmp_path):
     strengths = np.linspace(2, 0.5, 9)
     scores = 1 / (1 + np.exp(-strengths[:, None] * label - noise))
     models = {f"m{i}": [score] for i, score in enumerate(scores)}
-    best, *others = _board.board("d", outcomes(tmp_path, models, label, subject), {}, 1, 400, None).tasks[0].entries
+    best, *others = _ranking.board("d", outcomes(tmp_path, models, label, subject), {}, 1, 400, None).tasks[0].entries
     assert {e.difference["p"] < 0.05 for e in others} == {True, False}
     for entry in others:
         own = entry.difference
@@ -395,7 +397,7 @@ def evaluate_auroc(outcome: dict) -> float:
 def test_a_run_on_other_samples_is_not_compared(simulated):
     path = simulated[-1]["predictions"]
     pd.read_parquet(path).assign(visit_id=7).to_parquet(path)
-    [task] = _board.board("d", simulated, {}, 3, 50, None).tasks
+    [task] = _ranking.board("d", simulated, {}, 3, 50, None).tasks
     [failed] = task.failed
     assert "other samples" in failed["reason"]
     assert {e.model: len(e.seeds) for e in task.entries} == {"good": 3, "same": 2, "bad": 3}
@@ -404,38 +406,38 @@ def test_a_run_on_other_samples_is_not_compared(simulated):
 def test_p_has_the_level_it_claims_where_models_do_not_differ():
     random = np.random.default_rng(0)
     # The bootstrap distribution of a mean difference of 0 around its estimate.
-    p = [_board.p_value(random.normal(random.normal(), 1, 400)) for _ in range(400)]
+    p = [_ranking.p_value(random.normal(random.normal(), 1, 400)) for _ in range(400)]
     assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.03)
 
 
 def test_holm_never_lowers_p_and_keeps_its_order():
     p = np.random.default_rng(0).random(8)
-    corrected = np.array(_board.holm(p))
+    corrected = np.array(_ranking.holm(p))
     assert (corrected >= p).all()
     assert (np.diff(corrected[np.argsort(p)]) >= 0).all()
 
 
 def test_mean_rank_is_over_models_that_are_in_every_task():
     def task(name, order):
-        entries = [_board.Entry(m, [0], {}, [], rank=i + 1) for i, m in enumerate(order)]
-        return _board.TaskBoard(name, "binary", "auroc", 1, 1, {}, entries, [])
+        entries = [Entry(m, [0], {}, [], rank=i + 1) for i, m in enumerate(order)]
+        return TaskBoard(name, "binary", "auroc", 1, 1, {}, entries, [])
 
-    found = _board._overall([task("a", ["x", "y", "z"]), task("b", ["z", "x"])])
+    found = _ranking._overall([task("a", ["x", "y", "z"]), task("b", ["z", "x"])])
     assert found == [{"model": "x", "mean_rank": 1.5}, {"model": "z", "mean_rank": 1.5}]
 
 
 def test_models_that_do_not_serve_a_task_are_named(simulated):
     other = [{**o, "task": "other"} for o in simulated if o["model"] != "bad"]
-    board = _board.board("d", [*simulated, *other], {}, 3, 50, None)
+    board = _ranking.board("d", [*simulated, *other], {}, 3, 50, None)
     assert [t.left_out for t in board.tasks] == [[], ["bad"]]
-    for shown in (_board_tables.markdown(board), _page.page(board)):
+    for shown in (str(board), _page.page(board)):
         assert shown.count("Not for binary tasks: bad.") == 1
 
 
 def test_markdown_cannot_be_broken_by_a_name():
     failed = [{"model": "a|b", "seed": 0, "reason": "<script>\n| x"}]
-    board = _board.Board("d", 1, 10, {}, [_board.TaskBoard("t", "binary", None, 0, 0, {}, [], failed)])
-    assert "| a\\|b | 0 | &lt;script> \\| x |" in _board_tables.markdown(board)
+    board = Board("d", 1, 10, {}, [TaskBoard("t", "binary", None, 0, 0, {}, [], failed)])
+    assert "| a\\|b | 0 | &lt;script> \\| x |" in str(board)
 
 
 # The page
@@ -465,7 +467,7 @@ document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
 def page(simulated) -> str:
     failed = {"task": "t", "kind": "binary", "model": HOSTILE, "seed": 0, "folder": None, "reason": HOSTILE}
     (Path(simulated[0]["folder"]) / "losses.json").write_text('{"train": [1.0, 0.5], "validation": [1.1, null]}')
-    return _page.page(_board.board("d", [*simulated, failed], {"model.dim": HOSTILE}, 3, 50, None))
+    return _page.page(_ranking.board("d", [*simulated, failed], {"model.dim": HOSTILE}, 3, 50, None))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -496,7 +498,7 @@ def luminance(colour: str) -> float:
 def test_the_page_shows_the_ceiling_in_the_table_and_the_chart(simulated):
     ranked = pd.read_parquet(simulated[0]["predictions"])
     known = {"t": pd.Series(0.2 + 0.6 * ranked.label.to_numpy(), ranked.visit_id)}
-    shown = _page.page(_board.board("d", simulated, {}, 3, 50, None, known))
+    shown = _page.page(_ranking.board("d", simulated, {}, 3, 50, None, known))
     assert shown.count('<td class="" data-value="ceiling">ceiling</td>') == 1
     assert "<title>ceiling: 1.0000</title>" in shown
     assert "dashed: the ceiling" in shown
@@ -524,8 +526,8 @@ def test_an_axis_holds_its_values_with_a_few_round_ticks(low, high):
     assert 2 <= len(ticks) <= 8
 
 
-def board_of(parameters: dict, task: str = "mortality") -> _board.TaskBoard:
-    return _board.TaskBoard(task, "binary", "auroc", 1, 1, parameters, [], [])
+def board_of(parameters: dict, task: str = "mortality") -> TaskBoard:
+    return TaskBoard(task, "binary", "auroc", 1, 1, parameters, [], [])
 
 
 def test_published_results_are_shown_only_for_the_same_question():

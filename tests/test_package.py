@@ -3,6 +3,7 @@
 import ast
 import configparser
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,18 @@ def test_a_room_imports_only_what_it_may(path):
         return
     assert own in MAY_IMPORT, f"{own} is a room that DESIGN does not name"
     assert imported_rooms(path) - MAY_IMPORT[own] - EVERYWHERE - {own} == set()
+
+
+def test_no_files_import_one_another_in_a_circle():
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES}
+    there = set(names.values())
+
+    def file_of(module: str) -> str:
+        return module if module in there else module.rpartition(".")[0]
+
+    imports = {name: {file_of(m) for m in imported(path)} - {name} for path, name in names.items()}
+    assert imports["zoo.reporting._page"] > {"zoo.reporting._board"}
+    TopologicalSorter(imports).prepare()  # raises CycleError with the circle
 
 
 def test_training_knows_of_models_only_what_every_model_is():

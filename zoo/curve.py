@@ -1,8 +1,8 @@
 """How models learn from few patients: a leaderboard for each share of the training subjects, and a curve over them.
 
 Validation and test are the same for all shares, and a smaller share lies within a larger one. ``out`` holds a
-leaderboard below ``share-0.1`` and so on, ``curve.csv`` with all that was found, and ``curve.png`` and ``curve.svg``
-with the ranking metric.
+leaderboard below ``share-0.1`` and so on, ``curve.csv`` with all that was found, and ``curve.svg`` with the ranking
+metric.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import pandas as pd
 
 from zoo.cache.writing import whole
 from zoo.registry import UserError, path_of, shown
+from zoo.reporting._charts import Line, curves, picture
 from zoo.result import Result
 
 if TYPE_CHECKING:
-    from zoo.reporting._board import TaskBoard
+    from zoo.reporting._task_board import TaskBoard
 
 SHARE = "data.train_share"
 
@@ -55,11 +56,10 @@ def curve(
         seeds and subjects.
 
     Raises:
-        UserError: as `zoo.leaderboard.leaderboard`; a fraction is none; or matplotlib is not installed.
+        UserError: as `zoo.leaderboard.leaderboard`; or a fraction is none.
     """
     from zoo.leaderboard import leaderboard
 
-    _check_drawing()
     shares = _checked(fractions)
     settings = dict(settings or {})
     if SHARE in settings:
@@ -86,8 +86,9 @@ def curve(
     found.attrs["metric"] = ranked_by
     with whole(out / "curve.csv") as unfinished:
         found.to_csv(unfinished, index=False)
-    if ranked_by is not None:
-        _draw(found, f"{task} on {dataset}", out)
+    if found.value[found.metric == ranked_by].notna().any():
+        with whole(out / "curve.svg") as unfinished:
+            unfinished.write_text(_drawn(found, f"{task} on {dataset}"), encoding="utf-8")
     return found
 
 
@@ -117,31 +118,16 @@ def _rows(task: TaskBoard, share: float) -> list[dict]:
     ]
 
 
-def _check_drawing() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "curves are drawn with matplotlib, which is not installed: pip install 'ehr-zoo[plot]'."
-        ) from None
-
-
-def _draw(found: pd.DataFrame, title: str, out: Path) -> None:
-    """The mean of each model over its seeds, and a band of one standard deviation."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    metric = found.attrs["metric"]
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for model, rows in found[found.metric == metric].groupby("model", sort=False):
-        value, spread = rows.value.astype(float), rows.sd.astype(float).fillna(0)
-        (line,) = axes.plot(rows.share, value, marker="o", markersize=4, label=model)
-        axes.fill_between(rows.share, value - spread, value + spread, color=line.get_color(), alpha=0.2, linewidth=0)
-    axes.set(title=title, xlabel="share of the training subjects", ylabel=metric, xlim=(0, 1.02))
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    with matplotlib.rc_context({"svg.hashsalt": "zoo", "svg.fonttype": "none"}):
-        for form, how in {"png": {"dpi": 150}, "svg": {"metadata": {"Date": None}}}.items():
-            with whole(out / f"curve.{form}") as unfinished:
-                figure.savefig(unfinished, format=form, **how)
+def _drawn(found: pd.DataFrame, title: str) -> str:
+    """A line for each model, the mean over its seeds, with the interval of each point."""
+    rows = found[(found.metric == found.attrs["metric"]) & found.value.notna()]
+    places = {model: place for place, model in enumerate(sorted(found.model.unique()))}
+    lines = []
+    for model, own in sorted(rows.groupby("model"), key=lambda each: -each[1].value.iloc[-1]):  # as lines end
+        x, y, low, high = (own[n].astype(float).to_numpy() for n in ("share", "value", "low", "high"))
+        lines.append(Line(model, places[model], 100 * x, y, marked=True, low=low, high=high))
+    chart = curves(title, lines, "share of the training subjects, %", found.attrs["metric"], from_zero=True)
+    seeds = rows.seeds.max()
+    below = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
+    below += ", with 95 % intervals" if rows.low.notna().any() else ""
+    return picture(title, below, chart, [(line.name, line.place) for line in lines])

@@ -61,7 +61,7 @@ def leaderboard(
         jobs: runs at a time.
         settings: as of `zoo.run`; one of ``task.`` or ``model.`` goes to those that have such a parameter.
         resamples: of the bootstrap behind intervals and tests.
-        metric: what ranks; the first of the kind by default (see `zoo.reporting._board`).
+        metric: what ranks; the first of the kind by default (see `zoo.reporting._ranking`).
         tune: how many trials each model has to find its settings for a task, by the same metric on the validation split
             (see `zoo.tune`); 0 leaves all at their defaults. All trials and runs of all models then have the same
             ``max_epochs`` and ``patience``: those of ``settings``, else the trainer's.
@@ -74,7 +74,7 @@ def leaderboard(
     """
     from filelock import FileLock, Timeout
 
-    from zoo.reporting import _board
+    from zoo.reporting import _board_files, _ranking
     from zoo.training import Trainer
     from zoo.training._search import check_sampler
     from zoo.training._tuning import Tuned
@@ -94,7 +94,7 @@ def leaderboard(
     own = _own_settings(tasks, models, settings)
     kinds = {t: _made(t, settings).kind for t in tasks}
     own = _served(own, kinds)
-    _board.check_metric(metric, list(kinds.values()))
+    _ranking.check_metric(metric, list(kinds.values()))
     plan["root"] = root = None if root is None else str(Path(root).expanduser().resolve())
     if not out.is_dir() and out.exists():
         raise UserError(f"{out} is a file: choose another folder.")
@@ -125,8 +125,8 @@ def leaderboard(
         workers.make([r for r in runs if not r.finished and (r.task, r.model) not in untuned])
         outcomes = [_outcome(r, kinds[r.task], untuned.get((r.task, r.model))) for r in runs]
         known = _true_probabilities(dataset, tasks, root, settings)
-        found = _board.board(dataset, outcomes, settings, seeds, resamples, metric, known, tuned)
-        _board.write(found, out)
+        found = _ranking.board(dataset, outcomes, settings, seeds, resamples, metric, known, tuned)
+        _board_files.write(found, out)
     return found
 
 

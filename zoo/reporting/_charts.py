@@ -1,23 +1,33 @@
-"""Small charts as inline SVG: intervals and curves. Colours are those of the page's style, by place of the model."""
+"""Small charts as SVG: intervals and curves, within a page or as a picture of their own.
+
+Colours are those of ``colours.css``, by place of the model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
+
+from zoo.reporting._styles import styles, with_own_colours
 
 COLOURS = 8
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 260, 44, 10, 10, 36
 NAME = 130
 """Room for a model's name in the plot of intervals."""
+LETTER = 7
+"""How wide a letter of 11 px is at most, but for a few."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart: its points, the place of its model, whether it is thin, marked at its points, or of steps."""
+    """A line of a chart: its points, the place of its model, whether it is thin, marked at its points, or of steps.
+
+    ``low`` and ``high`` are a band around it: as many as points, NaN where there is none; or none at all.
+    """
 
     name: str
     place: int
@@ -26,6 +36,8 @@ class Line:
     thin: bool = False
     marked: bool = False
     steps: bool = False
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
 
 def style(place: int) -> str:
@@ -37,7 +49,7 @@ def style(place: int) -> str:
 def swatch(place: int) -> str:
     """A piece of a model's line, for the key."""
     return (
-        '<svg viewBox="0 0 26 8" aria-hidden="true">'
+        '<svg viewBox="0 0 26 8" width="26" height="8" aria-hidden="true">'
         f'<path class="curve" d="M1 4H25" style="{style(place)};stroke-width:3"/></svg>'
     )
 
@@ -55,7 +67,10 @@ def intervals(title: str, rows: Sequence[tuple[str, int, dict]], ceiling: float 
     def x(value: float) -> float:
         return NAME + (value - low) / (high - low) * (WIDTH - NAME - 16)
 
-    parts = [f'<path class="grid" d="M{x(t):.1f} {TOP}V{floor}"/>{_text(x(t), floor + 15, t)}' for t in ticks]
+    parts = [
+        f'<path class="grid" d="M{x(t):.1f} {TOP}V{floor}"/>{_text(x(t), floor + 15, told)}'
+        for t, told in _labels(ticks)
+    ]
     if ceiling is not None:
         path = f'<path class="axis thin" d="M{x(ceiling):.1f} {TOP}V{floor}">'
         parts.append(f"{path}<title>ceiling: {ceiling:.4f}</title></path>")
@@ -81,6 +96,7 @@ def curves(
     unit: bool = False,
     diagonal: bool = False,
     whole: bool = False,
+    from_zero: bool = False,
 ) -> str:
     """Lines between axes.
 
@@ -91,32 +107,36 @@ def curves(
         unit: both axes go from 0 to 1.
         diagonal: also draw where both are equal.
         whole: the axis across has whole numbers only.
+        from_zero: the axis across begins at 0.
     """
     if unit:
         (left, right, across_ticks), (low, high, up_ticks) = [(0.0, 1.0, np.linspace(0, 1, 6))] * 2
     else:
-        xs, ys = (np.concatenate([np.asarray(getattr(s, n), float) for s in lines]) for n in "xy")
-        left, right, across_ticks = _scale(xs.min(), xs.max(), tight=True)
-        low, high, up_ticks = _scale(ys.min(), ys.max())
+        xs, *ys = (np.concatenate([np.asarray(getattr(s, n), float) for s in lines]) for n in ("x", "y", "low", "high"))
+        ys = np.concatenate(ys)
+        left, right, across_ticks = _scale(0.0 if from_zero else xs.min(), xs.max(), tight=True)
+        low, high, up_ticks = _scale(np.nanmin(ys), np.nanmax(ys))
         if whole:
             across_ticks = sorted({round(t) for t in across_ticks if left <= round(t) <= right})
     floor = HEIGHT - BOTTOM
+    side = max(LEFT, 22 + LETTER * max(len(told) for _, told in _labels(up_ticks)))
 
     def x(value):
-        return LEFT + (value - left) / (right - left) * (WIDTH - LEFT - RIGHT)
+        return side + (value - left) / (right - left) * (WIDTH - side - RIGHT)
 
     def y(value):
         return floor - (value - low) / (high - low) * (floor - TOP)
 
-    parts = [f'<path class="grid" d="M{LEFT} {y(t):.1f}H{WIDTH - RIGHT}"/>' for t in up_ticks]
-    parts += [_text(LEFT - 5, y(t) + 4, t, "end") for t in up_ticks]
-    parts += [_text(x(t), floor + 14, t) for t in across_ticks]
-    parts.append(f'<path class="axis" d="M{LEFT} {TOP}V{floor}H{WIDTH - RIGHT}"/>')
-    parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{escape(across)}</text>')
+    parts = [f'<path class="grid" d="M{side:g} {y(t):.1f}H{WIDTH - RIGHT}"/>' for t in up_ticks]
+    parts += [_text(side - 5, y(t) + 4, told, "end") for t, told in _labels(up_ticks)]
+    parts += [_text(x(t), floor + 14, told) for t, told in _labels(across_ticks)]
+    parts.append(f'<path class="axis" d="M{side:g} {TOP}V{floor}H{WIDTH - RIGHT}"/>')
+    parts.append(f'<text x="{(side + WIDTH) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{escape(across)}</text>')
     parts.append(f'<text transform="translate(11 {(TOP + floor) / 2}) rotate(-90)" text-anchor="middle">')
     parts.append(f"{escape(up)}</text>")
     if diagonal:
         parts.append(f'<path class="axis thin" d="M{x(0):.1f} {y(0):.1f}L{x(1):.1f} {y(1):.1f}"/>')
+    parts += [_band(line, x, y) for line in lines if len(line.low)]
     for line in lines:
         points = [f"{x(a):.1f} {y(b):.1f}" for a, b in zip(line.x, line.y, strict=True)]
         path = "M" + "L".join(points)
@@ -135,13 +155,66 @@ def curves(
     return _svg(title, HEIGHT, parts)
 
 
+def _band(line: Line, x: Callable, y: Callable) -> str:
+    """What lies between the low and the high of a line, and a bar at each of its points."""
+    known = [(a, b, c) for a, b, c in zip(line.x, line.low, line.high, strict=True) if not np.isnan(b)]
+    if not known:
+        return ""
+    upper = [f"{x(a):.1f} {y(c):.1f}" for a, _, c in known]
+    lower = [f"{x(a):.1f} {y(b):.1f}" for a, b, _ in known]
+    colour = f"var(--c{line.place % COLOURS})"
+    bars = "".join(f"M{b}L{c}" for b, c in zip(lower, upper, strict=True))
+    return (
+        f'<path class="band" d="M{"L".join(upper + lower[::-1])}Z" style="fill:{colour}"/>'
+        f'<path class="bar" d="{bars}" style="stroke:{colour}"/>'
+    )
+
+
+def picture(title: str, below: str, chart: str, models: Sequence[tuple[str, int]]) -> str:
+    """A file of its own with a chart: it has its colours in itself, and needs no page.
+
+    Args:
+        title, below: the first line, and a smaller one.
+        chart: as `curves` gives it.
+        models: names and places, for the key at the right.
+    """
+    key, top, step = WIDTH + 14, 44, 18
+    width = max(key + 34 + LETTER * max(len(name) for name, _ in models), 1.4 * LETTER * len(title)) + RIGHT
+    height = max(top + HEIGHT, top + step * len(models)) + RIGHT
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" width="{2 * width:g}" '
+        f'height="{2 * height}" role="img" aria-label="{escape(title)}">',
+        f"<style>{styles('chart')}svg {{ color: var(--ink); }}</style>",
+        '<rect width="100%" height="100%" style="fill:var(--card)"/>',
+        f'<text class="title" x="{RIGHT}" y="20">{escape(title)}</text>',
+        f'<text class="below" x="{RIGHT}" y="36">{escape(below)}</text>',
+        f'<g transform="translate(0 {top})">{chart}</g>',
+    ]
+    for number, (name, place) in enumerate(models):
+        parts.append(f'<g transform="translate({key} {top + TOP + step * number})">{swatch(place)}')
+        parts.append(f'<text x="32" y="8">{escape(name)}</text></g>')
+    return with_own_colours("\n".join([*parts, "</svg>\n"]))
+
+
 def _svg(title: str, height: float, parts: Sequence[str]) -> str:
     inside = "".join(parts)
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">{inside}</svg>'
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    return f'<svg {size} role="img" aria-label="{escape(title)}">{inside}</svg>'
 
 
-def _text(x: float, y: float, value: float, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{value:.4g}</text>'
+def _text(x: float, y: float, told: str, anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{told}</text>'
+
+
+def _labels(ticks: Sequence[float]) -> list[tuple[float, str]]:
+    """Ticks with what stands at them, all with as many decimals as their step has.
+
+    >>> _labels([0.8, 0.85, 0.9])
+    [(0.8, '0.80'), (0.85, '0.85'), (0.9, '0.90')]
+    """
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1
+    decimals = max(0, int(np.ceil(-np.log10(step) - 1e-6)))
+    return [(t, f"{t:.{decimals}f}") for t in ticks]
 
 
 def _scale(low: float, high: float, tight: bool = False) -> tuple[float, float, list[float]]:
@@ -154,5 +227,5 @@ def _scale(low: float, high: float, tight: bool = False) -> tuple[float, float, 
     first, last = (
         (np.ceil(low / step), np.floor(high / step)) if tight else (np.floor(low / step), np.ceil(high / step))
     )
-    ticks = [float(t * step) for t in np.arange(first, last + 1)]
+    ticks = [float(t * step + 0.0) for t in np.arange(first, last + 1)]
     return (float(low), float(high), ticks) if tight else (ticks[0], ticks[-1], ticks)

@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from html import escape
-from importlib import resources
 
 import numpy as np
 import pandas as pd
+
+from zoo.reporting._styles import styles
 
 TOP = 20
 """How many are shown one by one, the largest ones."""
@@ -210,7 +211,6 @@ def explained(found: pd.DataFrame, title: str) -> str:
         found: its table, with its ``attrs``.
         title: of the page.
     """
-    style = "".join(resources.files("zoo.reporting").joinpath(f"{n}.css").read_text("utf-8") for n in ("page", "heat"))
     kind = next(k for k in HOW if k in found)
     parts = {"contribution": _contributions, "token": _attended, "weight": _visits}[kind](found)
     told = "output {output}, score {score:.4f}, logit {logit:.4f}, label {label}".format(**found.attrs)
@@ -219,7 +219,7 @@ def explained(found: pd.DataFrame, title: str) -> str:
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>",
+            f"<title>{escape(title)}</title>\n<style>\n{styles('colours', 'page', 'heat')}</style>\n</head>\n<body>",
             f"<h1>{escape(title)}</h1>",
             f"<p>{escape(told)}</p>",
             f'<p class="soft">{escape(HOW[kind])}</p>',

@@ -13,9 +13,12 @@ import numpy as np
 
 from zoo.metrics.calibration import BINS
 from zoo.registry import counted, kind_of
-from zoo.reporting._board import WHAT_CEILING, Board, Entry, Predictions, TaskBoard
-from zoo.reporting._board_tables import CEILING, WHAT_TUNING, left_out, tuning_rows
+from zoo.reporting._board import Board
 from zoo.reporting._charts import Line, curves, intervals, swatch
+from zoo.reporting._predictions import Predictions
+from zoo.reporting._styles import styles
+from zoo.reporting._task_board import WHAT_CEILING, Entry, TaskBoard
+from zoo.reporting._task_tables import CEILING, WHAT_TUNING, left_out, tuning_rows
 
 POINTS = 200
 """How many points of a precision-recall curve are drawn."""
@@ -28,7 +31,8 @@ CONTEXT = (
 
 def page(board: Board) -> str:
     """The page."""
-    style, script = (resources.files("zoo.reporting").joinpath(f"page.{n}").read_text("utf-8") for n in ("css", "js"))
+    style = styles("colours", "page", "chart")
+    script = resources.files("zoo.reporting").joinpath("page.js").read_text("utf-8")
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     title = f"Leaderboard: {board.dataset}"
     models = sorted({e.model for t in board.tasks for e in t.entries})

@@ -1,58 +1,15 @@
-"""A leaderboard as Markdown, and as one long table."""
+"""A task's part of a leaderboard as Markdown."""
 
 from __future__ import annotations
 
-import json
-
-import pandas as pd
-
 from zoo.registry import as_setting, counted
-from zoo.reporting._board import WHAT_CEILING, Board, Entry, TaskBoard
+from zoo.reporting._task_board import WHAT_CEILING, Entry, TaskBoard
 
-COLUMNS = ("dataset", "task", "kind", "model", "rank", "seeds", "metric", "value", "low", "high", "sd")
 CEILING = "ceiling"
-TESTED = ("difference_from_best", "difference_low", "difference_high", "p", "p_holm")
-TUNED = ("trials", "trials_failed", "trials_seconds", "validation", "settings", "at_edge")
 WHAT_TUNING = (
     "Tuning: the best of so many trials on the validation split, the first of which has the defaults; CPU time of all "
     "of them together. A setting marked with * lies at the edge of its range: a better one may lie beyond."
 )
-
-
-def long_table(board: Board) -> pd.DataFrame:
-    """A row for each task, model and metric, and for each failed run, with the reason.
-
-    The columns of the test and of the tuning stand on rows of the ranking metric.
-    """
-    rows = []
-    for task in board.tasks:
-        same = {"dataset": board.dataset, "task": task.task, "kind": task.kind}
-        for entry in task.entries:
-            whose = {**same, "model": entry.model, "rank": entry.rank, "seeds": " ".join(map(str, entry.seeds))}
-            for name, found in entry.metrics.items():
-                more = {**_tested(entry), **_tuned(entry)} if name == task.metric else {}
-                rows.append({**whose, "metric": name, **found, **more})
-        for name, found in (task.ceiling or {}).items():
-            rows.append({**same, "model": CEILING, "metric": name, **found})
-        rows += [{**same, "model": f["model"], "seeds": str(f["seed"]), "reason": f["reason"]} for f in task.failed]
-    tuned = TUNED if any(e.tuning for t in board.tasks for e in t.entries) else ()
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *TESTED, *tuned, "reason"])
-    return table.astype({"rank": "Int64", **dict.fromkeys(tuned[:2], "Int64")})
-
-
-def _tested(entry: Entry) -> dict:
-    if entry.difference is None:
-        return {}
-    names = dict(zip(("value", "low", "high", "p", "p_holm"), TESTED, strict=True))
-    return {names[n]: v for n, v in entry.difference.items()}
-
-
-def _tuned(entry: Entry) -> dict:
-    tuning = entry.tuning
-    if tuning is None:
-        return {}
-    told = (tuning.trials, tuning.failed, tuning.seconds, tuning.value, json.dumps(tuning.settings))
-    return dict(zip(TUNED, (*told, " ".join(tuning.at_edge)), strict=True))
 
 
 def tuning_rows(task: TaskBoard) -> tuple[list[str], list[list[str]]]:
@@ -75,21 +32,9 @@ def tuning_rows(task: TaskBoard) -> tuple[list[str], list[list[str]]]:
     ]
 
 
-def markdown(board: Board) -> str:
-    """For people: a table for each task, failed runs, and how values came about."""
-    lines = [f"# {_cell(board.dataset)}", "", board.how, f"{board.resamples} resamples; ehr-zoo {board.version}.", ""]
-    if board.settings:
-        lines += ["Settings: " + ", ".join(f"`{_cell(f'{n}={v}')}`" for n, v in board.settings.items()) + ".", ""]
-    if board.overall:
-        rows = [[o["model"], f"{o['mean_rank']:.2f}"] for o in board.overall]
-        lines += ["## Mean rank", "", *_table(["model", "mean rank"], rows), ""]
-    for task in board.tasks:
-        lines += _of_task(task, board.seeds)
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _of_task(task: TaskBoard, seeds: int) -> list[str]:
-    lines = [f"## {_cell(task.task)}", ""]
+def of_task(task: TaskBoard, seeds: int) -> list[str]:
+    """Lines for people: results in the order of ranks, tunings, what was left out, and failed runs."""
+    lines = [f"## {cell(task.task)}", ""]
     if task.entries:
         shown = [task.metric, *(n for n in task.entries[0].metrics if n != task.metric)]
         head = ["rank", "model", "seeds", *shown, "best less this", "p", "p (Holm)"]
@@ -98,17 +43,17 @@ def _of_task(task: TaskBoard, seeds: int) -> list[str]:
         lines += [f"{of}, ranked by {task.metric}.", ""]
         if task.ceiling:
             rows.append(["", CEILING, "", *(_span(task.ceiling[n]) for n in shown), "", "", ""])
-        lines += [*_table(head, rows), ""]
+        lines += [*table(head, rows), ""]
     if task.ceiling:
         lines += [WHAT_CEILING, ""]
     head, rows = tuning_rows(task)
     if rows:
-        lines += [WHAT_TUNING, "", *_table(head, rows), ""]
+        lines += [WHAT_TUNING, "", *table(head, rows), ""]
     if task.left_out:
-        lines += [_cell(left_out(task)), ""]
+        lines += [cell(left_out(task)), ""]
     if task.failed:
         rows = [[f["model"], str(f["seed"]), f["reason"]] for f in task.failed]
-        lines += ["Failed:", "", *_table(["model", "seed", "reason"], rows), ""]
+        lines += ["Failed:", "", *table(["model", "seed", "reason"], rows), ""]
     return lines
 
 
@@ -135,15 +80,16 @@ def _p(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table."""
     return [_line(head), _line(["---"] * len(head)), *map(_line, rows)]
 
 
 def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(map(_cell, cells)) + " |"
+    return "| " + " | ".join(map(cell, cells)) + " |"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text that cannot break a table or become markup."""
     text = " ".join(str(text).split()).replace("\\", "\\\\").replace("|", "\\|")
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("`", "'")
