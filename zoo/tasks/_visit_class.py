@@ -44,7 +44,7 @@ def of_classes(visits: pd.DataFrame, classes: tuple[str, ...]) -> pd.Series:
         missing, total = (ids.nunique(dropna=False) for ids in (unknown, visits.visit_id))
         raise UserError(
             f"visit_class={shown(list(classes))} needs the class of every visit, and that of {missing} of {total} is "
-            f"not known (such as visit_id {unknown.iloc[0]}): set visit_class to None (null on the command line), which "
-            f"takes all visits."
+            f"not known (such as visit_id {unknown.iloc[0]}): set visit_class to None (null on the command line), and "
+            f"all visits are taken."
         )
     return visits["class"].isin(classes)

@@ -168,7 +168,7 @@ def _ages(findings: Findings, relations: Relations) -> None:
 def _classes(findings: Findings, relations: Relations) -> None:
     known = relations.visits["class"]
     allowed = known.isna() | known.isin(VISIT_CLASSES)
-    findings.expect("classes", allowed, f"class is none of {', '.join(VISIT_CLASSES)}")
+    findings.expect("classes", allowed, f"a visit's class is none of {', '.join(VISIT_CLASSES)}")
     if known.isna().any():
         told = f"class is unknown for {known.isna().sum()} of {len(known)} visits"
         findings.note("classes", f"{told}: tasks with a visit_class need visit_class=None")
