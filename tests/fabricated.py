@@ -17,15 +17,15 @@ subject_id,gender,dob,dod
 4,M,2062-01-01 00:00:00,
 """,
     "admissions": """
-subject_id,hadm_id,admittime,dischtime,deathtime,edregtime,hospital_expire_flag,admission_type,discharge_location,ethnicity
-1,11,2150-03-01 10:00:00,2150-03-05 12:00:00,,2150-03-01 06:00:00,0,EMERGENCY,HOME,
-1,12,2150-06-01 10:00:00,2150-06-02 12:00:00,,,0,URGENT,SNF,WHITE
-2,21,2150-02-01 08:00:00,2150-02-03 09:30:00,2150-02-03 09:00:00,2150-02-01 05:00:00,1,EMERGENCY,DEAD/EXPIRED,ASIAN
-2,22,2150-02-03 11:00:00,2150-02-03 20:00:00,,,0,EMERGENCY,HOME,ASIAN
-3,31,2151-01-02 00:00:00,2151-01-01 00:00:00,,,0,ELECTIVE,HOME,WHITE
-3,32,2151-03-02 00:00:00,2151-03-09 00:00:00,,,0,ELECTIVE,HOME,BLACK
-4,41,2150-05-01 00:00:00,2150-05-03 00:00:00,,,0,ELECTIVE,HOME,WHITE
-4,42,2153-05-01 00:00:00,2153-05-03 00:00:00,,,0,ELECTIVE,HOME,WHITE
+subject_id,hadm_id,admittime,dischtime,deathtime,edregtime,hospital_expire_flag,admission_type,admission_location,discharge_location,insurance,ethnicity
+1,11,2150-03-01 10:00:00,2150-03-05 12:00:00,,2150-03-01 06:00:00,0,EMERGENCY,EMERGENCY ROOM ADMIT,HOME,Medicare,
+1,12,2150-06-01 10:00:00,2150-06-02 12:00:00,,,0,URGENT,TRANSFER FROM HOSP/EXTRAM,SNF,Self Pay,WHITE
+2,21,2150-02-01 08:00:00,2150-02-03 09:30:00,2150-02-03 09:00:00,2150-02-01 05:00:00,1,EMERGENCY,,DEAD/EXPIRED,,ASIAN
+2,22,2150-02-03 11:00:00,2150-02-03 20:00:00,,,0,EMERGENCY,,HOME,Private,ASIAN
+3,31,2151-01-02 00:00:00,2151-01-01 00:00:00,,,0,ELECTIVE,,HOME,,WHITE
+3,32,2151-03-02 00:00:00,2151-03-09 00:00:00,,,0,ELECTIVE,PHYS REFERRAL/NORMAL DELI,HOME,,BLACK
+4,41,2150-05-01 00:00:00,2150-05-03 00:00:00,,,0,ELECTIVE,,HOME,Medicaid,WHITE
+4,42,2153-05-01 00:00:00,2153-05-03 00:00:00,,,0,NEWBORN,,HOME,Medicaid,WHITE
 """,
     "icustays": """
 subject_id,hadm_id,icustay_id,intime,outtime,first_careunit,last_careunit,first_wardid,last_wardid
@@ -99,13 +99,13 @@ subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod
 3,F,88,2150,2020 - 2022,
 """,
     "hosp/admissions": """
-subject_id,hadm_id,admittime,dischtime,deathtime,edregtime,hospital_expire_flag,admission_type,discharge_location,race
-1,11,2150-03-01 10:00:00,2150-03-05 12:00:00,,2150-03-01 06:00:00,0,EW EMER.,HOME,WHITE
-1,12,2152-03-01 10:00:00,2152-03-05 12:00:00,2152-03-05 11:00:00,,1,URGENT,DIED,WHITE
-2,21,2148-02-01 08:00:00,2148-02-03 09:30:00,,,0,URGENT,HOME,ASIAN
-2,22,2150-02-01 08:00:00,2150-02-03 09:30:00,,,0,URGENT,HOME,ASIAN
-3,31,2151-01-01 00:00:00,2151-01-02 00:00:00,,,0,ELECTIVE,HOME,BLACK
-3,32,2152-01-01 00:00:00,2152-01-02 00:00:00,,,0,ELECTIVE,HOME,BLACK
+subject_id,hadm_id,admittime,dischtime,deathtime,edregtime,hospital_expire_flag,admission_type,admission_location,discharge_location,insurance,race
+1,11,2150-03-01 10:00:00,2150-03-05 12:00:00,,2150-03-01 06:00:00,0,EW EMER.,EMERGENCY ROOM,HOME,Medicare,WHITE
+1,12,2152-03-01 10:00:00,2152-03-05 12:00:00,2152-03-05 11:00:00,,1,URGENT,TRANSFER FROM HOSPITAL,DIED,Medicare,WHITE
+2,21,2148-02-01 08:00:00,2148-02-03 09:30:00,,,0,OBSERVATION ADMIT,,HOME,Other,ASIAN
+2,22,2150-02-01 08:00:00,2150-02-03 09:30:00,,,0,EU OBSERVATION,WALK-IN/SELF REFERRAL,HOME,,ASIAN
+3,31,2151-01-01 00:00:00,2151-01-02 00:00:00,,,0,ELECTIVE,,HOME,,BLACK
+3,32,2152-01-01 00:00:00,2152-01-02 00:00:00,,,0,ELECTIVE,,HOME,,BLACK
 """,
     "icu/icustays": """
 subject_id,hadm_id,stay_id,intime,outtime,first_careunit,last_careunit

@@ -119,6 +119,7 @@ class Mimic:
     source: str
     background: str
     stay: str
+    classes: dict
 
     def __init__(self, read):
         self.read = read
@@ -132,7 +133,10 @@ class Mimic:
                 "arrival": time(admissions.edregtime),
                 "deathtime": time(admissions.deathtime),
                 "died": admissions.hospital_expire_flag == "1",
+                "class": admissions.admission_type.map(self.classes),
                 "admission_type": admissions.admission_type,
+                "admission_source": admissions.admission_location,
+                "insurance": admissions.insurance,
                 "discharge_to": admissions.discharge_location,
                 "background": admissions[self.background],
             }
@@ -224,6 +228,7 @@ class Mimic:
 class Mimic3(Mimic):
     source, background, stay, vitals_table = "mimic3", "ethnicity", "icustay_id", "chartevents"
     places = ("careunit", "wardid")
+    classes = dict.fromkeys(["EMERGENCY", "ELECTIVE", "URGENT", "NEWBORN"], "inpatient")
 
     def subjects(self) -> pd.DataFrame:
         first = self.patients.subject_id.map(self.admissions.groupby("subject_id").start.min())
@@ -261,6 +266,17 @@ class Mimic3(Mimic):
 class Mimic4(Mimic):
     source, background, stay, vitals_table = "mimic4", "race", "stay_id", "icu/chartevents"
     places = ("careunit",)
+    classes = {
+        "EW EMER.": "inpatient",
+        "DIRECT EMER.": "inpatient",
+        "URGENT": "inpatient",
+        "ELECTIVE": "inpatient",
+        "SURGICAL SAME DAY ADMISSION": "inpatient",
+        "OBSERVATION ADMIT": "inpatient",
+        "EU OBSERVATION": "observation",
+        "AMBULATORY OBSERVATION": "observation",
+        "DIRECT OBSERVATION": "observation",
+    }
 
     def name(self, table: str) -> str:
         return ("icu/" if table == "icustays" else "hosp/") + table
@@ -353,7 +369,8 @@ class Eicu:
                 **{c: self.first[c] for c in ("subject_id", "visit_id", "start", "end", "died", "order_known")},
                 "age": number(self.first.age).mask(over, 90.0).astype(float),
                 "age_capped": over,
-                "admission_type": self.first.hospitaladmitsource,
+                "class": "inpatient",
+                "admission_source": self.first.hospitaladmitsource,
                 "discharge_to": self.first.hospitaldischargelocation,
                 "hospital": self.first.hospitalid,
             }

@@ -145,6 +145,21 @@ def test_mimic4_ages_move_with_the_anchor_year_and_an_anchor_over_89_caps_all_vi
     assert tiny("mimic4").read("subjects").period.tolist() == [2011, 2008, 2020]
 
 
+def test_visits_have_a_class_where_the_source_tells_one(tiny, tmp_path):
+    assert set(tiny("mimic3").read("visits")["class"]) == {"inpatient"}
+    assert set(tiny("eicu").read("visits")["class"]) == {"inpatient"}
+    kinds = {11: "OBSERVATION ADMIT", 12: " direct observation", 21: "URGENT", 22: "AMBULATORY OBSERVATION", 31: "TOUR"}
+    tables = fabricated.frames("mimic4")
+    admissions = tables["hosp/admissions"]
+    told = admissions.assign(admission_type=admissions.hadm_id.astype(int).map(kinds))
+    dataset = load_dataset("mimic4", fabricated.write({**tables, "hosp/admissions": told}, tmp_path / "told"))
+    visits = dataset.read("visits")
+    found = visits["class"].astype(object).where(visits["class"].notna(), None)
+    assert dict(zip(visits.visit_id, found, strict=True)) == {
+        11: "inpatient", 12: "observation", 21: "inpatient", 22: "observation", 31: None, 32: None
+    }  # fmt: skip
+
+
 def test_visits_that_cannot_be_are_dropped_and_counted(tiny):
     dataset = tiny("mimic3")
     counts = dataset.report(["diagnosis"]).counts

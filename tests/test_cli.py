@@ -248,6 +248,15 @@ def test_what_was_cleaned_reaches_the_user(zoo_command, mimic3, own_cache, tmp_p
     assert "100021" not in str(notes)
 
 
+def test_the_classes_of_visits_can_be_set(zoo_command, intact_mimic3, own_cache, tmp_path):
+    source = ("--dataset", "mimic3", "--root", intact_mimic3.root, "--task", "los", "--out", tmp_path / "s.parquet")
+    done = zoo_command("samples", *source, "--set", 'task.visit_class=["observation","inpatient"]')
+    assert done.returncode == 0, done.stderr
+    assert "visit is not inpatient or observation" in done.stdout
+    missing = zoo_command("samples", *source[:-1], tmp_path / "t.parquet", "--set", "task.visit_class=ward")
+    assert_mistake(missing, "visit_class='ward' must be None", "'observation'")
+
+
 def test_synth_and_its_folder(zoo_command, tmp_path):
     out = tmp_path / "tables"
     done = zoo_command("synth", "--patients", 5, "--seed", 1, "--format", "csv", "--out", out)

@@ -197,6 +197,7 @@ BROKEN = {
     "an impossible age": ("ages", "visits", set_row("age", 0, -3.0), on_pandas),
     "an age of 300": ("ages", "visits", set_row("age", 0, 300.0), on_pandas),
     "an old age without its flag": ("ages", "visits", old_without_flag, on_pandas),
+    "a class that there is not": ("classes", "visits", set_row("class", 0, "Inpatient"), on_pandas),
     "a code without a system": ("codes", "drug/events", set_row("code", 3, "aspirin"), on_pandas),
     "a code without a code": ("codes", "drug/events", set_row("code", 3, "NDC//"), on_pandas),
 }
@@ -243,14 +244,19 @@ def test_what_there_is_little_of_is_said(snapshot):
     def nine_tenths_unknown(frame):
         return frame.assign(died=frame.died.astype("boolean").mask(np.arange(len(frame)) % 10 > 0))
 
+    def one_of_no_class(frame):
+        return frame.assign(**{"class": frame["class"].where(np.arange(len(frame)) > 0)})
+
     def of_another_system(frame):
         return frame.assign(code="LOCAL//" + frame.code.str.replace("//", "-"))
 
     on_pandas(snapshot.folder() / "visits.parquet", nine_tenths_unknown)
+    on_pandas(snapshot.folder() / "visits.parquet", one_of_no_class)
     on_pandas(snapshot.folder() / "diagnosis" / "events.parquet", of_another_system)
     on_pandas(snapshot.folder() / "lab" / "events.parquet", lambda f: f.iloc[:20])
     report = check_dataset(snapshot)
     assert_passes(report)
+    assert "class is unknown for 1 of" in report.details["classes"]
     told = report.details["coverage"]
     assert "died is unknown for" in told
     assert "age is unknown" not in told

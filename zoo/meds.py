@@ -119,13 +119,17 @@ def _retype(plain: Path, target: Path) -> None:
 
 
 def _milestones(subjects, visits, stays) -> list:
-    """Births and deaths, and the starts and ends of visits and stays, as events."""
+    """Births and deaths, and the starts and ends of visits and stays, as events.
+
+    A visit starts with its type of admission, or where the patient came from if no type is told.
+    """
     import ibis
 
+    how = ibis.coalesce(visits.admission_type, visits.admission_source)
     found = [
         subjects.select("subject_id", time=subjects.birth, code=ibis.literal("MEDS_BIRTH")),
         subjects.select("subject_id", time=subjects.death, code=ibis.literal("MEDS_DEATH")),
-        visits.select("subject_id", "visit_id", time=visits.start, code=_with("VISIT//start", visits.admission_type)),
+        visits.select("subject_id", "visit_id", time=visits.start, code=_with("VISIT//start", how)),
         visits.select("subject_id", "visit_id", time=visits.end, code=_with("VISIT//end", visits.discharge_to)),
     ]
     for edge in ("start", "end"):

@@ -25,11 +25,14 @@ SCHEMAS = {
         {
             "subject_id": pa.int64(),
             "visit_id": pa.int64(),
+            "class": pa.string(),
             "start": TIME,
             "end": TIME,
             "age": pa.float64(),
             "died": pa.bool_(),
             "admission_type": pa.string(),
+            "admission_source": pa.string(),
+            "insurance": pa.string(),
             "discharge_to": pa.string(),
             "hospital": pa.string(),
             "age_capped": pa.bool_(),
@@ -60,6 +63,7 @@ LEFT_OUT = pa.schema(
         "start": TIME,
         "end": TIME,
         "died": pa.bool_(),
+        "class": pa.string(),
         "admission_type": pa.string(),
         "type": pa.string(),
     }

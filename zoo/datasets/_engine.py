@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-ENGINE_VERSION = 7
+ENGINE_VERSION = 8
 RELATIONS = ("subjects", "visits", "stays")
 RANKED = ("diagnosis", "procedure")
 """The concepts whose events may have a ``rank``, which goes before their code."""

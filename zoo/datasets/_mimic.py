@@ -20,6 +20,8 @@ from zoo.knowledge.vitals import VitalItem
 
 DEAD = ("DIED", "DEAD/EXPIRED", "EXPIRED", "DEAD")
 """Discharge locations of those who died."""
+TOLD = ("admission_location", "discharge_location", "insurance")
+"""Columns of the table of admissions that need not be there."""
 
 
 class Mimic(Dataset):
@@ -60,6 +62,10 @@ class Mimic(Dataset):
         """Admissions with ``age``, years at admission; over `ex.OLDEST` where the source hides it."""
         raise NotImplementedError
 
+    def visit_class(self, admissions: ir.Table) -> ir.StringColumn:
+        """What each admission was (see `zoo.knowledge.visit_classes`); null where the source does not tell."""
+        return ibis.literal("inpatient")
+
     def settled(self, concept, codes):
         return settled(codes, with_dots=False) if concept in ("diagnosis", "procedure") else None
 
@@ -70,11 +76,14 @@ class Mimic(Dataset):
         return visits.select(
             visits.subject_id,
             visit_id=visits.hadm_id,
+            **{"class": self.visit_class(visits)},
             start=visits.admittime,
             end=visits.dischtime,
             age=age,
             died=visits.hospital_expire_flag == 1,
             admission_type=visits.admission_type,
+            admission_source=visits.admission_location,
+            insurance=visits.insurance,
             discharge_to=visits.discharge_location,
             age_capped=capped,
             arrival=visits.edregtime,
@@ -152,9 +161,8 @@ class Mimic(Dataset):
             edregtime="time",
             hospital_expire_flag="flag",
             admission_type="text",
-            discharge_location="text",
-            **dict.fromkeys(self.backgrounds, "text"),
-            optional=["edregtime", *self.backgrounds, "discharge_location"],
+            **dict.fromkeys([*TOLD, *self.backgrounds], "text"),
+            optional=["edregtime", *TOLD, *self.backgrounds],
         )
 
 

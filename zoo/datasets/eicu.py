@@ -105,8 +105,9 @@ class EICU(Dataset):
     """eICU-CRD 2.0: 200,859 unit stays of 139,367 patients in 208 hospitals of the United States, 2014 and 2015.
 
     A visit is a hospital stay (``patienthealthsystemstayid``), a stay one of its unit stays (``patientunitstayid``), a
-    subject a ``uniquepid`` (see `subject_id` and `uniquepid` of this module). What a visit is like is read from its
-    first unit stay, by ``unitvisitnumber`` and then id; all unit stays of a visit should agree.
+    subject a ``uniquepid`` (see `subject_id` and `uniquepid` of this module). All visits are ``inpatient``, as each has
+    a stay in a unit. What a visit is like is read from its first unit stay, by ``unitvisitnumber`` and then id; all
+    unit stays of a visit should agree.
 
     The source tells time in minutes from each unit admission, and the year of discharge. A subject's first visit starts
     on the first of January of its year of discharge, the next where it ends, and so on by year: the time between
@@ -122,7 +123,7 @@ class EICU(Dataset):
     and entry, weight and height at unit admission. Vital signs come from whichever of their tables exist.
     """
 
-    version = 3
+    version = 4
     gaps_known = False
     needs = ("patient",)
     concepts_from = {
@@ -151,12 +152,13 @@ class EICU(Dataset):
             "end",
             "age",
             "died",
-            "admission_type",
+            "admission_source",
             "discharge_to",
             "hospital",
             "age_capped",
             "order_known",
             "unparsed",
+            **{"class": ibis.literal("inpatient")},
             remarks=ex.remarks(
                 (laid.died & ~_dead(laid.discharge_to), "died in hospital by its status, but was discharged elsewhere"),
                 (~laid.died & _dead(laid.discharge_to), "was discharged as dead, but left alive by its status"),
@@ -350,7 +352,7 @@ class EICU(Dataset):
             sex=_one_of(rows.gender, {"female": "F", "male": "M"}),
             ethnicity=rows.ethnicity,
             hospital=ex.whole(rows.hospitalid),
-            admission_type=rows.hospitaladmitsource,
+            admission_source=rows.hospitaladmitsource,
             discharge_to=rows.hospitaldischargelocation,
             unit=rows.unittype,
             type=rows.unitstaytype.strip().lower(),

@@ -18,17 +18,18 @@ MOVED_BIRTH = 200
 class MIMIC3(Mimic):
     """MIMIC-III 1.4: 46,520 patients of the critical care units of one hospital in Boston, 2001 to 2012.
 
-    A visit is a hospital admission (``hadm_id``), a stay an ICU stay (``icustay_id``). Patients over 89 have a birth
-    that was moved by 300 years: their age is 90 and ``age_capped`` is set. Laboratory results have the time of the
-    draw only: see ``lab_delay``. Prescriptions have a start date without a clock, and so are known at the end of
-    that day. Notes that are marked as errors are left out, and so are chart events. An addendum to a discharge summary
-    is ``NOTE//discharge_addendum``, known at the end of the day it was written and no sooner than the visit's end.
+    A visit is a hospital admission (``hadm_id``), a stay an ICU stay (``icustay_id``). All visits are ``inpatient``,
+    those of newborns too. Patients over 89 have a birth that was moved by 300 years: their age is 90 and ``age_capped``
+    is set. Laboratory results have the time of the draw only: see ``lab_delay``. Prescriptions have a start date
+    without a clock, and so are known at the end of that day. Notes that are marked as errors are left out, and so are
+    chart events. An addendum to a discharge summary is ``NOTE//discharge_addendum``, known at the end of the day it was
+    written and no sooner than the visit's end.
     Deaths out of hospital come from the social security register: those within 90 days of the last discharge for all
     patients, within four years for those of the older system (CareVue); their dates have no clock. Dates are shifted by
     patient, so calendar time means nothing across patients.
     """
 
-    version = 3
+    version = 4
     needs = ("patients", "admissions")
     optional = ("icustays",)
     admissions_table, stays_table = "admissions", "icustays"

@@ -12,12 +12,28 @@ from zoo.registry import register_dataset
 SUMMARY, ADDENDUM, RADIOLOGY = "NOTE//discharge_summary", "NOTE//discharge_addendum", "NOTE//radiology"
 
 
+OBSERVED = ("EU OBSERVATION", "DIRECT OBSERVATION", "AMBULATORY OBSERVATION")
+"""Types of admission that ended without one: who was observed, and went home.
+
+All 42 of them in the open demo have no diagnosis-related group (that of a bill for inpatient care), 41 a bill for hours
+of observation, and none lasted three days.
+"""
+ADMITTED = ("EW EMER.", "DIRECT EMER.", "URGENT", "ELECTIVE", "SURGICAL SAME DAY ADMISSION", "OBSERVATION ADMIT")
+"""Types of admission as an inpatient; ``OBSERVATION ADMIT`` is who was admitted after an observation.
+
+All 233 of them in the demo have a diagnosis-related group, the 45 of ``OBSERVATION ADMIT`` too: those last 8 days on
+average, 17 have ICU stays, three end in death, and none has a bill for observation. Published mappings
+(mimic-fhir, OHDSI/MIMIC) count these among the observations, by their name.
+"""
+
+
 @register_dataset("mimic4")
 class MIMIC4(Mimic):
     """MIMIC-IV 2.x and 3.x: some 300,000 patients of one hospital in Boston, admitted from 2008 to 2022.
 
     A visit is a hospital admission (``hadm_id``), a stay an ICU stay (``stay_id``). ``root`` holds ``hosp/`` and, where
-    they are to be used, ``icu/`` and MIMIC-IV-Note's ``note/``.
+    they are to be used, ``icu/`` and MIMIC-IV-Note's ``note/``. A visit is an ``observation`` where its type of
+    admission is one of `OBSERVED`, ``inpatient`` where it is one of `ADMITTED`, and else of no known class.
 
     Age is that of the anchor year moved by whole years, ``anchor_age + year(admittime) - anchor_year``, and so right to
     a year. An ``anchor_age`` of 91 stands for all above 89: every visit of such a patient has age 90 and
@@ -33,7 +49,7 @@ class MIMIC4(Mimic):
     calendar time means nothing across patients.
     """
 
-    version = 3
+    version = 4
     needs = ("hosp/patients", "hosp/admissions")
     optional = ("icu/icustays",)
     admissions_table, stays_table = "hosp/admissions", "icu/icustays"
@@ -71,6 +87,11 @@ class MIMIC4(Mimic):
             period=period,
             unparsed=ibis.coalesce(joined.unparsed, unread),
         )
+
+    def visit_class(self, admissions):
+        kind = admissions.admission_type.strip().upper()
+        known = ((kind.isin(OBSERVED), "observation"), (kind.isin(ADMITTED), "inpatient"))
+        return ibis.cases(*known, else_=ex.NO_TEXT)
 
     def with_age(self, visits, tables):
         anchors = tables.table("hosp/patients", subject_id="integer", anchor_age="integer", anchor_year="integer").drop(

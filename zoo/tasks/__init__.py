@@ -1,6 +1,9 @@
-"""The tasks, one file each. `Task` is what a task derives from, `Relations` what it sees, `Cohort` what it returns."""
+"""The tasks, one file each. `Task` is what a task derives from, `Relations` what it sees, `Cohort` what it returns.
 
-__all__ = ["Attrition", "Candidates", "CodeSets", "Cohort", "Relations", "Task"]
+`visit_classes` is what a task makes of its parameter ``visit_class``.
+"""
+
+__all__ = ["Attrition", "Candidates", "CodeSets", "Cohort", "Relations", "Task", "visit_classes"]
 
 
 def __getattr__(name: str):

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.registry import UserError, called, html_table, shown, summary, tasks
+from zoo.tasks._visit_class import of_classes, visit_classes
 
 
 @dataclass(frozen=True)
@@ -90,17 +91,18 @@ class Relations:
     left_out: pd.DataFrame
     elsewhere: tuple[str, ...] = ()
 
-    def with_left_out(self, candidates: pd.DataFrame, key: str) -> pd.DataFrame:
+    def with_left_out(self, candidates: pd.DataFrame, key: str, visit_class: object = None) -> pd.DataFrame:
         """Candidates, and what was left out when the tables were cleaned but has a start, by key and start.
 
         Args:
             candidates: visits or stays, ordered by the key and start.
             key: ``"subject_id"`` for visits, ``"visit_id"`` for stays.
+            visit_class: of which classes the visits are that were left out; None for all.
 
         Returns:
             The frame's columns, and ``sample``: false for what was left out.
         """
-        others = self.left_out[self.left_out.relation == _RELATION_OF[key]]
+        others = self._left_out(key, visit_class)
         others = others[others.start.notna()].astype({key: candidates[key].dtype})
         if not len(others):
             return candidates.assign(sample=True).sort_values([key, "start"], kind="stable")
@@ -109,23 +111,31 @@ class Relations:
         both = pd.concat([candidates.assign(sample=True), others])
         return both.sort_values([key, "start"], kind="stable")
 
-    def undated_after(self, candidates: pd.DataFrame, key: str) -> np.ndarray:
-        """(candidates,) whether something without a start that shares the key may have followed: it ended later."""
-        others = self.left_out[(self.left_out.relation == _RELATION_OF[key]) & self.left_out.start.isna()]
+    def undated_after(self, candidates: pd.DataFrame, key: str, visit_class: object = None) -> np.ndarray:
+        """(candidates,) whether something without a start that shares the key may have followed: it ended later.
+
+        Arguments are those of `with_left_out`.
+        """
+        others = self._left_out(key, visit_class)
+        others = others[others.start.isna()]
         last = others.end.fillna(pd.Timestamp.max.as_unit("us")).groupby(others[key].astype("int64")).max()
         return last.reindex(candidates[key]).to_numpy() > candidates.end.to_numpy()
+
+    def _left_out(self, key: str, visit_class: object) -> pd.DataFrame:
+        others, classes = self.left_out[self.left_out.relation == _RELATION_OF[key]], visit_classes(visit_class)
+        return others if classes is None else others[of_classes(others, classes)]
 
     def candidates(self, unit: str = "visit") -> Candidates:
         """All visits, or all ICU stays, as candidates for samples.
 
         The frame has the relation's columns, the subject's ``death`` (of `deaths`), and ``visit``, the number of the
-        visit; that of stays also has its visit's ``age``, ``visit_died`` and ``visit_end``.
+        visit; that of stays also has its visit's ``class``, ``age``, ``visit_died`` and ``visit_end``.
         """
         visits = self.visits.assign(visit=np.arange(len(self.visits)))
         if unit == "visit":
             frame = visits.assign(stay_id=pd.array([pd.NA] * len(visits), dtype="Int64"))
             return Candidates.all("visits", frame.assign(death=frame.subject_id.map(self.deaths)))
-        known = visits[["visit_id", "visit", "age", "died", "end"]]
+        known = visits[["visit_id", "visit", "class", "age", "died", "end"]]
         known = known.rename(columns={"died": "visit_died", "end": "visit_end"})
         frame = self.stays.merge(known, on="visit_id", how="left", validate="many_to_one")
         if not len(frame):
@@ -174,6 +184,20 @@ class Candidates:
         mask = pd.Series(mask, index=self.frame.index).astype("boolean").fillna(False).astype(bool)
         self.frame = self.frame[~mask]
         self.attrition.add(reason, mask.sum(), len(self.frame))
+
+    def leave_out_classes(self, visit_class: object) -> None:
+        """Leave out visits, and stays in visits, that are of none of the classes that are asked for.
+
+        Args:
+            visit_class: the task's parameter: one or more of `zoo.knowledge.visit_classes.VISIT_CLASSES`; None keeps
+                all.
+
+        Raises:
+            UserError: it is something else, or the class of some visit is not known.
+        """
+        classes = visit_classes(visit_class)
+        if classes is not None:
+            self.leave_out(~of_classes(self.frame, classes), f"visit is not {' or '.join(classes)}")
 
     def leave_out_unordered(self, keep: bool) -> None:
         """Leave out visits of subjects whose visits cannot be ordered in time, unless they are asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from zoo.registry import register_task
 from zoo.tasks._task import Cohort, Relations, Task, hours_after, least_age, number, one_of
+from zoo.tasks._visit_class import visit_classes
 
 EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 14)
 """Days at which the classes of Harutyunyan et al. (Scientific Data 2019, doi:10.1038/s41597-019-0103-9) begin."""
@@ -29,18 +31,29 @@ class LengthOfStay(Task):
         hours: from the start to the prediction.
         unit: ``"stay"``: the length of each ICU stay, predicted ``hours`` after admission to the ICU.
         min_age: the least age at the visit, in years; None takes all.
+        visit_class: only visits of these classes: some of ``inpatient``, ``emergency``, ``observation`` and
+            ``outpatient``; None takes all. Those of other classes remain history.
     """
 
-    def __init__(self, target: str = "bins", hours: float = 24, unit: str = "visit", min_age: float | None = None):
+    def __init__(
+        self,
+        target: str = "bins",
+        hours: float = 24,
+        unit: str = "visit",
+        min_age: float | None = None,
+        visit_class: str | Sequence[str] | None = ("inpatient",),
+    ):
         one_of("target", target, ("bins", "days"))
         number("hours", hours)
         one_of("unit", unit, ("visit", "stay"))
         self.target, self.hours, self.unit, self.min_age = target, hours, unit, least_age(min_age)
+        self.visit_class = visit_classes(visit_class)
         self.kind = "multiclass" if target == "bins" else "regression"
         self.labels = CLASSES if target == "bins" else ("days",)
 
     def cohort(self, relations: Relations) -> Cohort:
         candidates = relations.candidates(self.unit)
+        candidates.leave_out_classes(self.visit_class)
         moment = hours_after(candidates.frame.start, self.hours)
         return candidates.cohort(moment, self._label(candidates.frame), when=f"hour {self.hours:g}")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from zoo.registry import UserError, register_task
 from zoo.tasks._task import Cohort, Relations, Task, least_age, number, one_of
+from zoo.tasks._visit_class import visit_classes
 
 PLANNED = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
 """Admission types of MIMIC-III and MIMIC-IV that are planned."""
@@ -18,11 +21,13 @@ STEP_DOWN = "stepdown/other"
 class Readmission(Task):
     """Whether the patient is back within 30 days of discharge, predicted at discharge.
 
-    One sample for each visit that the patient left alive. The label is true if the next admission comes at most
-    ``days`` × 24 hours after discharge; a subject's last visit stays in, as negative. Left out, and counted: visits at
-    whose end the patient is dead, or is back already (visits that overlap, or meet), unless ``min_gap_hours`` makes
-    that a transfer. An admission that was left out when the tables were cleaned but has a start counts as a return;
-    where one without a start may be it, the visit is left out.
+    One sample for each admission that the patient left alive. The label is true if the next admission comes at most
+    ``days`` × 24 hours after discharge; a subject's last one stays in, as negative. An admission is a visit of the
+    classes in ``visit_class``: by default a later visit for observation, or to the emergency department alone, is no
+    return. Left out, and counted: visits of other classes, and those at whose end the patient is dead, or is back
+    already (admissions that overlap, or meet), unless ``min_gap_hours`` makes that a transfer. An admission that was
+    left out when the tables were cleaned but has a start counts as a return; where one without a start may be it, the
+    visit is left out.
 
     Args:
         days: the longest time between discharge and a readmission.
@@ -30,8 +35,11 @@ class Readmission(Task):
         unplanned: count only admissions that were not planned (elective, or surgery on the same day).
         min_gap_hours: an admission that comes sooner than this after discharge is a transfer and does not count.
         unit: ``"stay"``: return to the ICU within the same hospital visit, predicted at discharge from the ICU (the
-            other parameters but ``min_age`` do not apply). Moves to a step-down unit are left out, and so is who leaves
-            the hospital with the stay, and cannot come back to it.
+            other parameters but ``min_age`` and ``visit_class`` do not apply). Moves to a step-down unit are left out,
+            and so is who leaves the hospital with the stay, and cannot come back to it.
+        visit_class: which visits are admissions, those that are predicted for and the returns alike: some of
+            ``inpatient``, ``emergency``, ``observation`` and ``outpatient``; None takes all. Those of other classes
+            remain history.
     """
 
     kind = "binary"
@@ -44,12 +52,14 @@ class Readmission(Task):
         unplanned: bool = False,
         min_gap_hours: float = 0,
         unit: str = "visit",
+        visit_class: str | Sequence[str] | None = ("inpatient",),
     ):
         one_of("unit", unit, ("visit", "stay"))
         number("days", days)
         number("min_gap_hours", min_gap_hours)
         self.days, self.min_age, self.unplanned = days, least_age(min_age), bool(unplanned)
         self.min_gap_hours, self.unit = min_gap_hours, unit
+        self.visit_class = visit_classes(visit_class)
 
     def cohort(self, relations: Relations) -> Cohort:
         return self._of_stays(relations) if self.unit == "stay" else self._of_visits(relations)
@@ -61,9 +71,11 @@ class Readmission(Task):
                 "the ICU within one visit."
             )
         candidates = relations.candidates()
-        admissions = relations.with_left_out(candidates.frame, "subject_id")
-        candidates.frame["back"] = self._readmitted(admissions)[admissions["sample"].to_numpy()]
-        undated = relations.undated_after(candidates.frame, "subject_id")
+        candidates.leave_out_classes(self.visit_class)
+        admissions = relations.with_left_out(candidates.frame, "subject_id", self.visit_class)
+        back = self._readmitted(admissions)[admissions["sample"].to_numpy()]
+        candidates.frame = candidates.frame.assign(back=back)
+        undated = relations.undated_after(candidates.frame, "subject_id", self.visit_class)
         candidates.leave_out(candidates.frame.back.isna() & undated, "an admission without a start may be the return")
         candidates.leave_out(candidates.frame.died.isna(), "death in hospital unknown")
         candidates.leave_out(candidates.frame.died, "died in hospital")
@@ -97,6 +109,7 @@ class Readmission(Task):
 
     def _of_stays(self, relations: Relations) -> Cohort:
         candidates = relations.candidates("stay")
+        candidates.leave_out_classes(self.visit_class)
         candidates.leave_out(candidates.frame.type == STEP_DOWN, "no intensive care (step-down unit)")
         frame = candidates.frame
         stays = relations.with_left_out(frame, "visit_id")

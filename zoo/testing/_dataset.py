@@ -19,6 +19,7 @@ from zoo.data._inputs import FEW_CODES, FEW_SAMPLES
 from zoo.data._store import VisitIndex
 from zoo.datasets import _canonical as canonical
 from zoo.knowledge import icd
+from zoo.knowledge.visit_classes import VISIT_CLASSES
 from zoo.prepare import load_dataset
 from zoo.testing._report import Findings, Report
 from zoo.testing._snapshot import private_cache
@@ -43,11 +44,11 @@ def check_dataset(dataset, root: str | Path | None = None, **parameters) -> Repo
 
     The checks: ``schema`` (columns and types), ``keys`` (ids are there, distinct, and lead to the right subject and
     visit), ``order`` (relations by subject and start; events by subject and time, and those of one time and visit by
-    rank), ``times`` (nothing ends before it starts), ``ages`` (0 to 90; over 89 is 90 and flagged), ``codes``
-    (``SYSTEM//CODE``), ``concepts`` (known, and each that is offered can be read), ``coverage`` (there are visits and
-    events; what little there is of is noted: facts that most visits lack, concepts of which few visits have events,
-    codes that no level above them knows) and
-    ``repeat`` (reading once more from the source gives the same).
+    rank), ``times`` (nothing ends before it starts), ``ages`` (0 to 90; over 89 is 90 and flagged), ``classes`` (each
+    visit's is one of `zoo.knowledge.visit_classes.VISIT_CLASSES`, or null), ``codes`` (``SYSTEM//CODE``), ``concepts``
+    (known, and each that is offered can be read), ``coverage`` (there are visits and events; what little there is of is
+    noted: facts that most visits lack, concepts of which few visits have events, codes that no level above them knows)
+    and ``repeat`` (reading once more from the source gives the same).
 
     Args:
         dataset: a registered name, or what `zoo.load_dataset` made.
@@ -71,7 +72,7 @@ def check_dataset(dataset, root: str | Path | None = None, **parameters) -> Repo
         findings.note("schema", "the other checks were not run")
         return findings.report()
     relations = Relations(*(pq.read_table(folder / f"{n}.parquet").to_pandas() for n in canonical.SCHEMAS))
-    for name, run in {"keys": _keys, "order": _order, "times": _times, "ages": _ages}.items():
+    for name, run in {"keys": _keys, "order": _order, "times": _times, "ages": _ages, "classes": _classes}.items():
         with findings.check(name):
             run(findings, relations)
     found: dict[str, Found] = {}
@@ -162,6 +163,15 @@ def _ages(findings: Findings, relations: Relations) -> None:
     findings.expect("ages", capped | ~(age > OLDEST), "an age over 89 without age_capped")
     if age.isna().any():
         findings.note("ages", f"{age.isna().sum()} of {len(age)} ages are unknown")
+
+
+def _classes(findings: Findings, relations: Relations) -> None:
+    known = relations.visits["class"]
+    allowed = known.isna() | known.isin(VISIT_CLASSES)
+    findings.expect("classes", allowed, f"a visit's class is none of {', '.join(VISIT_CLASSES)}")
+    if known.isna().any():
+        told = f"class is unknown for {known.isna().sum()} of {len(known)} visits"
+        findings.note("classes", f"{told}: tasks with a visit_class need visit_class=None")
 
 
 def _coverage(findings: Findings, dataset, relations: Relations, found: dict[str, Found]) -> None:

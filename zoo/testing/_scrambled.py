@@ -93,7 +93,7 @@ def _visits(visits: pd.DataFrame, samples: pd.DataFrame, random) -> pd.DataFrame
     changed = visits.assign(start=start, end=end)
     for column in ("died", "discharge_to"):
         changed[column] = _shuffled(visits[column], going_on | target, random)
-    for column in ("age", "age_capped", "admission_type", "hospital"):
+    for column in ("class", "age", "age_capped", "admission_type", "admission_source", "insurance", "hospital"):
         changed[column] = _shuffled(visits[column], later, random)
     changed.loc[later, "arrival"] = pd.NaT
     changed = changed[~later | (random.random(len(visits)) < 0.75)]
