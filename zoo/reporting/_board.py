@@ -161,10 +161,16 @@ class Board:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Test predictions of a run, as `zoo.metrics.evaluate` takes them."""
+    """Test predictions of a run, as `zoo.metrics.evaluate` takes them.
+
+    Attributes:
+        kind: of the task.
+        samples: what tells samples apart: the id of the visit, that of the stay (-1 for none), and the prediction time.
+        label, score, subject, options: of `zoo.metrics.evaluate`.
+    """
 
     kind: str
-    samples: tuple[np.ndarray, np.ndarray]
+    samples: tuple[np.ndarray, np.ndarray, np.ndarray]
     label: np.ndarray
     score: np.ndarray
     subject: np.ndarray
@@ -182,7 +188,7 @@ class Predictions:
                 unseen = sorted(set(chain.from_iterable(label)) - set(labels))
             missed, label = _hot(label, unseen), _hot(label, labels)
         times = table.prediction_time.to_numpy("datetime64[us]").astype(np.int64)
-        key = (table.visit_id.to_numpy(), times)
+        key = (table.visit_id.to_numpy(), table.stay_id.fillna(-1).to_numpy(np.int64), times)
         options = {"threshold": table.attrs.get("threshold", 0.5), "ks": tuple(table.attrs.get("ks", (5, 10)))}
         options |= _of_drugs(table, labels, unseen) if "before" in table else {}
         options |= {"missed": missed} if unseen else {}

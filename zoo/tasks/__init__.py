@@ -1,6 +1,6 @@
 """The tasks, one file each. `Task` is what a task derives from, `Relations` what it sees, `Cohort` what it returns."""
 
-__all__ = ["Attrition", "Candidates", "CodeSets", "Cohort", "Relations", "Task"]
+__all__ = ["Attrition", "Candidates", "CodeSets", "Cohort", "Events", "Relations", "Task"]
 
 
 def __getattr__(name: str):
