@@ -28,8 +28,8 @@ from zoo.knowledge import atc, icd
 from zoo.knowledge.drugs import AtcMap
 from zoo.knowledge.variables import Variable
 from zoo.registry import UserError, check_parameters, counted, names_of, nearest, parameters_of, shown, whole_number
-from zoo.tasks._selection import select
 from zoo.tasks._events import Events
+from zoo.tasks._selection import select
 from zoo.tasks._task import CodeSets, Cohort, Relations, Task
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def variable(name: str, concept: str | None = None) -> Variable:
     ('VITAL//heart_rate',)
     >>> variable("creatinin")
     Traceback (most recent call last):
-    zoo.registry.UserError: unknown variable 'creatinin': did you mean 'creatinine' ...
+    zoo.registry.UserError: unknown variable 'creatinin': did you mean 'creatinine'?...
     >>> variable("glucose")
     Traceback (most recent call last):
     zoo.registry.UserError: 'glucose' is a lab and a vital: name one of them, such as concept='lab'.

@@ -103,8 +103,8 @@ class Events:
         >>> time = np.array(["2100-01-01T08", "2100-01-01T20"], "datetime64[us]")
         >>> none = np.zeros(2, int)
         >>> events = Events(none + 7, none, none - 1, time, none, np.ones(2), np.array(["LAB//50912"]))
-        >>> events.next([0, 0], after=[np.datetime64("2100-01-01T08"), np.datetime64("2100-01-01T20")]).astype(str)
-        array(['2100-01-01T20:00:00.000000', 'NaT'], dtype='<U28')
+        >>> events.next([0, 0, 1], after=time[[0, 1, 0]]).astype(str).tolist()
+        ['2100-01-01T20:00:00.000000', 'NaT', 'NaT']
         """
         visit = np.asarray(visit, np.int64)
         there = np.flatnonzero(self.visit >= 0)

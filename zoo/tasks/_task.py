@@ -120,7 +120,7 @@ class Relations:
         return self.read_events(concept, codes)
 
     def measured(self, name: str, concept: str | None = None) -> Events:
-        """All that was measured of a laboratory test or a vital sign, in one unit, whatever codes the source has for it.
+        """All that was measured of a laboratory test or a vital sign, in one unit, under whatever codes.
 
         Values are converted, and left out where a body cannot have them or their unit is not known, just as those that
         models get; `Events.notes` counts them, for `Candidates.cohort`. Each event has a value.
