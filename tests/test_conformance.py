@@ -476,7 +476,35 @@ class EndlessDays(LengthOfStay):
         return replace(cohort, samples=cohort.samples.assign(label=np.inf))
 
 
+class AboveTheLeastOfTheVisit(Task):
+    """The first creatinine of a visit that is above the least of it, whenever that is."""
+
+    registered_name, kind, labels = "above the least of the visit", "binary", ("risen",)
+    needs = frozenset({"lab"})
+
+    def cohort(self, relations):
+        creatinine = relations.measured("creatinine")
+        least = pd.Series(creatinine.value).groupby(creatinine.visit).transform("min").to_numpy()
+        risen = creatinine.only(creatinine.value >= 1.2 * least)
+        candidates = relations.candidates()
+        onset = risen.next(candidates.frame.visit)
+        return candidates.cohort(candidates.frame.start, ~np.isnat(onset), outcome_time=onset)
+
+
+class DeclaresNothing(AboveTheLeastOfTheVisit):
+    registered_name, needs = "declares nothing", frozenset()
+
+
+class ReadsSetsUndeclared(Mortality):
+    registered_name = "reads sets undeclared"
+
+    def cohort(self, relations):
+        relations.code_sets("drug", "code")
+        return super().cohort(relations)
+
+
 SPOILT = {
+    "outcome": [AboveTheLeastOfTheVisit],
     "cohort": [NoTime, NoLabel, OtherColumns, OtherTypes, Raising, FewerOutcomes],
     "label": [NumbersForFlags, CodesForLists, EmptyLists, LabelsBesidesItsOwn, ClassOutOfRange, EndlessDays],
     "keys": [VisitOfAnother, NoSuchVisit, NoSuchStay, Twice],
@@ -484,7 +512,15 @@ SPOILT = {
     "forecast": [TooLate, ForecastsInRetrospect],
     "attrition": [Fewer, Miscounted],
     "repeat": [ByChance, InPlace],
-    "declaration": [OtherKind, GivesItsLabel, GivesWhatItNeeds, CallsItselfRetrospective, AboutTheWard],
+    "declaration": [
+        OtherKind,
+        GivesItsLabel,
+        GivesWhatItNeeds,
+        CallsItselfRetrospective,
+        AboutTheWard,
+        DeclaresNothing,
+        ReadsSetsUndeclared,
+    ],
 }
 
 

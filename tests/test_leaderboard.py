@@ -290,6 +290,7 @@ def outcomes(folder: Path, scores: dict[str, list[np.ndarray]], label: np.ndarra
             }
             (place / "result.json").write_text(json.dumps(facts))
             table = pd.DataFrame({"subject_id": subject, "visit_id": np.arange(len(label))})
+            table["stay_id"] = pd.array([None] * len(label), "Int64")
             if label.ndim == 1:
                 table = table.assign(label=label, score=score)
             else:

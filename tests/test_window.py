@@ -53,9 +53,10 @@ def store_by_chance(random, visits: VisitIndex, value: bool = False) -> Store:
 
 
 def samples_by_chance(random, visits: VisitIndex) -> pd.DataFrame:
-    """Samples at most visits, predicted at the start, during, at the end or after the visit."""
+    """Samples at most visits, at some several, predicted at the start, during, at the end or after the visit."""
     own = np.flatnonzero(random.random(len(visits)) < 0.8)
     own = own if len(own) else np.array([0])
+    own = np.repeat(own, random.choice([1, 1, 3], len(own)))
     moment = visits.start[own] + random.integers(-2, 60, len(own)) * HOUR
     moment = np.where(random.random(len(own)) < 0.3, visits.end[own], moment)
     return pd.DataFrame(

@@ -16,6 +16,8 @@ import pandas as pd
 
 from zoo import registry
 from zoo.data._drug_classes import DrugClasses, drug_classes
+from zoo.data._event_values import EventValues
+from zoo.data._measured import Measured
 from zoo.data._splits import Given, checked_seed, checked_split, keep_share, plain, split_files, split_subjects
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
@@ -24,7 +26,9 @@ from zoo.datasets._canonical import CONCEPTS, SCHEMAS, UNPARSABLE, deaths
 from zoo.datasets._source import identity
 from zoo.knowledge import atc, icd
 from zoo.knowledge.drugs import AtcMap
-from zoo.registry import UserError, check_parameters, names_of, nearest, parameters_of, shown, whole_number
+from zoo.knowledge.variables import Variable
+from zoo.registry import UserError, check_parameters, counted, names_of, nearest, parameters_of, shown, whole_number
+from zoo.tasks._events import Events
 from zoo.tasks._selection import select
 from zoo.tasks._task import CodeSets, Cohort, Relations, Task
 
@@ -271,8 +275,9 @@ class Stores:
         return drug_classes(self.of("drug"), level, order_types, None if given is None else AtcMap.from_csv(given))
 
 
-def relations(dataset: Dataset, store: Stores) -> Relations:
-    """What a task sees of a dataset."""
+def relations(dataset: Dataset, store: Stores | None = None) -> Relations:
+    """What a task sees of a dataset; its stores are opened unless they are given."""
+    store = store or Stores(dataset, VisitIndex.read(dataset.folder()))
     tables = {name: dataset.read(name) for name in ("subjects", "visits", "stays", "left_out")}
     return Relations(
         name=dataset.name,
@@ -283,8 +288,37 @@ def relations(dataset: Dataset, store: Stores) -> Relations:
         orders_by_day=dataset.orders_by_day,
         code_sets=lambda concept, level: code_sets(store(concept), level),
         drug_sets=lambda level, order_types: drug_sets(store, level, order_types),
+        read_events=lambda concept, codes: events(dataset, event_values(dataset, tables, concept, codes)),
+        read_measured=lambda wanted: measured(dataset, tables, wanted),
         elsewhere=tuple(dataset.misplaced()),
     )
+
+
+def event_values(
+    dataset: Dataset, tables: Mapping[str, pd.DataFrame], concept: str, codes: Collection[str] | None
+) -> EventValues:
+    """The events of a concept that have some codes (None: all), with the numbers of visits and stays in the tables."""
+    path = dataset.events_folder(concept) / "events.parquet"
+    visits, stays = tables["visits"].visit_id.to_numpy(), tables["stays"].stay_id.to_numpy()
+    return EventValues.read(path, visits, stays, codes)
+
+
+def events(dataset: Dataset, found: EventValues) -> Events:
+    """Events for a task, with values as the source has them."""
+    names, place = np.unique(np.array(found.codes, object), return_inverse=True)
+    code = place.astype(np.int32)[found.code]
+    when = found.subject, found.visit, found.stay, found.time
+    return Events(*when, code, found.value, names, gaps_known=dataset.gaps_known)
+
+
+def measured(dataset: Dataset, tables: Mapping[str, pd.DataFrame], wanted: Variable) -> Events:
+    """Those events of a variable that have a value in its unit and within its limits."""
+    found = event_values(dataset, tables, wanted.concept, wanted.codes)
+    how = Measured.of(found, [wanted.unit] * len(found.codes))
+    notes = [f"{wanted.name} of labels, {code}: {counted(n, 'value')} {words}" for code, words, n in how.told()]
+    value = how.values(found.code, found.value)
+    told = replace(events(dataset, found), value=value, unit=wanted.unit, notes=tuple(notes))
+    return told.only(np.isfinite(value))
 
 
 def drug_sets(store: Stores, level: str, order_types: tuple[str, ...] | None) -> CodeSets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +16,22 @@ from zoo.knowledge.vitals import Limits, limits
 
 BLOCK = 4_000_000
 """How many events are counted at a time."""
+
+
+class Valued(Protocol):
+    """Events with values: a `Store`, or `zoo.data._event_values.EventValues`.
+
+    Attributes:
+        codes: the code strings; one that has values in several units has a place for each.
+        units: of each of the codes.
+        code: (events,) places in the codes.
+        value: (events,) as the source has them, NaN where there is none.
+    """
+
+    codes: list[str]
+    units: list[str | None]
+    code: np.ndarray
+    value: np.ndarray
 
 
 def usual_units(store: Store, counts: np.ndarray) -> dict[str, str | None]:
@@ -39,30 +56,30 @@ def usual_units(store: Store, counts: np.ndarray) -> dict[str, str | None]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the values of a store count as.
+    """What the values of events count as.
 
     Values in another unit than the wanted one are converted where that is known, and else are no values; nor are those
     outside of what a body can have. The events stay.
 
     Attributes:
-        store: whose they are.
+        store: the events.
         wanted: (codes,) the unit that they are taken to; None leaves them as they are.
         factor: (codes,) float32, what a value is multiplied with; NaN where its unit cannot be converted.
         low, high: (codes,) float32, what a body can have.
     """
 
-    store: Store
+    store: Valued
     wanted: Sequence[str | None]
     factor: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
     @classmethod
-    def of(cls, store: Store, wanted: Sequence[str | None]) -> Measured:
-        """How a store's values become those in the wanted units.
+    def of(cls, store: Valued, wanted: Sequence[str | None]) -> Measured:
+        """How values become those in the wanted units.
 
         Args:
-            store: with values.
+            store: the events that have them.
             wanted: the unit for each of its codes; None leaves values as they are.
         """
         known = [_known(code) for code in store.codes]

@@ -464,17 +464,25 @@ class TaskData:
         """What `zoo.metrics.evaluate` takes for these samples besides.
 
         These are what the kind and the task say; ``interactions`` and ``before`` where labels are drugs; and ``missed``
-        where data are strict. Where the order of a subject's visits is not known, none is before another.
+        where data are strict. The label before is that of the subject's last sample at another visit. Where the order
+        of a subject's visits is not known, none is before another.
         """
         unseen = self.unseen_labels(places)
         found = self._shared_options | ({} if unseen is None else {"missed": self._has(places, unseen)})
         if self.interactions is None:
             return found
-        earlier = np.maximum(places - 1, 0)
+        first = self._first_of_visit[places]
+        earlier = np.maximum(first - 1, 0)
         before = np.hstack([self._labels[earlier], self._has(earlier, unseen or [])]).astype(np.float32)
-        none = (places == 0) | (self._subject[earlier] != self._subject[places])
+        none = (first == 0) | (self._subject[earlier] != self._subject[places])
         before[none | (self.visits.first[self._own[places]] > self._own[earlier])] = np.nan
         return {**found, "before": before}
+
+    @cached_property
+    def _first_of_visit(self) -> np.ndarray:
+        """(samples,) the place of the first sample of those in a row that are at the same visit."""
+        place = np.arange(len(self._own))
+        return np.maximum.accumulate(np.where(np.r_[True, self._own[1:] != self._own[:-1]][: len(place)], place, 0))
 
     def unseen_labels(self, places: np.ndarray) -> list[str] | None:
         """The label codes of these samples that training never has, where they count as misses; None where they do not.

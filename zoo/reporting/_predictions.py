@@ -14,10 +14,16 @@ from zoo.registry import kind_of
 
 @dataclass(frozen=True)
 class Predictions:
-    """Test predictions of a run, as `zoo.metrics.evaluate` takes them."""
+    """Test predictions of a run, as `zoo.metrics.evaluate` takes them.
+
+    Attributes:
+        kind: of the task.
+        samples: what tells samples apart: the id of the visit, that of the stay (-1 for none), and the prediction time.
+        label, score, subject, options: of `zoo.metrics.evaluate`.
+    """
 
     kind: str
-    samples: tuple[np.ndarray, np.ndarray]
+    samples: tuple[np.ndarray, np.ndarray, np.ndarray]
     label: np.ndarray
     score: np.ndarray
     subject: np.ndarray
@@ -30,7 +36,7 @@ class Predictions:
         score = table[names or "score"].to_numpy(np.float64)
         label, options = kind_of(kind).read(table, [n.removeprefix("score_") for n in names])
         times = table.prediction_time.to_numpy("datetime64[us]").astype(np.int64)
-        key = (table.visit_id.to_numpy(), times)
+        key = (table.visit_id.to_numpy(), table.stay_id.fillna(-1).to_numpy(np.int64), times)
         return cls(kind, key, label, score, table.subject_id.to_numpy(), options)
 
     def evaluate(self, resamples: int) -> dict[str, Estimate]:

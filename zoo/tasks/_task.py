@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from zoo.registry import UserError, called, html_table, shown, summary, tasks
+from zoo.knowledge.variables import Variable, variable
+from zoo.registry import UserError, called, html_table, names_of, shown, summary, tasks
+from zoo.tasks._events import Events
 from zoo.tasks._visit_class import of_classes, visit_classes
 
 
@@ -59,7 +61,7 @@ _RELATION_OF = {"subject_id": "visits", "visit_id": "stays"}
 
 @dataclass(frozen=True)
 class Relations:
-    """What a task sees of a dataset: small canonical tables, and code sets of a concept when it asks for them.
+    """What a task sees of a dataset: small canonical tables, and events of a concept when it asks for them.
 
     Attributes:
         name: the dataset's.
@@ -73,6 +75,7 @@ class Relations:
         code_sets: from a concept and a level to the code sets of all visits.
         drug_sets: from an ATC level and the types of order that count (None: all) to the drug classes of all visits,
             with their hours.
+        read_events, read_measured: what `events` and `measured` read with.
         left_out: visits and stays (``relation``) that are no samples but did take place: those without an id, a start
             or an end, and those that end before they start; ordered by subject and start.
         elsewhere: what to say of tables that were looked for and lie beside the root.
@@ -88,8 +91,54 @@ class Relations:
     orders_by_day: bool
     code_sets: Callable[[str, str], CodeSets] = field(repr=False)
     drug_sets: Callable[[str, tuple[str, ...] | None], CodeSets] = field(repr=False)
+    read_events: Callable[[str, Collection[str] | None], Events] = field(repr=False)
+    read_measured: Callable[[Variable], Events] = field(repr=False)
     left_out: pd.DataFrame
     elsewhere: tuple[str, ...] = ()
+
+    def events(self, concept: str, codes: str | Collection[str] | None = None) -> Events:
+        """The events of a concept, or of some of its codes, with their values as the source has them.
+
+        Each call reads them anew, and only what is asked for.
+
+        Args:
+            concept: such as ``"lab"``.
+            codes: such as ``["LAB//50912"]``; one that the source does not have has no events. None for all.
+
+        Raises:
+            UserError: the dataset does not have the concept, or a code has no system.
+
+        >>> from zoo.prepare import load_dataset, relations
+        >>> seen = relations(load_dataset("synthetic", patients=50))
+        >>> found = seen.events("lab", ["LAB//50912", "LAB//50971"])
+        >>> found.names.tolist(), found.value.dtype, bool((found.visit >= -1).all())
+        (['LAB//50912', 'LAB//50971'], dtype('float64'), True)
+        """
+        codes = None if codes is None else names_of("codes", codes)
+        for code in codes or ():
+            if "//" not in code:
+                raise UserError(f"codes: {shown(code)} names no system: a code is such as 'LAB//50912'.")
+        return self.read_events(concept, codes)
+
+    def measured(self, name: str, concept: str | None = None) -> Events:
+        """All that was measured of a laboratory test or a vital sign, in one unit, under whatever codes.
+
+        Values are converted, and left out where a body cannot have them or their unit is not known, just as those that
+        models get; `Events.notes` counts them, for `Candidates.cohort`. Each event has a value.
+
+        Args:
+            name: such as ``"creatinine"`` or ``"heart_rate"``.
+            concept: ``"lab"`` or ``"vital"``, where both have the name.
+
+        Raises:
+            UserError: nothing has the name (the nearest are given), or the dataset does not have its concept.
+
+        >>> from zoo.prepare import load_dataset, relations
+        >>> creatinine = relations(load_dataset("synthetic", patients=50)).measured("creatinine")
+        >>> creatinine.unit, creatinine.names.tolist(), bool((creatinine.value < 60).all())
+        ('mg/dL', ['LAB//50912'], True)
+        """
+        return self.read_measured(variable(name, concept))
 
     def with_left_out(self, candidates: pd.DataFrame, key: str, visit_class: object = None) -> pd.DataFrame:
         """Candidates, and what was left out when the tables were cleaned but has a start, by key and start.
@@ -150,8 +199,10 @@ class Attrition:
 
     steps: list[dict] = field(default_factory=list)
 
-    def add(self, step: str, left_out: int, remaining: int) -> None:
-        self.steps.append({"step": step, "left_out": int(left_out), "remaining": int(remaining)})
+    def add(self, step: str, left_out: int, remaining: int, repeated: bool = False) -> None:
+        """A step; ``repeated`` where it made several candidates of one, so that more remain than there were."""
+        counts = {"left_out": int(left_out), "remaining": int(remaining)}
+        self.steps.append({"step": step, **counts, "repeated": repeated})
 
     def table(self) -> pd.DataFrame:
         """Columns ``step``, ``left_out``, ``remaining``."""
@@ -198,6 +249,41 @@ class Candidates:
         classes = visit_classes(visit_class)
         if classes is not None:
             self.leave_out(~of_classes(self.frame, classes), f"visit is not {' or '.join(classes)}")
+
+    def every(self, hours: float, until: pd.Series | None = None) -> None:
+        """Repeat each candidate at ``hours``, 2 × ``hours``, ... after its start, as long as that is before its end.
+
+        The frame then has a row for each of these moments, in order, and in ``prediction_time`` the moment. Who is gone
+        by the first of them is left out, and counted.
+
+        Args:
+            hours: from the start to the first, and from each to the next.
+            until: (candidates,) the end of each; the frame's ``end`` by default.
+
+        Raises:
+            UserError: ``hours`` is no number, or under a tenth.
+
+        >>> start, end = (pd.Series(pd.to_datetime([f"2100-01-0{day}"])) for day in (1, 4))
+        >>> candidates = Candidates.all("visits", pd.DataFrame({"start": start, "end": end}))
+        >>> candidates.every(24)
+        >>> candidates.frame.prediction_time.astype(str).tolist()
+        ['2100-01-02', '2100-01-03']
+        >>> candidates.attrition.table().step.tolist()
+        ['all visits', 'over within 24 hours', 'every 24 hours']
+        """
+        number("hours", hours, 0.1)
+        step = np.timedelta64(round(hours * 3600), "s").astype("timedelta64[us]")
+        until = self.frame.end if until is None else until
+        length = until.to_numpy("datetime64[us]") - self.frame.start.to_numpy("datetime64[us]")
+        known = np.where(np.isnat(length), np.timedelta64(0, "us"), length)
+        count = ((known - np.timedelta64(1, "us")) // step).clip(min=0)
+        self.leave_out(count == 0, f"over within {hours:g} hours")
+        count = count[count > 0]
+        turn = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + 1
+        frame = self.frame.iloc[np.repeat(np.arange(len(count)), count)].reset_index(drop=True)
+        moment = frame.start.to_numpy("datetime64[us]") + turn * step
+        self.frame = frame.assign(prediction_time=moment)
+        self.attrition.add(f"every {hours:g} hours", 0, len(frame), repeated=True)
 
     def leave_out_unordered(self, keep: bool) -> None:
         """Leave out visits of subjects whose visits cannot be ordered in time, unless they are asked for."""

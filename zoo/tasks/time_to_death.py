@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from zoo.registry import register_task
-from zoo.tasks._task import Cohort, Relations, Task, hours_after, least_age, number
+from zoo.tasks._task import Cohort, Relations, Task, hours_after, least_age, number, visit_classes
 
 DAY = np.timedelta64(1, "D")
 
@@ -25,18 +27,26 @@ class TimeToDeath(Task):
     Args:
         hours: from the start of the visit to the prediction.
         min_age: the least age at the visit, in years; None takes all.
+        visit_class: one or more of ``"inpatient"``, ``"emergency"``, ``"observation"`` and ``"outpatient"``; None takes
+            all visits.
     """
 
     kind = "survival"
     labels = ("death",)
     about = "visit"
 
-    def __init__(self, hours: float = 24, min_age: float | None = 18):
+    def __init__(
+        self,
+        hours: float = 24,
+        min_age: float | None = 18,
+        visit_class: Sequence[str] | None = ("inpatient",),
+    ):
         number("hours", hours)
-        self.hours, self.min_age = hours, least_age(min_age)
+        self.hours, self.min_age, self.visit_class = hours, least_age(min_age), visit_classes(visit_class)
 
     def cohort(self, relations: Relations) -> Cohort:
         candidates = relations.candidates()
+        candidates.leave_out_classes(self.visit_class)
         days = relations.follow_up_days[0]
         if not days:
             candidates.leave_out(candidates.frame.died.isna(), "death in hospital unknown")

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoo.data._store import VisitIndex
 from zoo.datasets import _canonical as canonical
-from zoo.prepare import Stores, load_dataset, load_task, relations, share_out
+from zoo.prepare import load_dataset, load_task, relations, share_out
 from zoo.registry import kind_of
 from zoo.tasks._selection import with_something_to_predict
 from zoo.tasks._task import Attrition, Cohort, Relations, Task
+from zoo.testing._relations import known_until, noted
 from zoo.testing._report import Findings, Report
 from zoo.testing._snapshot import read_tables
-from zoo.testing._window import check_window
+from zoo.testing._window import check_window, one_of_each
 
 ABOUT = ("stay", "visit")
 COLUMNS = {
@@ -38,13 +38,14 @@ def check_task(
 ) -> Report:
     """Check a task on a dataset: its cohort, its labels, its attrition, and that no feature knows the future.
 
-    The checks: ``declaration`` (kind, and no concept that the label is made from is given), ``cohort`` (columns, types,
-    nulls), ``label`` (its type by kind), ``keys`` (visits and stays exist and are the subject's own, samples are
-    distinct), ``attrition`` (it adds up), ``prediction_time`` (not before the arrival), ``forecast`` (unless it is
-    retrospective, it predicts nobody who is gone or dead, and nothing that has come about), ``repeat`` (the same
-    cohort twice, and the relations unchanged), ``window`` (with the cohort and the vocabularies held fixed, everything
-    later than the prediction time except what is given is scrambled, and no feature changes) and ``past`` (each sample
-    sees all events up to then, and its features change when one is gone).
+    The checks: ``declaration`` (kind, no concept that the label is made from is given, and each that is read for it is
+    declared), ``cohort`` (columns, types, nulls), ``label`` (its type by kind), ``keys`` (visits and stays exist and
+    are the subject's own, samples are distinct), ``attrition`` (it adds up), ``prediction_time`` (not before the
+    arrival), ``forecast`` (unless it is retrospective, it predicts nobody who is gone or dead, and nothing that has
+    come about), ``outcome`` (of a task that reads event values: no outcome time hangs on an event later than itself),
+    ``repeat`` (the same cohort twice, and the relations unchanged), ``window`` (with the cohort and the vocabularies
+    held fixed, everything later than the prediction time except what is given is scrambled, and no feature changes) and
+    ``past`` (each sample sees all events up to then, and its features change when one is gone).
 
     Args:
         task: a registered name, or what `zoo.load_task` made.
@@ -67,7 +68,7 @@ def check_task(
     for concept in {*concepts, *task.needs}:
         dataset.require(concept)
     findings = Findings(f"task {task.name!r} on {dataset.name!r}")
-    seen = relations(dataset, Stores(dataset, VisitIndex.read(dataset.folder())))
+    seen, read = noted(relations(dataset))
     with findings.check("declaration"):
         _declaration(findings, task)
     cohort = None
@@ -76,6 +77,8 @@ def check_task(
         _cohort(findings, found)
         if not findings.failed("cohort"):
             cohort = with_something_to_predict(task, found, seen)
+    for concept in sorted({*read.sets, *read.values} - {*task.needs, *task.label_concepts, *task.given}):
+        findings.fail("declaration", f"its cohort is made from {concept!r}, which it does not name in needs")
     if cohort is None or findings.failed("cohort"):
         findings.note("cohort", "the other checks were not run")
         return findings.report()
@@ -89,6 +92,9 @@ def check_task(
         _prediction_time(findings, found.samples, seen)
     with findings.check("forecast"):
         _forecast(findings, task, found, cohort, seen)
+    if read.values:
+        with findings.check("outcome"):
+            _outcome(findings, task, cohort, seen)
     with findings.check("repeat"):
         _repeat(findings, task, dataset, found, seen)
     if not findings.failed("keys"):
@@ -150,10 +156,11 @@ def _attrition(findings: Findings, cohort: Cohort) -> None:
         findings.fail("attrition", "the table is empty")
         return
     expected = table.remaining.shift(1) - table.left_out
+    repeated = np.array([bool(step.get("repeated")) for step in cohort.attrition.steps])
     findings.expect("attrition", (table.left_out >= 0).to_numpy(), "left_out is negative")
     findings.expect(
         "attrition",
-        (table.remaining[1:] == expected[1:]).to_numpy(),
+        (repeated & (table.remaining >= expected) | (table.remaining == expected))[1:].to_numpy(),
         "remaining is not the remaining of the step before less left_out",
     )
     last = int(table.remaining.iloc[-1])
@@ -201,6 +208,23 @@ def _forecast(findings: Findings, task: Task, given: Cohort, cohort: Cohort, see
     if cohort.outcome_time is not None:
         known = pd.Series(cohort.outcome_time) <= moment
         findings.expect("forecast", ~known, "samples are predicted at or after their outcome")
+
+
+def _outcome(findings: Findings, task: Task, cohort: Cohort, seen: Relations) -> None:
+    """That outcomes are the same where nobody has an event that is later than the outcome of one of his samples."""
+    if cohort.outcome_time is None or task.retrospective:
+        return
+    outcome = pd.Series(cohort.outcome_time, cohort.samples.index)
+    chosen = cohort.samples.assign(outcome=outcome)[outcome.notna()]
+    if not len(chosen):
+        findings.note("outcome", "nobody has an outcome")
+        return
+    (chosen,) = one_of_each(chosen, 1, np.random.default_rng(0))
+    again = task.cohort(known_until(seen, chosen.set_index("subject_id").outcome))
+    after = again.samples.assign(again=again.outcome_time)
+    both = chosen.merge(after, on=[*COLUMNS], how="left", validate="one_to_one")
+    same = (both.again == both.outcome).to_numpy()
+    findings.expect("outcome", same, "outcome times change, or samples are gone, without the events after the outcome")
 
 
 def _repeat(findings: Findings, task: Task, dataset, cohort: Cohort, seen: Relations) -> None:

@@ -276,7 +276,7 @@ class Loop:
         return self.rows.samples(*self._bounds(step))
 
     def _fail(self, what: str, value: float, step: int | None, places: np.ndarray) -> None:
-        visits = self.data.samples.visit_id.to_numpy()[places].tolist()
+        visits = self.data.samples.visit_id.iloc[places].unique().tolist()
         where = f"epoch {self.place.epoch + 1}" + ("" if step is None else f", step {step + 1} of {self.steps}")
         facts = {"what": what, "epoch": self.place.epoch + 1, "step": step and step + 1, "visit_id": visits}
         if self._writes:
