@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from zoo.registry import register_task
-from zoo.tasks._task import Cohort, Relations, Task, hours_after, least_age, number, visit_classes
+from zoo.tasks._task import Cohort, Relations, Task, hours_after, least_age, number
+from zoo.tasks._visit_class import visit_classes
 
 DAY = np.timedelta64(1, "D")
 
@@ -27,8 +28,8 @@ class TimeToDeath(Task):
     Args:
         hours: from the start of the visit to the prediction.
         min_age: the least age at the visit, in years; None takes all.
-        visit_class: one or more of ``"inpatient"``, ``"emergency"``, ``"observation"`` and ``"outpatient"``; None takes
-            all visits.
+        visit_class: only visits of these classes: some of ``inpatient``, ``emergency``, ``observation`` and
+            ``outpatient``; None takes all.
     """
 
     kind = "survival"
@@ -39,7 +40,7 @@ class TimeToDeath(Task):
         self,
         hours: float = 24,
         min_age: float | None = 18,
-        visit_class: Sequence[str] | None = ("inpatient",),
+        visit_class: str | Sequence[str] | None = ("inpatient",),
     ):
         number("hours", hours)
         self.hours, self.min_age, self.visit_class = hours, least_age(min_age), visit_classes(visit_class)
