@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from zoo import registry
-from zoo.registry import UserError, register_dataset, register_model, register_task
+from zoo.registry import UserError, register_dataset, register_kind, register_model, register_task
 
 try:
     __version__ = version("ehr-zoo")
@@ -51,9 +51,11 @@ __all__ = [
     *sorted(_LATER),
     "UserError",
     "list_datasets",
+    "list_kinds",
     "list_models",
     "list_tasks",
     "register_dataset",
+    "register_kind",
     "register_model",
     "register_task",
 ]
@@ -62,6 +64,15 @@ __all__ = [
 def list_datasets() -> list[str]:
     """The names of all datasets."""
     return registry.datasets.names()
+
+
+def list_kinds() -> list[str]:
+    """The names of all kinds of task.
+
+    >>> list_kinds()
+    ['binary', 'multiclass', 'multilabel', 'regression', 'survival']
+    """
+    return registry.kinds.names()
 
 
 def list_tasks() -> list[str]:

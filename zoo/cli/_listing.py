@@ -20,7 +20,7 @@ app = typer.Typer()
 
 @app.command("list", cls=Command)
 def list_(
-    noun: Annotated[str, typer.Argument(help="datasets, tasks or models")],
+    noun: Annotated[str, typer.Argument(help="datasets, kinds, tasks or models")],
     task: Annotated[str | None, typer.Option("--task", help="Only models that serve this task.")] = None,
     concepts: Annotated[
         list[str], typer.Option("--concept", help="Only models that can take this concept; may be repeated.")
@@ -64,7 +64,7 @@ def _facts_of_model(model: str) -> ModelFacts:
 
 @app.command(cls=Command)
 def info(
-    name: Annotated[str, typer.Argument(help="a dataset, task or model; `trainer`; or `drugs`, with --dataset")],
+    name: Annotated[str, typer.Argument(help="a dataset, kind, task or model; `trainer`; or `drugs`, with --dataset")],
     dataset: Annotated[str | None, typer.Option("--dataset", help="Whose drug orders to look at.")] = None,
     root: Root = None,
     settings: Settings = [],  # noqa: B006

@@ -5,7 +5,12 @@ from __future__ import annotations
 from zoo import registry
 from zoo.registry import UserError
 
-NOUNS = {"datasets": registry.datasets, "tasks": registry.tasks, "models": registry.models}
+NOUNS = {
+    "datasets": registry.datasets,
+    "kinds": registry.kinds,
+    "tasks": registry.tasks,
+    "models": registry.models,
+}
 
 
 def check_known(**names: str) -> None:
