@@ -21,10 +21,10 @@ class Events:
 
     Attributes:
         subject: (events,) int64, the ``subject_id``.
-        visit: (events,) int64, the number of the visit, its place in `Relations.visits`; -1 for an event that lies in
-            none, such as a laboratory test between two visits.
-        stay: (events,) int64, the number of the ICU stay, its place in `Relations.stays`; -1 where the source names
-            none of them (it does not for the laboratory tests of MIMIC).
+        visit: (events,) int64, the number of the visit, its place in the visits of the relations; -1 for an event that
+            lies in none, such as a laboratory test between two visits.
+        stay: (events,) int64, the number of the ICU stay, its place in the stays of the relations; -1 where the source
+            names none of them (it does not for the laboratory tests of MIMIC).
         time: (events,) datetime64[us], when the event became known.
         code: (events,) int32, places in ``names``.
         value: (events,) float64, NaN where there is none.
