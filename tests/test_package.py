@@ -22,14 +22,18 @@ MAY_IMPORT = {
     "result": set(),
     "knowledge": set(),
     "datasets": {"knowledge"},
+    "kinds": {"metrics"},
     "tasks": {"knowledge"},
-    "data": {"knowledge"},
+    "data": {"knowledge", "kinds", "metrics"},
     "layers": set(),
-    "models": {"layers", "data", "knowledge"},
+    "models": {"layers", "data", "knowledge", "kinds"},
     "metrics": set(),
-    "training": {"models", "data", "metrics", "result"},
+    "training": {"models", "data", "kinds", "metrics", "result"},
     "reporting": {"result", "metrics"},
-    "testing": {"knowledge", "datasets", "tasks", "data", "layers", "models", "metrics", "training", "prepare"},
+    "testing": {
+        *("knowledge", "datasets", "kinds", "tasks", "data", "layers"),
+        *("models", "metrics", "training", "prepare"),
+    },
 }
 
 
