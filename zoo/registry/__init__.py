@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import inspect
+import os
 import sys
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from zoo.registry._facts import DatasetFacts, Facts, KindFacts, ModelFacts, Part, TaskFacts
@@ -265,12 +266,7 @@ class Registry(Generic[F]):
             )
 
     def _modules(self) -> dict[str, list[importlib.metadata.EntryPoint]]:
-        found: dict[str, list] = {}
-        for point in importlib.metadata.entry_points(group=self.group):
-            points = found.setdefault(point.name, [])
-            if all(point.value != other.value for other in points):
-                points.append(point)
-        return found
+        return _points(self.group, tuple((folder, _changed(folder)) for folder in sys.path))
 
     def _claimed(self, name: str, thing: type) -> str:
         others = [p for p in self._modules().get(name, ()) if p.module != thing.__module__]
@@ -301,6 +297,25 @@ def _is_rewritten(old: type, new: type) -> bool:
     """Whether a class stands in the place of an older one: somebody ran a cell of a notebook again."""
     in_notebook = new.__module__ == "__main__" and not hasattr(sys.modules.get("__main__"), "__file__")
     return in_notebook and _is_same_place(old, new)
+
+
+@lru_cache(maxsize=8)
+def _points(group: str, folders: tuple[tuple[str, int], ...]) -> dict[str, list[importlib.metadata.EntryPoint]]:
+    """The entry points of a group by name, read anew where packages were installed, or folders with some were added."""
+    found: dict[str, list] = {}
+    for point in importlib.metadata.entry_points(group=group):
+        points = found.setdefault(point.name, [])
+        if all(point.value != other.value for other in points):
+            points.append(point)
+    return found
+
+
+def _changed(folder: str) -> int:
+    """When something was last installed into a folder of ``sys.path``; 0 for none that there is."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _distribution(point: importlib.metadata.EntryPoint) -> str:
