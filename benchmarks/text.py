@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 
 import zoo
+from zoo.data._preparation import Preparation
 from zoo.data._splits import Split
 from zoo.data._store import Store, Texts, VisitIndex
 from zoo.data._task_data import TaskData
@@ -66,9 +67,8 @@ def shaped(texts: list[str], seed: int = 0) -> TaskData:
     dataset = SimpleNamespace(name="random", concepts=list(stores), require=lambda concept: None)
     split = Split(random.choice(3, count, p=[0.8, 0.1, 0.1]).astype(np.int8))
     cohort = Cohort(samples, Attrition())
-    return TaskData(
-        dataset, task, cohort, visits, lambda c, *_: stores[c], split, subject_ids=np.arange(count), max_visits=1
-    )
+    how = Preparation(max_visits=1)
+    return TaskData(dataset, task, cohort, visits, lambda c, *_: stores[c], split, how, subject_ids=np.arange(count))
 
 
 def seconds(run: Callable[[], object], times: int = 3) -> float:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import zoo
-from zoo.data import _feature, _task_data, _window
+from zoo.data import _feature, _features, _window
 from zoo.data._store import VisitIndex
 from zoo.datasets._engine import Dataset
 from zoo.tasks._task import Cohort, Task
@@ -619,7 +619,7 @@ LEAKS = [
 def test_a_window_that_leaks_is_named(snapshot, monkeypatch, leak, task, check):
     sound = check_task(task, snapshot, subjects=30, rounds=2)
     assert_passes(sound)
-    monkeypatch.setattr(_task_data, "cut", leak)
+    monkeypatch.setattr(_features, "cut", leak)
     report = check_task(task, snapshot, subjects=30, rounds=2)
     assert check in report.failures, str(report)
     assert set(report.failures) <= {"window", "past"}

@@ -266,7 +266,7 @@ class DrugsEverySixHours(Task):
 def test_the_drugs_before_are_those_of_the_visit_before(own_cache):
     data = zoo.load("synthetic", DrugsEverySixHours, patients=40, split=(1, 0, 0))
     places = data.places("train")
-    before, label = data.metric_options(places)["before"], data.label("train")
+    before, label = data.outcomes.options(places)["before"], data.label("train")
     samples = data.samples
     last: dict[int, tuple[int, np.ndarray]] = {}
     earlier = follows = 0
@@ -380,7 +380,7 @@ def test_kidney_injury_is_what_a_plain_reading_of_its_definition_gives(kidney_in
             if visit.age >= 18 and ahead and not (first is not None and first <= moment):
                 expected[visit.visit_id, moment] = first is not None and first <= moment + 48 * HOUR
             moment += 24 * HOUR
-    data = prepare(dataset, kidney_injury(), split=None)
+    data = prepare(dataset, kidney_injury())
     keys = zip(data.samples.visit_id, data.samples.prediction_time, strict=True)
     assert dict(zip(keys, data.samples.label, strict=True)) == expected
     assert {True, False} == set(expected.values())

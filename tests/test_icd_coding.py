@@ -86,8 +86,8 @@ def test_labels_are_those_of_most_training_samples(noted):
     counts = every.label("train").sum(axis=0)
     order = sorted(range(len(counts)), key=lambda i: (-counts[i], every.labels[i]))
     assert data.labels == tuple(sorted(every.labels[i] for i in order[:3]))
-    assert set(data.dropped_labels) == set(every.labels) - set(data.labels)
-    assert data.dropped_labels[every.labels[order[3]]] == sum(every.labels[order[3]] in s for s in data.samples.label)
+    assert set(data.outcomes.dropped) == set(every.labels) - set(data.labels)
+    assert data.outcomes.dropped[every.labels[order[3]]] == sum(every.labels[order[3]] in s for s in data.samples.label)
     assert len(every.labels) == 9
     assert (data.label("test").sum(axis=1) < 3).any()
 

@@ -61,7 +61,7 @@ def test_samples_of_visits_that_overlap_see_what_is_earlier(source):
     assert data.feature("diagnosis").cut.early.any()
     for concept in ("diagnosis", "lab"):
         batches = [data.batch(np.array([place]), {concept}) for place in range(len(data.samples))]
-        seen = data.events_seen(data.feature(concept))
+        seen = data.features.events_seen(data.feature(concept))
         assert seen.tolist() == [len(b[concept].ids) for b in batches]
 
 
@@ -181,7 +181,7 @@ def test_strict_data_count_unseen_labels_as_misses_from_training_to_the_leaderbo
     source.put("diagnoses_icd", pd.concat([codes, rare], ignore_index=True))
     lenient, strict = (loaded(source, "diagnosis", level="code", strict=s) for s in (False, True))
     assert lenient.labels == strict.labels
-    assert list(strict.dropped_labels) == ["ICD9CM//272.0"]
+    assert list(strict.outcomes.dropped) == ["ICD9CM//272.0"]
     runs = {name: fitted(data, tmp_path, name=name) for name, data in {"l": lenient, "s": strict}.items()}
     value = {name: run.metrics["f1_micro"]["value"] for name, run in runs.items()}
     assert value["s"] < value["l"]
@@ -206,7 +206,7 @@ def test_strict_data_count_unseen_labels_as_misses_from_training_to_the_leaderbo
 
 def test_most_frequent_labels_have_no_others_to_miss(intact_mimic3, tmp_path):
     data = loaded(intact_mimic3, "icd_coding", top_k=2, strict=True)
-    assert data.dropped_labels
-    assert data.unseen_labels(data.places("test")) is None
+    assert data.outcomes.dropped
+    assert data.outcomes.unseen(data.places("test")) is None
     with pytest.raises(UserError, match="strict='yes' must be True or False"):
         loaded(intact_mimic3, strict="yes")

@@ -132,7 +132,9 @@ def test_a_run_reports_drug_sets_beside_the_true_ones(data, tmp_path):
     how = {"max_epochs": 2, "batch_size": 32, "device": "cpu", "monitor": "ddi_rate"}
     result = zoo.train("gru", data, out=tmp_path / "run", **how)
     label = data.label("test")
-    pairs = [data.interactions[a, b] for row in label for a, b in itertools.combinations(np.flatnonzero(row), 2)]
+    pairs = [
+        data.outcomes.interactions[a, b] for row in label for a, b in itertools.combinations(np.flatnonzero(row), 2)
+    ]
     assert result.metrics["ddi_rate_true"]["value"] == pytest.approx(np.mean(pairs))
     assert result.metrics["drugs_per_visit_true"]["value"] == pytest.approx(label.sum(axis=1).mean())
     assert np.mean(pairs) >= 0.12
@@ -212,7 +214,7 @@ def test_errors_of_change_are_differences_of_the_changes(drawn):
 def test_the_set_before_is_that_of_the_sample_before(data):
     for split in ("train", "test"):
         places = data.places(split)
-        before, label, subject = data.metric_options(places)["before"], data.label(split), data.subject(split)
+        before, label, subject = data.outcomes.options(places)["before"], data.label(split), data.subject(split)
         last = {}
         for n, one in enumerate(subject):
             if one in last:

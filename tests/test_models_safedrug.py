@@ -225,7 +225,9 @@ def test_the_default_target_is_the_published_one_unless_far_more_is_prescribed(t
 def test_a_run_says_that_its_target_is_not_the_published_one(session_cache, tmp_path):
     data = zoo.load("synthetic", task="medication", patients=80, concepts=list(CONCEPTS))
     label = data.label("train")
-    pairs = [data.interactions[a, b] for row in label for a, b in itertools.combinations(np.flatnonzero(row), 2)]
+    pairs = [
+        data.outcomes.interactions[a, b] for row in label for a, b in itertools.combinations(np.flatnonzero(row), 2)
+    ]
     model = zoo.create_model("safedrug", data, seed=0, dim=8)
     assert model.target_ddi == pytest.approx(np.mean(pairs))
     words = "far above the published target_ddi=0.06: the target is their own rate"

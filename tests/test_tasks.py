@@ -791,7 +791,7 @@ def test_who_leaves_the_hospital_with_the_stay_cannot_return_to_it(tmp_path):
     assert labels(dataset, "readmission", unit="stay") == {300: False}
     assert left_out(dataset, "readmission", unit="stay") == {"left the hospital with the stay": 2}
     data = zoo.load(dataset, "readmission", unit="stay", concepts=["diagnosis"], split=(1, 0, 0))
-    assert data.events_seen(data.feature("diagnosis")).tolist() == [0]
+    assert data.features.events_seen(data.feature("diagnosis")).tolist() == [0]
 
 
 def test_no_length_of_a_stay_is_predicted_for_who_is_dead_or_gone(tmp_path):

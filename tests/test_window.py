@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zoo.data._preparation import Preparation
 from zoo.data._splits import Split, keep_share
 from zoo.data._store import Store, VisitIndex
 from zoo.data._task_data import TaskData
@@ -77,9 +78,8 @@ def task_data(visits, stores, samples, *, given=(), withheld=(), split=None, **k
     dataset = SimpleNamespace(name="chance", concepts=list(stores), require=lambda concept: None)
     splits = Split(np.zeros(len(ids), np.int8) if split is None else split)
     cohort = Cohort(samples, Attrition())
-    return TaskData(
-        dataset, task, cohort, visits, lambda concept, *_: stores[concept], splits, subject_ids=ids, **keywords
-    )
+    how = Preparation(**keywords)
+    return TaskData(dataset, task, cohort, visits, lambda c, *_: stores[c], splits, how, subject_ids=ids)
 
 
 # The definition, sample by sample

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -18,7 +17,8 @@ from zoo import registry
 from zoo.data._drug_classes import DrugClasses, drug_classes
 from zoo.data._event_values import EventValues
 from zoo.data._measured import Measured
-from zoo.data._splits import Given, checked_seed, checked_split, keep_share, plain, split_files, split_subjects
+from zoo.data._preparation import USUAL, Preparation
+from zoo.data._splits import Given, keep_share, split_files, split_subjects
 from zoo.data._store import Store, VisitIndex, open_store
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import BY_NAME
@@ -27,7 +27,7 @@ from zoo.datasets._source import identity
 from zoo.knowledge import atc, icd
 from zoo.knowledge.drugs import AtcMap
 from zoo.knowledge.variables import Variable
-from zoo.registry import UserError, check_parameters, counted, names_of, nearest, parameters_of, shown, whole_number
+from zoo.registry import UserError, check_parameters, counted, nearest, parameters_of, shown
 from zoo.tasks._events import Events
 from zoo.tasks._selection import select
 from zoo.tasks._task import CodeSets, Cohort, Relations, Task
@@ -127,16 +127,9 @@ def load(
     Raises:
         UserError: for whatever is unknown or missing, saying how to mend it.
     """
-    if isinstance(concepts, Mapping):
-        raise UserError(f"concepts={shown(concepts)} must be a list of names; the level of each goes into levels=.")
-    concepts = None if concepts is None else names_of("concepts", concepts)
-    max_visits = max_visits if max_visits is None else whole_number("max_visits", max_visits, 1)
-    split_seed, train_seed = checked_seed(split_seed, "split_seed"), checked_seed(train_seed, "train_seed")
-    split = checked_split(split)
+    given = Preparation(concepts, levels, split, split_seed, train_share, train_seed, max_visits, strict)
+    how = given.checked()
     check_levels({} if levels is None else levels)
-    if not isinstance(strict, bool):
-        raise UserError(f"strict={shown(strict)} must be True or False.")
-    train_share = _checked_share(train_share)
     _check_given(dataset, task)
     dataset_own, task_own = share_out(dataset, task, parameters)
     if isinstance(dataset, (str, type)):
@@ -145,26 +138,12 @@ def load(
         raise UserError(f"root={shown(root)}: the dataset is opened already, at {dataset.given_root}; leave root out.")
     if isinstance(task, (str, type)):
         task = load_task(task, **task_own)
-    for concept in [*(concepts or ()), *task.needs]:
+    for concept in [*(how.concepts or ()), *task.needs]:
         dataset.require(concept)
-    splitting = {"split": split, "split_seed": split_seed, "train_share": train_share, "train_seed": train_seed}
-    how = {"concepts": concepts, "levels": levels, "max_visits": max_visits, "strict": strict, **splitting}
-    return prepare(dataset, task, key=key_of(dataset, task, **how), **how)
+    return prepare(dataset, task, how, key=key_of(dataset, task, how))
 
 
-def key_of(
-    dataset: Dataset,
-    task: Task,
-    *,
-    concepts,
-    levels,
-    max_visits,
-    strict,
-    split,
-    split_seed: int = 0,
-    train_share: float = 1.0,
-    train_seed: int = 0,
-) -> dict:
+def key_of(dataset: Dataset, task: Task, how: Preparation) -> dict:
     """What identifies prepared data: the source, the task, and how they were prepared."""
     return {
         **registry.tasks.code(type(task)),
@@ -172,31 +151,22 @@ def key_of(
         "dataset_parameters": dataset.parameters(),
         "task": task.name,
         "task_parameters": task.parameters(),
-        "concepts": sorted(concepts) if concepts is not None else None,
-        "levels": dict(levels or {}),
-        "split": plain(split),
-        "split_file": identity(split_files(split)) or None,
+        "split_file": identity(split_files(how.split)) or None,
         "drug_map": identity([Path(dataset.drug_map)]) if dataset.drug_map else None,
-        "split_seed": split_seed,
-        "train_share": train_share,
-        "train_seed": train_seed,
-        "max_visits": max_visits,
-        "strict": strict,
+        **how.key,
     }
 
 
 def prepare(
-    dataset: Dataset,
-    task: Task,
-    *,
-    split=None,
-    split_seed: int = 0,
-    train_share: float = 1.0,
-    train_seed: int = 0,
-    cohort=None,
-    **keywords,
+    dataset: Dataset, task: Task, how: Preparation = USUAL, *, cohort: Cohort | None = None, **fixed
 ) -> TaskData:
-    """The data of a task on an opened dataset; ``cohort`` fixes the samples where they are known already."""
+    """The data of a task on an opened dataset.
+
+    Args:
+        dataset, task, how: of what.
+        cohort: the samples, where they are known already.
+        **fixed: what else is, of `TaskData`.
+    """
     visits = VisitIndex.read(dataset.folder())
     store = Stores(dataset, visits)
     if cohort is None:
@@ -205,9 +175,9 @@ def prepare(
             raise UserError(_why_none(dataset, task, cohort))
     subjects = dataset.read("subjects")
     ids = subjects.subject_id.to_numpy()
-    found = split_subjects(subjects, dataset.read("visits"), split, split_seed)
-    found = replace(found, subject=keep_share(found.subject, ids, train_share, train_seed))
-    return TaskData(dataset, task, cohort, visits, store, found, subject_ids=ids, **keywords)
+    found = split_subjects(subjects, dataset.read("visits"), how.split, how.split_seed)
+    found = replace(found, subject=keep_share(found.subject, ids, how.train_share, how.train_seed))
+    return TaskData(dataset, task, cohort, visits, store, found, how, subject_ids=ids, **fixed)
 
 
 def _why_none(dataset: Dataset, task: Task, cohort: Cohort) -> str:
@@ -380,13 +350,6 @@ def check_levels(levels: Mapping[str, str]) -> None:
             raise UserError(f"levels={{{concept!r}: {shown(level)}}}: a level is a name, such as 'code' or 'ccs'.")
         if concept != "drug" or level not in (BY_NAME, *atc.LEVELS):
             icd.to_level([], level)
-
-
-def _checked_share(train_share: object) -> float:
-    number = isinstance(train_share, numbers.Real) and not isinstance(train_share, bool)
-    if not number or not 0 < train_share <= 1:
-        raise UserError(f"train_share={shown(train_share)} must be a number above 0 and at most 1.")
-    return float(train_share)
 
 
 def share_out(dataset: str | type | Dataset, task: str | type | Task, parameters: Mapping) -> tuple[dict, dict]:

@@ -30,7 +30,7 @@ def inputs_of(data: TaskData, features: Mapping[str, Feature]) -> dict[str, dict
     """
     found = {}
     for concept, feature in features.items():
-        some = data.events_seen(feature) > 0
+        some = data.features.features.events_seen(feature) > 0
         found[concept] = {
             "level": feature.vocabulary.level,
             "samples": _share(some),
@@ -47,12 +47,12 @@ def codes_known(data: TaskData, concept: str, feature: Feature) -> float | None:
     if level == "code":
         return 1.0 if len(store.code) else None
     if concept == "drug" and level in atc.LEVELS:
-        orders, classes = data.drug_classes(level)
+        orders, classes = data.features.drug_classes(level)
         counts = np.bincount(orders.code, minlength=len(orders.codes))
         known = counts[[name is not None for name in classes.names]].sum()
         return _ratio(known, known + counts[classes.unmapped].sum())
     counts = np.bincount(store.code, minlength=len(store.codes))
-    some = [code is not None for code in raised(data.source_codes(store, level), level)]
+    some = [code is not None for code in raised(data.features.features.source_codes(store, level), level)]
     return _ratio(counts[some].sum(), counts.sum())
 
 
@@ -78,7 +78,7 @@ def check_inputs(data: TaskData, model: str, needs: Collection[str], inputs: Map
             asked for knows none of a concept's codes.
     """
     for concept, facts in inputs.items():
-        if facts["codes_known"] == 0 and (concept in data.levels or concept in needs):
+        if facts["codes_known"] == 0 and (concept in data.features.levels or concept in needs):
             raise UserError(
                 f"level {facts['level']!r} knows none of the codes that {data.dataset.name} has for {concept!r}: leave "
                 f"it out of levels, or choose another one."

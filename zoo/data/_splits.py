@@ -131,6 +131,14 @@ def keep_share(split: np.ndarray, ids: np.ndarray, share: float, seed: int) -> n
     return split
 
 
+def checked_share(train_share: object) -> float:
+    """A share of the training subjects; a `UserError` where it is none."""
+    number = isinstance(train_share, numbers.Real) and not isinstance(train_share, bool)
+    if not number or not 0 < train_share <= 1:
+        raise UserError(f"train_share={shown(train_share)} must be a number above 0 and at most 1.")
+    return float(train_share)
+
+
 def split_files(split: Given) -> list[Path]:
     """The files that a split is read from; none for shares or the name of a way to split."""
     if isinstance(split, Mapping):

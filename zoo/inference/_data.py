@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from zoo.data._preparation import Preparation
 from zoo.data._splits import NAMES
 from zoo.data._task_data import TaskData
 from zoo.datasets._engine import Dataset
@@ -88,9 +90,8 @@ def prepared(run: Run, dataset: Dataset, splitting: Mapping) -> TaskData:
         dataset.require(concept)
     if spec.concepts and not concepts:
         raise UserError(f"{dataset.name} has none of the concepts that the run uses: {', '.join(spec.concepts)}.")
-    how = {n: config["data"][n] for n in ("levels", "max_visits")} | dict(splitting)
-    how["split"] = split_held(how["split"], run.folder)
-    how["strict"] = bool(config["data"].get("strict"))
-    key = key_of(dataset, task, concepts=config["data"]["concepts"], **how)
-    fixed = {"vocabularies": spec.vocabularies, "label_names": spec.labels, "concepts": concepts}
-    return prepare(dataset, task, key=key, **how, **fixed)
+    held = {n: config["data"][n] for n in ("levels", "max_visits")} | dict(splitting)
+    held["split"] = split_held(held["split"], run.folder)
+    how = Preparation(concepts, strict=bool(config["data"].get("strict")), **held)
+    key = key_of(dataset, task, replace(how, concepts=config["data"]["concepts"]))
+    return prepare(dataset, task, how, key=key, vocabularies=spec.vocabularies, label_names=spec.labels)

@@ -98,7 +98,7 @@ def evaluate(
     batch_size, device = checked_loop(run, batch_size, device)
     tested = Tested.of(run, dataset, root, split, parameters)
     if strict is not None:
-        tested.data.strict = strict
+        tested.data.outcomes.strict = strict
     if tested.own and tested.split == "all":
         raise UserError("split='all' would test the run on subjects it was trained on: choose 'test' or 'validation'.")
     threshold = chosen_threshold(run, thresholds, tested, batch_size, device)
@@ -133,7 +133,7 @@ def evaluate(
         run=str(run.folder),
         split=tested.split,
         threshold=threshold if kind.thresholded else None,
-        labels={tested.split: tested.data.label_facts(tested.places)},
+        labels={tested.split: tested.data.outcomes.facts(tested.places)},
         inputs=data.inputs(run.model),
         unknown=scored.unknown,
         subgroups=groups,

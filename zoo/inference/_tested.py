@@ -90,7 +90,7 @@ class Tested:
             how = {"split": (0, 0, 1)} if split == "all" else {n: how[n] for n in SPLIT}
         tested = cls(run, prepared(run, dataset, how), split, own)
         if isinstance(data, TaskData):
-            tested.data.strict = data.strict
+            tested.data.outcomes.strict = data.outcomes.strict
         if not len(tested.places):
             raise UserError(f"no sample of task {run.result.task!r} on {dataset.name} falls into split {split!r}.")
         return tested
@@ -130,7 +130,7 @@ class Tested:
                 labels.append(batch.label.numpy())
                 scores.append(_predicted(model, batch.to(device)))
         model.to("cpu")
-        subject, options = self.samples.subject_id.to_numpy(), self.data.metric_options(self.places)
+        subject, options = self.samples.subject_id.to_numpy(), self.data.outcomes.options(self.places)
         return Scored(
             np.concatenate(labels), np.concatenate(scores), subject, counts, options, self.data.kind.by_sample
         )
@@ -149,10 +149,10 @@ class Tested:
                 found.append(f"{concept}: the run uses it, but {data.dataset.name} has none; it was left empty")
             elif unknown[concept]["unknown"]:
                 found.append(_unknown_note(concept, spec.vocabularies[concept], **unknown[concept], own=self.own))
-        if data.dropped_labels:
-            codes, times = len(data.dropped_labels), sum(data.dropped_labels.values())
+        if data.outcomes.dropped:
+            codes, times = len(data.outcomes.dropped), sum(data.outcomes.dropped.values())
             what, were = counted(codes, "label code"), "was" if codes == 1 else "were"
-            became = "count as misses" if data.unseen_labels(self.places) is not None else f"{were} dropped"
+            became = "count as misses" if data.outcomes.unseen(self.places) is not None else f"{were} dropped"
             found.append(f"{what} that the run was not trained on {became} ({counted(times, 'time')})")
         if data.unknown_label_codes:
             have = "has" if data.unknown_label_codes == 1 else "have"

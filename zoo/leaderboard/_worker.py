@@ -70,7 +70,7 @@ def _make(request: dict) -> None:
     if "trials" in request:
         settings = {n: v for n, v in request["settings"].items() if n.partition(".")[0] in ("model", "trainer")}
         metric = request["metric"]
-        metric = metric if metric in data.metrics else None
+        metric = metric if metric in data.outcomes.metrics else None
         how = {"metric": metric, "sampler": request["sampler"], "settings": settings, "out": folder}
         tune(request["model"], data, request["trials"], **how)
         return
@@ -78,7 +78,7 @@ def _make(request: dict) -> None:
     model = create_model(request["model"], data, seed=seed, **groups["model"])
     result = train(model, data, seed=seed, out=folder, **groups["trainer"])
     found = predict(folder, data, split="test")
-    options = data.metric_options(data.places("test"))
+    options = data.outcomes.options(data.places("test"))
     options |= {} if result.threshold is None else {"threshold": result.threshold}
     found.attrs, columns = data.kind.stored(options, found.label, data.labels)  # notes are in the result
     found = found.assign(**columns)

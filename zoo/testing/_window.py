@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from zoo.data._drug_classes import completed
+from zoo.data._preparation import Preparation
 from zoo.data.batch import Batch
 from zoo.data.text import Reading, Words
 from zoo.knowledge import atc, drugs
@@ -53,10 +54,9 @@ class Window:
         return prepare(
             Snapshot(tables, folder, self.like),
             self.task,
+            Preparation(split=ALL_TRAIN, max_visits=max_visits),
             cohort=Cohort(samples, Attrition()),
-            split=ALL_TRAIN,
             vocabularies=vocabularies,
-            max_visits=max_visits,
         )
 
 

@@ -74,7 +74,7 @@ class Initial(Finished):
         concepts = data.concepts_for(name)
         vocabularies = {c: v for c, v in self.spec.vocabularies.items() if c in concepts}
         for concept, vocabulary in vocabularies.items():
-            level = data.levels.get(concept, vocabulary.level)
+            level = data.features.levels.get(concept, vocabulary.level)
             if level != vocabulary.level:
                 raise UserError(
                     f"{self.folder} has {concept} at level {vocabulary.level!r}, the data have it at {level!r}: load "

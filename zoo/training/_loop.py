@@ -223,10 +223,10 @@ class Loop:
             places = rows.samples(low, min(low + trainer.batch_size, len(rows)))
             self._fail("validation loss", losses[bad[0]], None, places)
         found = {"validation_loss": float(losses.mean(dtype=np.float64))}
-        if not self.data.metrics:
+        if not self.data.outcomes.metrics:
             return found
         label, subject = self.data.label("validation"), self.data.subject("validation")
-        options = self.data.metric_options(self.data.places("validation"))
+        options = self.data.outcomes.options(self.data.places("validation"))
         metrics = evaluate(kind, label, scores, subject, resamples=0, **options)
         if trainer.monitor != "loss" and metrics[trainer.monitor].value is None and not self.place.best_epoch:
             raise UserError(
@@ -241,7 +241,7 @@ class Loop:
             return True
         if value is None:
             return False
-        sign = -1 if self.trainer.monitor == "loss" else self.data.metrics[self.trainer.monitor].sign
+        sign = -1 if self.trainer.monitor == "loss" else self.data.outcomes.metrics[self.trainer.monitor].sign
         return sign * value > sign * self.place.best
 
     # What is not finite

@@ -231,7 +231,7 @@ class Job:
 
 
 def _labels(data: TaskData) -> dict[str, dict]:
-    return {s: data.label_facts(data.places(s)) for s in NAMES}
+    return {s: data.outcomes.facts(data.places(s)) for s in NAMES}
 
 
 def _told(batches: Iterable[Batch], report: Callable) -> Iterator[Batch]:
@@ -265,12 +265,14 @@ def test_metrics(model: Model, data: TaskData, loop: Trainer) -> tuple[dict[str,
 
     Also the threshold behind them: 0.5, or the one tuned on the validation split, where the task has it so.
     """
-    task, options = data.task, data.metric_options(data.places("test"))
+    task, options = data.task, data.outcomes.options(data.places("test"))
     tunes = task.tuned and data.size("validation")
     threshold = threshold_of(data, loop.scores(model, data, "validation") if tunes else None)
     if not data.size("test"):
         reason = "no sample falls into the test split"
-        return {n: {"value": None, "low": None, "high": None, "reason": reason} for n in data.metrics}, threshold
+        return {
+            n: {"value": None, "low": None, "high": None, "reason": reason} for n in data.outcomes.metrics
+        }, threshold
     options |= {} if threshold is None else {"threshold": threshold}
     found = evaluate(task.kind, data.label("test"), loop.scores(model, data, "test"), data.subject("test"), **options)
     return {n: m.to_dict() for n, m in found.items()}, threshold
@@ -308,12 +310,12 @@ def notes(data: TaskData, model: Model) -> list[str]:
         if data.kind.is_constant(label):
             many = f"all {len(label)} {split} samples have" if len(label) > 1 else f"the only {split} sample has"
             found.append(f"{many} the label {label[0]}")
-    if data.dropped_labels:
-        occurrences = sum(data.dropped_labels.values())
-        codes = len(data.dropped_labels)
+    if data.outcomes.dropped:
+        occurrences = sum(data.outcomes.dropped.values())
+        codes = len(data.outcomes.dropped)
         why = f"are not among the {data.task.top_k} of most training samples" if data.task.top_k else "training lacks"
         what, times = counted(codes, "label code"), counted(occurrences, "time")
-        dropped = data.unseen_labels(data.places("test")) is None
+        dropped = data.outcomes.unseen(data.places("test")) is None
         became = f"{'was' if codes == 1 else 'were'} dropped" if dropped else "count as misses"
         found.append(f"{what} that {why} {became} ({times})")
     return found

@@ -143,7 +143,7 @@ class Trainer:
             UserError: their task has no such metric to monitor or cannot be balanced, or the package of a log is
                 missing.
         """
-        known = ("loss", *data.metrics)
+        known = ("loss", *data.outcomes.metrics)
         if self.monitor not in known:
             raise UserError(
                 f"trainer monitor={self.monitor!r} is no metric of task {data.task.name!r}: "

@@ -263,9 +263,11 @@ def tune(
     fixed_trainer = check_parameters("the trainer", Trainer, _below("trainer.", fixed))
     if not data.size("validation"):
         raise UserError("tuning needs validation samples, and there are none: load the data with another split.")
-    metric = data.ranked_by if metric is None else metric
-    if metric not in data.metrics:
-        raise UserError(f"metric {metric!r} is none of task {data.task.name!r}: {nearest(metric, data.metrics)}.")
+    metric = data.outcomes.ranked_by if metric is None else metric
+    if metric not in data.outcomes.metrics:
+        raise UserError(
+            f"metric {metric!r} is none of task {data.task.name!r}: {nearest(metric, data.outcomes.metrics)}."
+        )
     first = create_model(name, data, **_below("model.", fixed))
     loop = Trainer(**{**first.trainer_defaults(first.spec), **fixed_trainer})
     loop.check(data)
@@ -286,7 +288,7 @@ def tune(
     }
     with locked(folder), progress(f"tuning {name}") as report:
         hold_to_plan(folder, PLAN, plan, "tuning")
-        search = Search(name, data, fixed, space, data.metrics[metric], seed, sampler, folder)
+        search = Search(name, data, fixed, space, data.outcomes.metrics[metric], seed, sampler, folder)
         found = search.run(trials if space else 1, report, defaults_of(first, fixed, list(space)))
         write_json(folder / FILE, found.to_dict())
     return found
@@ -387,7 +389,7 @@ class Search:
         with progress(f"training {self.model}", at_most=True) as report:
             sizes = learned(model, data, loop, seed, report, place)
         scores, losses = scores_of(model, data, "validation", loop.batch_size, loop.resolved_device())
-        options = data.metric_options(data.places("validation"))
+        options = data.outcomes.options(data.places("validation"))
         threshold = threshold_of(data, scores)
         options |= {} if threshold is None else {"threshold": threshold}
         label, subject = data.label("validation"), data.subject("validation")

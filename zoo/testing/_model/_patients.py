@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from zoo.data import Batch, Spec
+from zoo.data._given_resources import TREES
 from zoo.data._resources import cooccurrence
-from zoo.data._task_data import TREES
 from zoo.data._vocabulary import UNKNOWN, Vocabulary
 from zoo.data._window import spans
 from zoo.data.batch import Ragged
