@@ -284,7 +284,7 @@ def test_the_drugs_before_are_those_of_the_visit_before(own_cache):
 
 
 def test_a_run_and_a_board_tell_samples_of_one_visit_apart(intact_mimic3, tmp_path):
-    from zoo.reporting._board import Predictions
+    from zoo.reporting._predictions import Predictions
 
     data = zoo.load(load_dataset("mimic3", intact_mimic3.root), DeathWithin, split=(0.5, 0.2, 0.3))
     folder = tmp_path / "run"

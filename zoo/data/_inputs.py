@@ -30,7 +30,7 @@ def inputs_of(data: TaskData, features: Mapping[str, Feature]) -> dict[str, dict
     """
     found = {}
     for concept, feature in features.items():
-        some = data.features.features.events_seen(feature) > 0
+        some = data.features.events_seen(feature) > 0
         found[concept] = {
             "level": feature.vocabulary.level,
             "samples": _share(some),
@@ -52,7 +52,7 @@ def codes_known(data: TaskData, concept: str, feature: Feature) -> float | None:
         known = counts[[name is not None for name in classes.names]].sum()
         return _ratio(known, known + counts[classes.unmapped].sum())
     counts = np.bincount(store.code, minlength=len(store.codes))
-    some = [code is not None for code in raised(data.features.features.source_codes(store, level), level)]
+    some = [code is not None for code in raised(data.features.source_codes(store, level), level)]
     return _ratio(counts[some].sum(), counts.sum())
 
 
