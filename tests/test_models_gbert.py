@@ -11,7 +11,8 @@ from zoo.knowledge.ontology import Ontology
 from zoo.layers import code_sets
 from zoo.layers.ontology_attention import NeighbourAttention, OntologyEmbedding
 from zoo.models.ontology.gbert import hidden
-from zoo.registry import UserError
+from zoo.registry import UserError, models
+from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._patients import FabricatedTask
 
 SMALL = {"dim": 4, "tree_heads": 2, "layers": 1, "heads": 2, "feedforward": 8, "dropout": 0.0}
@@ -70,6 +71,19 @@ def test_codes_that_share_ancestors_share_what_is_learned_of_them():
         layer.nodes.weight[tree.nodes.index("ATC//C03")] += 1
     moved = (layer() - before).abs().amax(1) > 1e-6
     assert moved.tolist() == [True, True, True, False]
+
+
+def test_gbert_on_dgl_says_the_same():
+    pytest.importorskip("dgl", reason="DGL is not installed; it has no release for Python 3.12 and later")
+    entry = models.entry("gbert")
+    task = Candidate(entry, "multilabel", {}).task
+    batch = task.batch(task.rows(0, 6))
+    native, on_dgl = (entry.thing(task.spec, dim=4, backend=b).eval() for b in ("native", "dgl"))
+    on_dgl.load_state_dict(native.state_dict())
+    with torch.no_grad():
+        assert torch.allclose(native(batch).logits, on_dgl(batch).logits, atol=1e-5)
+    with pytest.raises(UserError, match="backend='dlg' must be 'native' or 'dgl'"):
+        entry.thing(task.spec, backend="dlg")
 
 
 def test_dgl_gives_the_same_outputs_and_gradients():

@@ -93,6 +93,8 @@ class GBERT(Model):
         heads: of its attention.
         feedforward: width of the hidden layer of its feed-forward network.
         dropout: on attention weights (0.1 in the published code), and on what each sub-layer adds (0.4 there).
+        backend: what sums over the trees: ``"native"``, or ``"dgl"``, with the extra of this name. Weights and results
+            are the same, up to rounding.
     """
 
     def __init__(
@@ -104,9 +106,10 @@ class GBERT(Model):
         heads: Size = 4,
         feedforward: Size = 300,
         dropout: Dropout = 0.1,
+        backend: str = "native",
     ):
         super().__init__(spec)
-        self.codes = VisitCodes(spec, dim, tree_heads, layers, heads, feedforward, dropout)
+        self.codes = VisitCodes(spec, dim, tree_heads, layers, heads, feedforward, dropout, backend)
         self.seen = SeenVisits(spec, CONCEPTS)
         self.head = nn.Linear((len(self.seen.read) + len(self.seen.given)) * self.codes.width, spec.outputs)
 
@@ -136,21 +139,29 @@ class VisitCodes(nn.Module):
 
     Args:
         spec: of the model.
-        dim, tree_heads, layers, heads, feedforward, dropout: as of `GBERT`.
+        dim, tree_heads, layers, heads, feedforward, dropout, backend: as of `GBERT`.
 
     Attributes:
         width: of a vector.
     """
 
     def __init__(
-        self, spec: Spec, dim: int, tree_heads: int, layers: int, heads: int, feedforward: int, dropout: float
+        self,
+        spec: Spec,
+        dim: int,
+        tree_heads: int,
+        layers: int,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+        backend: str = "native",
     ):
         super().__init__()
         self.width = width = dim * tree_heads
         self._sizes = {c: spec.size(c) for c in CONCEPTS}
         trees = spec.resources["ontology"]
         self.embed = nn.ModuleDict(
-            {c: CodeTokens(OntologyEmbedding(trees[c], dim, tree_heads), width) for c in CONCEPTS}
+            {c: CodeTokens(OntologyEmbedding(trees[c], dim, tree_heads, backend), width) for c in CONCEPTS}
         )
         self.layers = nn.ModuleList(EncoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
         self.recover = nn.ModuleDict(
