@@ -22,7 +22,7 @@ class Sound(Model):
     def __init__(self, spec, dim: int = 16):
         super().__init__(spec)
         self.dim = dim
-        self.embed = VisitEmbedding({c: spec.size(c) for c in self.seen(spec)}, dim)
+        self.embedding = VisitEmbedding({c: spec.size(c) for c in self.seen(spec)}, dim)
         self.mix = nn.Linear(dim, dim)
         self.head = nn.Linear(dim, self.outputs(spec))
         self.more(spec, dim)
@@ -38,7 +38,7 @@ class Sound(Model):
 
     def visits(self, batch):
         """(visits, dim)."""
-        return self.embed(batch)
+        return self.embedding(batch)
 
     def weights(self, batch, visits):
         """(samples, longest) of each visit of the row: shares that add up to 1."""
@@ -95,7 +95,7 @@ class Presence(Sound):
         if "drug" in known:
             drug = known["drug"]
             known["drug"] = type(drug)(torch.full_like(drug.ids, 2), drug.offsets, drug.time)
-        return self.embed(known)
+        return self.embedding(known)
 
 
 class UnusedParameter(Sound):
@@ -109,7 +109,7 @@ class Detached(Sound):
     """Cuts its embeddings off from the loss."""
 
     def visits(self, batch):
-        return self.embed(batch).detach()
+        return self.embedding(batch).detach()
 
 
 class Nondeterministic(Sound):
