@@ -476,3 +476,57 @@ class FitsByChance(SoundEstimator):
     def fit(self, batches):
         super().fit(batches)
         self.fitted["weights"] += np.random.default_rng().normal(0, 0.01, len(self.fitted["weights"]))
+
+
+class SoundVectors(Sound):
+    """Gives its state as the vector of a patient."""
+
+    def embed(self, batch):
+        return self.state(batch)
+
+    def forward(self, batch):
+        return Output(self.head(self.embed(batch)))
+
+
+class SameVectorForAll(Sound):
+    """Gives everybody the mean of what its head looks for."""
+
+    def embed(self, batch):
+        return self.head.weight.mean(dim=0).expand(batch.samples, -1)
+
+
+class VectorInItsBatch(Sound):
+    """Centres vectors by the mean of the batch."""
+
+    def embed(self, batch):
+        return self.state(batch) - self.state(batch).mean(dim=0)
+
+
+class VectorOfTheLabel(Sound):
+    """Adds the label to the vector."""
+
+    def embed(self, batch):
+        return self.state(batch) + batch.label[:, None].float()
+
+
+class VectorOfEachVisit(Sound):
+    """Gives a vector of each visit of a row, not of the sample."""
+
+    def embed(self, batch):
+        return batch.rows(self.visits(batch))
+
+
+class VectorLooksAhead(Sound):
+    """Takes the vector from the last visit of the row."""
+
+    facts: ClassVar = {"causal": True}
+
+    def embed(self, batch):
+        return torch.tanh(self.mix(self.visits(batch)[batch.row_offsets[1:] - 1][batch.sample_row]))
+
+
+class VectorOverflowsInHalf(Sound):
+    """Takes the logarithm of one minus a probability that bfloat16 rounds to one."""
+
+    def embed(self, batch):
+        return torch.log(1 - torch.sigmoid(self.mix(self.state(batch)) + 8))
