@@ -22,7 +22,7 @@ class Sound(Model):
     def __init__(self, spec, dim: int = 16):
         super().__init__(spec)
         self.dim = dim
-        self.embed = VisitEmbedding({c: spec.size(c) for c in self.seen(spec)}, dim)
+        self.embedding = VisitEmbedding({c: spec.size(c) for c in self.seen(spec)}, dim)
         self.mix = nn.Linear(dim, dim)
         self.head = nn.Linear(dim, self.outputs(spec))
         self.more(spec, dim)
@@ -38,7 +38,7 @@ class Sound(Model):
 
     def visits(self, batch):
         """(visits, dim)."""
-        return self.embed(batch)
+        return self.embedding(batch)
 
     def weights(self, batch, visits):
         """(samples, longest) of each visit of the row: shares that add up to 1."""
@@ -95,7 +95,7 @@ class Presence(Sound):
         if "drug" in known:
             drug = known["drug"]
             known["drug"] = type(drug)(torch.full_like(drug.ids, 2), drug.offsets, drug.time)
-        return self.embed(known)
+        return self.embedding(known)
 
 
 class UnusedParameter(Sound):
@@ -109,7 +109,7 @@ class Detached(Sound):
     """Cuts its embeddings off from the loss."""
 
     def visits(self, batch):
-        return self.embed(batch).detach()
+        return self.embedding(batch).detach()
 
 
 class Nondeterministic(Sound):
@@ -476,3 +476,57 @@ class FitsByChance(SoundEstimator):
     def fit(self, batches):
         super().fit(batches)
         self.fitted["weights"] += np.random.default_rng().normal(0, 0.01, len(self.fitted["weights"]))
+
+
+class SoundVectors(Sound):
+    """Gives its state as the vector of a patient."""
+
+    def embed(self, batch):
+        return self.state(batch)
+
+    def forward(self, batch):
+        return Output(self.head(self.embed(batch)))
+
+
+class SameVectorForAll(Sound):
+    """Gives everybody the mean of what its head looks for."""
+
+    def embed(self, batch):
+        return self.head.weight.mean(dim=0).expand(batch.samples, -1)
+
+
+class VectorInItsBatch(Sound):
+    """Centres vectors by the mean of the batch."""
+
+    def embed(self, batch):
+        return self.state(batch) - self.state(batch).mean(dim=0)
+
+
+class VectorOfTheLabel(Sound):
+    """Adds the label to the vector."""
+
+    def embed(self, batch):
+        return self.state(batch) + batch.label[:, None].float()
+
+
+class VectorOfEachVisit(Sound):
+    """Gives a vector of each visit of a row, not of the sample."""
+
+    def embed(self, batch):
+        return batch.rows(self.visits(batch))
+
+
+class VectorLooksAhead(Sound):
+    """Takes the vector from the last visit of the row."""
+
+    facts: ClassVar = {"causal": True}
+
+    def embed(self, batch):
+        return torch.tanh(self.mix(self.visits(batch)[batch.row_offsets[1:] - 1][batch.sample_row]))
+
+
+class VectorOverflowsInHalf(Sound):
+    """Takes the logarithm of one minus a probability that bfloat16 rounds to one."""
+
+    def embed(self, batch):
+        return torch.log(1 - torch.sigmoid(self.mix(self.state(batch)) + 8))

@@ -14,7 +14,7 @@ class Filler(Model):
 
     def __init__(self, spec, dim: int = 8):
         super().__init__(spec)
-        self.embed = nn.EmbeddingBag(spec.size("diagnosis"), dim, mode="sum", padding_idx=0)
+        self.codes = nn.EmbeddingBag(spec.size("diagnosis"), dim, mode="sum", padding_idx=0)
         self.fill = nn.Linear(dim, spec.size("diagnosis"))
         self.head = nn.Linear(dim, spec.outputs)
 
@@ -31,4 +31,4 @@ class Filler(Model):
 
     def _own(self, batch, ids):
         own = batch.row_offsets[batch.sample_row] + batch.sample_visit
-        return self.embed(ids, batch["diagnosis"].offsets[:-1])[own]
+        return self.codes(ids, batch["diagnosis"].offsets[:-1])[own]

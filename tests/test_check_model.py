@@ -75,6 +75,14 @@ BROKEN = {
         broken.PretrainingWithoutLoss,
         broken.PretrainingLossPerVisit,
     ],
+    "embeds": [
+        broken.SameVectorForAll,
+        broken.VectorInItsBatch,
+        broken.VectorOfTheLabel,
+        broken.VectorOfEachVisit,
+        broken.VectorLooksAhead,
+        broken.VectorOverflowsInHalf,
+    ],
     "hyperparameters": [broken.NoDefault, broken.AnyHyperparameter],
 }
 
@@ -146,7 +154,15 @@ def test_the_report_says_that_a_model_is_not_causal(registered):
     assert "causal" not in check_model(registered(broken.SoundCausal)).details
 
 
-@pytest.mark.parametrize("thing", [broken.Sound, broken.SoundEstimator, broken.SoundCausal, broken.SoundPretraining])
+def test_the_report_says_that_a_model_has_no_vectors(registered):
+    assert "no one vector of a patient" in check_model(registered(broken.Sound)).details["embeds"]
+    assert "embeds" not in check_model(registered(broken.SoundVectors)).details
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [broken.Sound, broken.SoundEstimator, broken.SoundCausal, broken.SoundPretraining, broken.SoundVectors],
+)
 def test_a_sound_model_passes(registered, thing):
     report = check_model(registered(thing))
     assert report.passed, str(report)
@@ -163,7 +179,7 @@ def test_every_check_is_documented():
 
 
 def test_what_results_rest_on_cannot_be_waived():
-    kept = {"batch_independence", "future", "causal", "save_load"}
+    kept = {"batch_independence", "future", "causal", "save_load", "embeds"}
     assert {n for n, check in CHECKS.items() if not check.waivable} == kept
 
 

@@ -93,7 +93,7 @@ def multi_hot_sum(w: dict[str, np.ndarray], visit: dict) -> np.ndarray:
     """W x, with x made in full."""
     total = 0
     for concept in CODES:
-        table = w[f"embed.bags.{concept}.weight"]
+        table = w[f"visits.bags.{concept}.weight"]
         x = np.zeros(len(table))
         x[visit[concept]] = 1
         total = total + x @ table
@@ -186,7 +186,7 @@ def test_a_contribution_is_the_papers():
     with torch.no_grad():
         added = model.contributions(batch(PATIENT, own=[2])).events["diagnosis"]
     for place, (visit, code, share) in enumerate([(0, 2, 1), (0, 4, 1), (2, 8, 0.5), (2, 3, 1), (2, 8, 0.5)]):
-        expected = alpha[visit] * w["head.weight"] @ (beta[visit] * w["embed.bags.diagnosis.weight"][code])
+        expected = alpha[visit] * w["head.weight"] @ (beta[visit] * w["visits.bags.diagnosis.weight"][code])
         np.testing.assert_allclose(added[place], share * expected, atol=1e-6)
     assert not added[5:].any()
 
@@ -221,7 +221,7 @@ def test_the_loss_is_a_sum_over_labels(name, kind):
 def test_retain_is_penalised_for_what_the_authors_penalise():
     model = made("retain", penalty=0.01)
     w = weights(model)
-    names = ("embed.bags.diagnosis", "embed.bags.drug", "alpha", "beta", "head")
+    names = ("visits.bags.diagnosis", "visits.bags.drug", "alpha", "beta", "head")
     expected = 0.01 * sum((w[f"{n}.weight"] ** 2).sum() for n in names)
     losses = model(batch(PATIENT)).losses
     assert {n: float(x.detach()) for n, x in losses.items()} == {"penalty": pytest.approx(expected)}

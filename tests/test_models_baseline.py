@@ -358,7 +358,7 @@ def weights(module) -> dict[str, np.ndarray]:
 
 def visit_vectors(w: dict[str, np.ndarray], patient: list[dict]) -> np.ndarray:
     """(visits, dim): the sum over concepts of the mean embedding of a visit's codes."""
-    return np.array([sum(w[f"embed.bags.{c}.weight"][v[c]].mean(0) for c in SIZES) for v in patient])
+    return np.array([sum(w[f"visits.bags.{c}.weight"][v[c]].mean(0) for c in SIZES) for v in patient])
 
 
 def logistic(x: np.ndarray) -> np.ndarray:

@@ -86,7 +86,7 @@ class Worked:
                 for concept, of_visits in self.codes.items():
                     events = batch[concept]
                     codes = events.ids[events.offsets[visit] : events.offsets[visit + 1]].unique()[None]
-                    rows = model.embed[concept](codes)
+                    rows = model.codes[concept](codes)
                     for layer in model.layers:
                         rows = layer(rows, torch.ones(rows.shape[:2], dtype=torch.bool))
                     of_visits.append(rows[0].numpy())
@@ -191,7 +191,7 @@ def test_hidden_codes_are_told_from_one_vector_each_by_its_own_cross_entropy():
         pad = torch.nn.functional.pad
         hidden = hide(pad(ids, (0, 1)), pad(there, (0, 1)), size, (2, size))
         with torch.no_grad():
-            codes = model.embed[concept](hidden.tokens[:, :-1])
+            codes = model.codes[concept](hidden.tokens[:, :-1])
             inside = pad(there, (1, 0), value=True)
             for layer in model.layers:
                 codes = layer(codes, inside)
@@ -236,7 +236,7 @@ def test_random_layers_are_trained():
 
 def test_layers_that_have_learned_are_frozen_but_the_last():
     model, _ = made("binary", trained_layers=1)
-    model.begun({"embed.drug.mask"})  # of the encoder nothing was taken over
+    model.begun({"codes.drug.mask"})  # of the encoder nothing was taken over
     assert trained_layers(model) == {"embeddings", "0", "1", "2"}
     model.begun({"encoder.bert.encoder.layer.0.output.dense.bias"})
     assert trained_layers(model) == {"2"}

@@ -57,7 +57,7 @@ def hot(batch, concept, size):
 
 def states(model, batch):
     """(visits, d) h."""
-    tables = {c: array(model.embed[c].bags[c].weight) for c in CONCEPTS[:2]}
+    tables = {c: array(model.visits[c].bags[c].weight) for c in CONCEPTS[:2]}
     return linear(model.health, np.concatenate([hot(batch, c, len(t)) @ t for c, t in tables.items()], axis=1))
 
 

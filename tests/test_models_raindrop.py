@@ -56,7 +56,7 @@ class Worked:
         return np.r_[np.sin(ago / scales), np.cos(ago / scales)]
 
     def whole(self) -> tuple[np.ndarray, np.ndarray]:
-        h = [{u: relu(x * self.w["embed.weight"][u]) for u, x in at.items()} for at in self.x]
+        h = [{u: relu(x * self.w["variables.weight"][u]) for u, x in at.items()} for at in self.x]
         edges = np.ones((self.variables, self.variables))
         for layer in range(len(self.model.layers)):
             if layer:
@@ -296,7 +296,7 @@ def test_a_sample_without_a_measurement(data):
 def test_weights_of_what_is_observed_are_trained_and_saved(data):
     """The published code makes tensors of them that are neither."""
     model, batch = zoo.create_model("raindrop", data, seed=0), some_batch(data)
-    assert "embed.weight" in model.state_dict()
+    assert "variables.weight" in model.state_dict()
     output = model(batch)
     (model.loss(output, batch) + sum(output.losses.values())).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in model.parameters())

@@ -51,7 +51,7 @@ def test_pretraining_learns_and_is_begun_with(data, tmp_path):
     assert before.config["pretraining"]
     after = zoo.train("filler", data, out=tmp_path / "after", init=before.folder, **{**HOW, "lr": 1e-9})
     first, second = (load_file(r.folder / "model.safetensors") for r in (before, after))
-    for name in ("embed.weight", "fill.weight"):
+    for name in ("codes.weight", "fill.weight"):
         assert torch.allclose(first[name], second[name], atol=1e-6)
     assert after.config["init"]["task"] == "mortality_next_visit"
     again = zoo.train("filler", data, out=tmp_path / "after", init=before.folder, **{**HOW, "lr": 1e-9})
@@ -120,7 +120,7 @@ def test_what_cannot_be_begun_with_is_refused(data, intact_mimic3, tmp_path):
     split = zoo.load("mimic3", task="mortality_next_visit", split_seed=4, **how)
     with pytest.raises(UserError, match=r"was split otherwise.* load the data with split_seed=0"):
         zoo.train("filler", split, out=tmp_path / "a", init=run, **HOW)
-    with pytest.raises(UserError, match=r"do not fit the model \(embed.weight, .*\): make it with dim=8"):
+    with pytest.raises(UserError, match=r"do not fit the model \(codes.weight, .*\): make it with dim=8"):
         zoo.train(zoo.create_model("filler", data, dim=3), data, out=tmp_path / "a", init=run, **HOW)
     raised = zoo.load("mimic3", task="mortality_next_visit", levels={"diagnosis": "ccs"}, **how)
     with pytest.raises(UserError, match="has diagnosis at level 'code', the data have it at 'ccs'"):

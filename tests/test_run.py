@@ -272,10 +272,10 @@ def test_a_model_made_by_its_constructor_is_read_back_as_it_was(data, tmp_path):
     class Own(zoo.models.Model):
         def __init__(me, spec, dim: int = 8, *further):
             super().__init__(spec)
-            me.embed, me.head = zoo.layers.VisitEmbedding({"lab": spec.size("lab")}, dim), nn.Linear(dim, spec.outputs)
+            me.visits, me.head = zoo.layers.VisitEmbedding({"lab": spec.size("lab")}, dim), nn.Linear(dim, spec.outputs)
 
         def forward(me, batch):
-            return zoo.models.Output(me.head(batch.at_samples(batch.rows(me.embed(batch)))))
+            return zoo.models.Output(me.head(batch.at_samples(batch.rows(me.visits(batch)))))
 
     run = zoo.train(Own(data.spec({"lab"}), 4), data, out=tmp_path / "run", max_epochs=1)
     assert run.config["model"] == {"dim": 4}

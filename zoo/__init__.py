@@ -40,6 +40,7 @@ _LATER = {
     "curve": "zoo.curve",
     "evaluate": "zoo.inference",
     "predict": "zoo.inference",
+    "embed": "zoo.inference",
     "explain": "zoo.inference",
     "load_run": "zoo.inference",
     "Trainer": "zoo.training",

@@ -1,4 +1,4 @@
-"""Commands that look at a finished run: evaluate, predict, explain."""
+"""Commands that look at a finished run: evaluate, predict, embed, explain."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ app = typer.Typer()
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 Other = Annotated[str | None, typer.Option("--dataset", help="Another dataset than the run's own.")]
+Table = Annotated[Path, typer.Option(help="The file to write: .parquet or .csv.")]
 Split = Annotated[str | None, typer.Option(help="train, validation, test or all.")]
 
 
@@ -50,22 +51,49 @@ def evaluate(
 @app.command(cls=Command)
 def predict(
     run: RunFolder,
-    out: Annotated[Path, typer.Option(help="The file to write: .parquet or .csv.")],
+    out: Table,
     dataset: Other = None,
     root: Root = None,
     split: Split = None,
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """Write what a finished run predicts for each sample."""
+    _write_rows("predict", "prediction", run, out, dataset, root, split, settings)
+
+
+@app.command(cls=Command)
+def embed(
+    run: RunFolder,
+    out: Table,
+    dataset: Other = None,
+    root: Root = None,
+    split: Split = None,
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Write the vector that a finished run has of the patient at each sample."""
+    _write_rows("embed", "vector", run, out, dataset, root, split, settings)
+
+
+def _write_rows(
+    verb: str,
+    what: str,
+    run: Path,
+    out: Path,
+    dataset: str | None,
+    root: Path | None,
+    split: str | None,
+    settings: list[str],
+) -> None:
+    """Write what a function of `zoo.inference` finds for each sample, and tell what a reader must know."""
     from zoo.experiment import TABLES, writable, write_table
 
     out = writable(out, *TABLES)
     own = of_other_dataset(dataset, settings)
-    from zoo.inference import predict
+    from zoo import inference
 
-    found = predict(run, dataset, root, split=split, **own)
+    found = getattr(inference, verb)(run, dataset, root, split=split, **own)
     write_table(found, out)
-    tell(f"{registry.counted(len(found), 'prediction')} lie{'s' if len(found) == 1 else ''} in {out}")
+    tell(f"{registry.counted(len(found), what)} lie{'s' if len(found) == 1 else ''} in {out}")
     tell(*(f"  note: {note}" for note in dict.fromkeys(found.attrs["notes"])))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from zoo import cache
 from zoo.data import Batch, Ragged, Spec
@@ -116,11 +117,24 @@ class Tested:
 
     def scored(self, batch_size: int, device: torch.device) -> Scored:
         """What the run says of the samples, in rows of as many as when it was tested: bit by bit the same scores."""
+        labels, scores, unknown = self._told("predicting", lambda m, b: m.predict(m(b)), batch_size, device)
+        subject, options = self.samples.subject_id.to_numpy(), self.data.outcomes.options(self.places)
+        return Scored(labels, scores, subject, unknown, options, self.data.kind.by_sample)
+
+    def embedded(self, batch_size: int, device: torch.device) -> tuple[np.ndarray, dict[str, dict[str, int]]]:
+        """(samples, dim) the vectors that the run has of the samples, and the ``unknown`` of `Scored`."""
+        _, vectors, unknown = self._told("embedding", lambda model, batch: model.embed(batch), batch_size, device)
+        return vectors, unknown
+
+    def _told(
+        self, doing: str, tell: Callable[[Model, Batch], Tensor], batch_size: int, device: torch.device
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, dict[str, int]]]:
+        """The labels of the samples, what the model tells of them, and the ``unknown`` of `Scored`."""
         model = self.run.model.to(device)
         rows = self.data.rows(self.split, model, places=self.places)
         counts = {c: {"events": 0, "unknown": 0} for c in self.run.spec.concepts}
-        labels, scores = [], []
-        with progress(f"predicting with {self.run.result.model}") as report:
+        labels, told = [], []
+        with progress(f"{doing} with {self.run.result.model}") as report:
             for low in range(0, len(rows), batch_size):
                 report(share=low / len(rows))
                 batch = _completed(rows.batch(low, min(low + batch_size, len(rows))), self.run.spec)
@@ -128,12 +142,9 @@ class Tested:
                     count["events"] += len(batch[concept].ids)
                     count["unknown"] += int((batch[concept].ids == UNKNOWN).sum())
                 labels.append(batch.label.numpy())
-                scores.append(_predicted(model, batch.to(device)))
+                told.append(_array(tell, model, batch.to(device)))
         model.to("cpu")
-        subject, options = self.samples.subject_id.to_numpy(), self.data.outcomes.options(self.places)
-        return Scored(
-            np.concatenate(labels), np.concatenate(scores), subject, counts, options, self.data.kind.by_sample
-        )
+        return np.concatenate(labels), np.concatenate(told), counts
 
     def notes(self, unknown: Mapping[str, Mapping[str, int]]) -> list[str]:
         """What a reader of scores must know of the data."""
@@ -174,10 +185,10 @@ def _no_events(vocabulary: Vocabulary, visits: int) -> Ragged:
     return Ragged(ids, none, numbers, **of_values, **of_texts)
 
 
-def _predicted(model: Model, batch: Batch) -> np.ndarray:
+def _array(tell: Callable[[Model, Batch], Tensor], model: Model, batch: Batch) -> np.ndarray:
     try:
         with torch.no_grad():
-            return model.predict(model(batch)).float().cpu().numpy()
+            return tell(model, batch).float().cpu().numpy()
     except torch.OutOfMemoryError as error:
         raise UserError(f"out of memory with a batch of {batch.samples} samples: make batch_size smaller.") from error
 

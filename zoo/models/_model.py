@@ -63,9 +63,14 @@ class Model(nn.Module):
     """A model. A subclass takes a `Spec` and keyword arguments, which are its configuration, and gives `forward`.
 
     The task kind fixes main loss and prediction; a subclass may override `loss`, `predict` and `trainer_defaults`.
+
+    Attributes:
+        renamed: of weights that have another name than in runs of earlier releases, how the old name begins, and how
+            the new one does. Such runs are read under the new names.
     """
 
     registered_name: ClassVar[str]
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     def __new__(cls, *positional, **named) -> Model:
         """Look at the hyperparameters before any is used, so that wherever a model is made they are what they can be.
@@ -93,6 +98,16 @@ class Model(nn.Module):
         self.spec = spec
         self.task_kind.begin(self, spec.fitted)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute.
+
+        Raises:
+            UserError: a part of the network would have the name of a method, which would be called in its stead.
+        """
+        if isinstance(value, (nn.Module, nn.Parameter)) and callable(getattr(Model, name, None)):
+            raise UserError(f"a layer of {type(self).__name__} cannot be called {name!r}, as a method of models is.")
+        super().__setattr__(name, value)
+
     @property
     def task_kind(self) -> Kind:
         """The kind of the task: what labels and predictions are, and the main loss."""
@@ -100,6 +115,19 @@ class Model(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         raise NotImplementedError
+
+    def embed(self, batch: Batch) -> Tensor | None:
+        """A vector of the patient at each sample, (samples, dim): what the head reads, or what the paper calls so.
+
+        None for a model that has no one vector a sample, and leaves this as it is: one that looks at the record anew
+        for each label, predicts from several vectors, writes a sequence, or is no network.
+        """
+        return None
+
+    @classmethod
+    def has_vectors(cls) -> bool:
+        """Whether it gives `embed`."""
+        return cls.embed is not Model.embed
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """The main loss, a scalar, which is that of the task kind: cross-entropy, or the mean squared error."""
@@ -150,6 +178,12 @@ class Model(nn.Module):
         With a reading, ``spec.vocabularies["note"].tokenizer`` is the tokenizer, and ``batch["note"].tokens`` the text.
         """
         return None
+
+    @classmethod
+    def by_present_names(cls, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a run by the names that they have now, as `renamed` says."""
+        old = {n: next((o for o in cls.renamed if n.startswith(o)), "") for n in weights}
+        return {cls.renamed.get(old[n], "") + n.removeprefix(old[n]): w for n, w in weights.items()}
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:

@@ -119,12 +119,13 @@ class Finished:
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
-        """The weights of its network, by name, on the CPU.
+        """The weights of its network, by the names that they have now, on the CPU.
 
         Raises:
             UserError: the file is damaged.
         """
-        return read_tensors(self.model_file, any_release=True)[0]  # `read` has looked at the version
+        weights, _ = read_tensors(self.model_file, any_release=True)  # `read` has looked at the version
+        return models.get(self.result.model).by_present_names(weights)
 
     def bounded(self) -> AbstractContextManager:
         """Within the block a model is made as the run says, which may be a stranger's."""

@@ -346,10 +346,11 @@ class Loop:
                 f"{self.folder} was trained by {place.processes} processes, and now there are {self.processes.count}: "
                 f"start as many, or choose another folder."
             )
+        groups["model"] = self.model.by_present_names(groups["model"])
         check_fit(path, groups["model"], self.model)
         best = self.folder / BEST.format(place.best_epoch)
         if place.best_epoch:
-            weights, _ = read_tensors(best)
+            weights = self.model.by_present_names(read_tensors(best)[0])
             check_fit(best, weights, self.model)
             self.best_weights = {n: w.to(self.device) for n, w in weights.items()}
         self.model.load_state_dict(groups["model"])

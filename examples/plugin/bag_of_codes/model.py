@@ -24,16 +24,16 @@ class BagOfCodes(Model):
 
     def __init__(self, spec: Spec, dim: int = 32):
         super().__init__(spec)
-        self.embed = nn.ModuleDict({c: nn.Embedding(spec.size(c), dim, padding_idx=0) for c in spec.concepts})
+        self.codes = nn.ModuleDict({c: nn.Embedding(spec.size(c), dim, padding_idx=0) for c in spec.concepts})
         self.head = nn.Linear(dim, spec.outputs)
 
     def forward(self, batch: Batch) -> Output:
         visits = len(batch.visit_start)
         total = self.head.weight.new_zeros(visits, self.head.in_features)
         count = self.head.weight.new_zeros(visits, 1)
-        for concept, embed in self.embed.items():
+        for concept, vectors in self.codes.items():
             events = batch[concept]
-            total = total.index_add(0, events.visit, embed(events.ids))
+            total = total.index_add(0, events.visit, vectors(events.ids))
             count = count + events.lengths[:, None]
         # of each visit, all codes up to it; a sample sees those up to its own
         total, count = (batch.at_samples(batch.rows(x).cumsum(1)) for x in (total, count))

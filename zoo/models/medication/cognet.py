@@ -49,6 +49,8 @@ Where published code and paper part (the paper is followed):
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -104,6 +106,8 @@ class COGNet(SequenceModel):
         ddi_weight: of the interacting pairs to expect; 0 in the published code, where the loss is commented out.
     """
 
+    renamed: ClassVar = {"embed.": "codes."}
+
     def __init__(
         self,
         spec: Spec,
@@ -117,7 +121,7 @@ class COGNet(SequenceModel):
         super().__init__(spec, max_drugs, beams)
         self.ddi_weight = ddi_weight
         self.asking = [c for c in ASKING if c in spec.concepts]
-        self.embed = nn.ModuleDict({c: nn.Embedding(spec.size(c), dim, padding_idx=0) for c in self.asking})
+        self.codes = nn.ModuleDict({c: nn.Embedding(spec.size(c), dim, padding_idx=0) for c in self.asking})
         self.drugs = nn.Embedding(spec.size("drug") + 1, dim, padding_idx=0)  # and, as the last one, the start
         self.encode = nn.ModuleDict({c: EncoderLayer(dim, heads, 2 * dim, dropout) for c in (*self.asking, "drug")})
         self.pool = nn.ModuleDict({c: Pool(dim) for c in self.asking})
@@ -142,8 +146,7 @@ class COGNet(SequenceModel):
         own = batch.row_offsets[batch.sample_row] + batch.sample_visit
         asked, pooled = [], []
         for concept in self.asking:
-            ids, there = code_places(batch[concept], self.spec.size(concept))
-            codes = self.encoded(concept, self.embed[concept](ids), there)
+            codes, there = self.asking_codes(batch, concept)
             pooled.append(self.pool[concept](codes, there))
             asked += [self.decoder.across[concept].key_value(codes)[own], there[own]]
         ids, there = code_places(batch["drug"], self.spec.size("drug"))
@@ -152,6 +155,16 @@ class COGNet(SequenceModel):
         can = (there & (ids > 1))[history.visit] & history.earlier[..., None]
         weight = log_c[..., None].masked_fill(~can, torch.finfo(log_c.dtype).min)
         return *asked, *(x.flatten(1, 2) for x in (drugs[history.visit], (ids - 2).clamp(min=0)[history.visit], weight))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The pooled diagnoses and procedures of the visit, [v^D_t; v^P_t], by which visits are found alike."""
+        own = batch.row_offsets[batch.sample_row] + batch.sample_visit
+        return torch.cat([self.pool[c](*self.asking_codes(batch, c)) for c in self.asking], dim=-1)[own]
+
+    def asking_codes(self, batch: Batch, concept: str) -> tuple[Tensor, Tensor]:
+        """(visits, places, d) the codes of visits, and (visits, places) where there is one."""
+        ids, there = code_places(batch[concept], self.spec.size(concept))
+        return self.encoded(concept, self.codes[concept](ids), there), there
 
     def encoded(self, concept: str, vectors: Tensor, there: Tensor) -> Tensor:
         """(visits, places, d) the codes of visits from their embeddings; of no meaning where there is none."""

@@ -129,13 +129,21 @@ class GAMENet(Model):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, drugs)."""
-        query = self.query(self.states(batch))
+        query = self._queries(batch)
         memory = self.memory_bank()
         drugs = batch.rows(batch["drug"].multi_hot(self.spec.size("drug"))[:, 2:])
         from_bank = (query @ memory.T).softmax(-1) @ memory
         from_history = earlier_drugs(query, drugs) @ memory
         read = torch.cat([query, from_bank, from_history], dim=-1)
         return Output(self.head(batch.at_samples(read)))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The query q_t, which is the patient's health; neither memory of drugs has a part in it."""
+        return batch.at_samples(self._queries(batch))
+
+    def _queries(self, batch: Batch) -> Tensor:
+        """(rows, visits, dim) q."""
+        return self.query(self.states(batch))
 
     def memory_bank(self) -> Tensor:
         """(drugs, dim) M_b."""

@@ -48,6 +48,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +114,8 @@ class MICRON(Model):
         UserError: thresholds that are no probabilities, or in the wrong order.
     """
 
+    renamed: ClassVar = {"embed.": "visits."}
+
     def __init__(
         self,
         spec: Spec,
@@ -129,7 +132,7 @@ class MICRON(Model):
         self.upper, self.lower = (log(p / (1 - p)) for p in (upper, lower))
         self.target_ddi, self.observed = target_ddi, observed
         sizes = {c: spec.size(c) for c in ("diagnosis", "procedure") if c in spec.concepts}
-        self.embed = nn.ModuleDict({c: MultiHotEmbedding({c: n}, dim) for c, n in sizes.items()})
+        self.visits = nn.ModuleDict({c: MultiHotEmbedding({c: n}, dim) for c, n in sizes.items()})
         self.dropout = nn.Dropout(dropout)
         self.health = nn.Linear(len(sizes) * dim, dim)
         self.prescribe = nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, spec.outputs))
@@ -141,8 +144,7 @@ class MICRON(Model):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, drugs), and what the loss is made of."""
-        visits = torch.cat([self.dropout(embed(batch)) for embed in self.embed.values()], dim=-1)
-        health = batch.rows(self.health(visits))
+        health = self._health(batch)
         own, update = self.prescribe(health), self.prescribe(health - _before(health))
         drugs = batch.rows(batch["drug"].multi_hot(self.spec.size("drug"))[:, 2:])
         vector = torch.cat([own[:, :1], own[:, :1] + update[:, 1:].cumsum(1)], dim=1)
@@ -150,6 +152,15 @@ class MICRON(Model):
         parts = {"own": own, "last": _before(own), "update": update, "before": _before(drugs)}
         parts = {n: batch.at_samples(x) for n, x in parts.items()}
         return Change(batch.at_samples(logits), **parts, follows=batch.sample_visit > 0)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The patient's health h_t."""
+        return batch.at_samples(self._health(batch))
+
+    def _health(self, batch: Batch) -> Tensor:
+        """(rows, visits, dim) h."""
+        visits = torch.cat([self.dropout(of(batch)) for of in self.visits.values()], dim=-1)
+        return batch.rows(self.health(visits))
 
     def beyond_thresholds(self, vector: Tensor, drugs: Tensor) -> Tensor:
         """(rows, visits, drugs) how far the medication vector is above the threshold of each drug.

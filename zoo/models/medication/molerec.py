@@ -147,11 +147,15 @@ class MoleRec(TargetModel):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, drugs)."""
-        patient = self.patient(batch.at_samples(self.states(batch)))
+        patient = self.embed(batch)
         relevance = self.relevance(patient).sigmoid()
         substructures = self.substructures()
         weight = self.attend(self.classes(), substructures)
         return Output(self.score(pooled(relevance, weight, substructures))[..., 0])
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The patient's health q."""
+        return self.patient(batch.at_samples(self.states(batch)))
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:

@@ -139,11 +139,15 @@ class SafeDrug(TargetModel):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, drugs)."""
-        patient = self.patient(batch.at_samples(self.states(batch)))
+        patient = self.embed(batch)
         match = (patient @ self.molecules().T).sigmoid()
         whole = self.norm(match + self.mix(match))
         parts = self.bipartite(self.functions(patient).sigmoid())
         return Output(whole * parts)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The patient's health h, which is matched with molecules."""
+        return self.patient(batch.at_samples(self.states(batch)))
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:

@@ -12,7 +12,7 @@ settings: the GRU is ours, and the rate of a published text encoder is that of F
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.layers import Moments
@@ -81,6 +81,9 @@ class EarlyFusion(FusingModel):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
+        return Output(self.head(self.dropout(self.embed(batch))))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The last state, h_K."""
         said, _ = self.said(batch)
-        state = self.recur(said.transpose(1, 2).flatten(2))[1][0]
-        return Output(self.head(self.dropout(state)))
+        return self.recur(said.transpose(1, 2).flatten(2))[1][0]

@@ -190,17 +190,23 @@ class FuseMoE(FusingModel):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs), and the losses of the routers."""
+        fused, balance, spread = self._fused(batch)
+        losses = {"balance": self.balance * balance, "entropy": self.entropy * spread}
+        return Output(self.head(fused), losses)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The last moments of all modalities side by side, after the last block."""
+        return self._fused(batch)[0]
+
+    def _fused(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(samples, modalities * dim) the last moments side by side, and the mean losses of the routers."""
         tokens, _ = self.said(batch, self.missing, self.modality_dropout)
         balance, spread = [], []
         for block in self.blocks:
             tokens, routed = block(tokens)
             balance.append(routed.balance)
             spread.append(routed.spread)
-        losses = {
-            "balance": self.balance * torch.stack(balance).mean(),
-            "entropy": self.entropy * torch.stack(spread).mean(),
-        }
-        return Output(self.head(tokens[:, :, -1].flatten(1)), losses)
+        return tokens[:, :, -1].flatten(1), torch.stack(balance).mean(), torch.stack(spread).mean()
 
 
 @dataclass(frozen=True)

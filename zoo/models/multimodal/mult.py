@@ -135,6 +135,10 @@ class MulT(FusingModel):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
+        return Output(self.head(self.embed(batch)))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The last moments of all modalities side by side, h."""
         said, there = self.said(batch)
         near = [conv(x.transpose(1, 2)).transpose(1, 2) for conv, x in zip(self.around, said.unbind(1), strict=True)]
         last = []
@@ -142,7 +146,7 @@ class MulT(FusingModel):
             found = [self.cross[f"{a}_asks_{b}"](own, near[b], there[:, b]) for of, b in self.pairs if of == a]
             rows = torch.cat(found, dim=-1) if found else own
             last.append(self.within[a](rows)[:, -1] * there[:, a, None])
-        return Output(self.head(torch.cat(last, dim=-1)))
+        return torch.cat(last, dim=-1)
 
 
 class Asking(nn.Module):

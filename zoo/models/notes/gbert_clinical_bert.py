@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
@@ -91,9 +91,12 @@ class GBERTClinicalBERT(TextBeside):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
+        return Output(self.head(self.dropout(self.embed(batch))))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What the head sees of codes and notes, side by side."""
         visits = self.codes(batch)
-        seen = self.seen(batch, [*(visits[c] for c in self.seen.read), self.texts(batch)], visits)
-        return Output(self.head(self.dropout(seen)))
+        return self.seen(batch, [*(visits[c] for c in self.seen.read), self.texts(batch)], visits)
 
     def pretrain(self, batch: Batch) -> Output:
         """The losses of G-BERT and ``tokens``."""

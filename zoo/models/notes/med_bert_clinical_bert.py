@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
@@ -101,8 +101,12 @@ class MedBERTClinicalBERT(TextBeside):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
+        return Output(self.head(self.dropout(self.embed(batch))))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What stands for the sequence of codes, and what for the notes, side by side."""
         text = self.seen(batch, [self.texts(batch)], {}) if self.seen.to_come else self.own_texts(batch)
-        return Output(self.head(self.dropout(torch.cat([self.sequence(batch), text], dim=-1))))
+        return torch.cat([self.sequence(batch), text], dim=-1)
 
     def pretrain(self, batch: Batch) -> Output:
         """The losses of Med-BERT and ``tokens``."""

@@ -43,7 +43,7 @@ Where published code and paper part (the paper is followed):
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,8 @@ class MedMPLM(TextModel):
         dropout: in the Transformers and before the head; 0.1 in the published text encoder, 0.4 in its one of codes.
     """
 
+    renamed: ClassVar = {"embed.": "codes."}
+
     def __init__(
         self,
         spec: Spec,
@@ -135,7 +137,7 @@ class MedMPLM(TextModel):
         self.max_length, width, text = max_length, dim * tree_heads, self.encoder.width
         trees = spec.resources["ontology"]
         self.kinds = [c for c in CODES if c in spec.concepts]
-        self.embed = nn.ModuleDict(
+        self.codes = nn.ModuleDict(
             {c: CodeTokens(OntologyEmbedding(trees[c], dim, tree_heads), width) for c in self.kinds}
         )
         self.layers = nn.ModuleList(EncoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
@@ -169,6 +171,15 @@ class MedMPLM(TextModel):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
+        seen, attention = self._seen(batch)
+        return Output(self.head(self.dropout(seen)), attention=attention)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What the head sees of both sides, side by side."""
+        return self._seen(batch)[0]
+
+    def _seen(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """(samples, width) what the head sees, and the attention across."""
         text, mask = self._texts(batch)
         of_visits, own, attention = [], {}, {}
         for kind in self.seen.read:
@@ -177,8 +188,7 @@ class MedMPLM(TextModel):
             attention |= dict(zip((f"{kind}_to_text", f"text_to_{kind}"), weights, strict=True)) if weights else {}
             of_visits += [h, g]
             own[kind] = codes[:, 0]
-        seen = self.seen(batch, of_visits or [text[:, 0]], own)
-        return Output(self.head(self.dropout(seen)), attention=attention)
+        return self.seen(batch, of_visits or [text[:, 0]], own), attention
 
     def pretrain(self, batch: Batch) -> Output:
         """The losses ``code_to_code`` and ``text_to_code`` of the hidden codes of each sample's own visit."""
@@ -204,7 +214,7 @@ class MedMPLM(TextModel):
 
     def _codes(self, kind: str, ids: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """(visits, 1 + n, d) of [CLS] and the codes, and (visits, 1 + n) which places hold one."""
-        rows, there = self.embed[kind](ids), F.pad(there, (1, 0), value=True)
+        rows, there = self.codes[kind](ids), F.pad(there, (1, 0), value=True)
         for layer in self.layers:
             rows = layer(rows, there)
         return rows, there

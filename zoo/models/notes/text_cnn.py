@@ -112,10 +112,13 @@ class TextCNN(Model):
         if self.training:
             with torch.no_grad():
                 self.head.weight.copy_(self.head.weight.renorm(2, 0, self.max_norm))
+        return Output(self.head(self.dropout(self.embed(batch))))
+
+    def embed(self, batch: Batch) -> torch.Tensor:
+        """The largest outputs of all filters, z."""
         text = SampleText(batch)
         words = self.embedding(text.tokens).transpose(1, 2)  # (samples, k, N)
-        found = torch.cat([self._largest(words, text.lengths, c) for c in self.convolutions], dim=1)
-        return Output(self.head(self.dropout(found)))
+        return torch.cat([self._largest(words, text.lengths, c) for c in self.convolutions], dim=1)
 
     def _largest(self, words: torch.Tensor, lengths: torch.Tensor, convolution: nn.Conv1d) -> torch.Tensor:
         """(samples, filters) z of one window."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.data.text import Reading
@@ -112,8 +112,11 @@ class TextEncoderModel(TextModel):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
+        return Output(self.head(self.dropout(self.embed(batch))))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The mean of what the encoder has at the [CLS] of each chunk."""
         chunks = TextChunks(batch["note"], self.tokenizer, self.chunk)
         first = self.encoder(chunks)[:, 0]  # (chunks, width)
         place, mask = chunks.of_samples(batch)
-        mean = (first[place] * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-        return Output(self.head(self.dropout(mean)))
+        return (first[place] * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)

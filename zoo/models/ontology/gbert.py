@@ -115,8 +115,12 @@ class GBERT(Model):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
+        return Output(self.head(self.embed(batch)))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What the head sees: means over earlier visits, and vectors of the visit, side by side."""
         visits = self.codes(batch)
-        return Output(self.head(self.seen(batch, [visits[c] for c in self.seen.read], visits)))
+        return self.seen(batch, [visits[c] for c in self.seen.read], visits)
 
     def pretrain(self, batch: Batch) -> Output:
         """The losses of recovering the codes of each sample's own visit."""

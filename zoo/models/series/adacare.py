@@ -98,14 +98,22 @@ class AdaCare(Model):
         return {"optimizer": "adam", "lr": 1e-3, "batch_size": 128}
 
     def forward(self, batch: Batch) -> Output:
+        last, weight = self._last(batch)
+        return Output(self.head(self.dropout(last)), attention={"features": weight})
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The last state, h_T."""
+        return self._last(batch)[0]
+
+    def _last(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(samples, dim) h_T, and the (samples, steps, F) weights of the input's features."""
         grid = self.view.grid(batch)
         features = grid.features().flatten(2)
         inputs, weight = self.weigh_inputs(features)
         patterns, _ = self.weigh_patterns(torch.cat([self._patterns(c, features) for c in self.convolve], dim=-1))
         steps = torch.cat([inputs, patterns], dim=-1)
         # padding comes last, where the recurrence cannot bring it back
-        last = grid.at_last(self.recur(steps)[0])
-        return Output(self.head(self.dropout(last)), attention={"features": weight})
+        return grid.at_last(self.recur(steps)[0]), weight
 
     @staticmethod
     def _patterns(convolution: nn.Conv1d, features: Tensor) -> Tensor:

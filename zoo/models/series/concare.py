@@ -116,6 +116,16 @@ class ConCare(Model):
         return {"optimizer": "adam", "lr": 1e-3, "batch_size": 256}
 
     def forward(self, batch: Batch) -> Output:
+        summary, contexts, attention = self._summary(batch)
+        losses = {"decorrelation": self.decorrelation * covariance_loss(contexts)}
+        return Output(self.head(summary), losses, attention)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What the context of p finds among all vectors."""
+        return self._summary(batch)[0]
+
+    def _summary(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """(samples, dim) what the context of p finds, (samples, V + 1, dim) the heads' outputs, and the attention."""
         grid = self.view.grid(batch)
         states, last = self.recur(grid.features(), grid.mask)
         found, over_time = self.over_time(states, last, grid.until, grid.mask)
@@ -127,8 +137,7 @@ class ConCare(Model):
         score = torch.einsum("svd,sd->sv", self.last_key(vectors), self.last_query(vectors[:, -1]))
         weight = self.dropout(score.softmax(-1))
         summary = torch.einsum("sv,svd->sd", weight, self.last_value(vectors))
-        losses = {"decorrelation": self.decorrelation * covariance_loss(contexts)}
-        return Output(self.head(summary), losses, {"steps": over_time, "variables": weight})
+        return summary, contexts, {"steps": over_time, "variables": weight}
 
     def _self_attention(self, vectors: Tensor) -> Tensor:
         """(samples, V + 1, dim): the outputs of all heads side by side."""

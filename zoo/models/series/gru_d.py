@@ -97,9 +97,13 @@ class GRUD(Model):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
+        return Output(self.head(self.dropout(self.embed(batch))))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The state after the last step."""
         grid = self.view.grid(batch)
         states = self.cell(grid.value, grid.observed.to(grid.value.dtype), elapsed(grid), last_before(grid))
-        return Output(self.head(self.dropout(grid.at_last(states))))
+        return grid.at_last(states)
 
 
 def elapsed(grid: Grid) -> Tensor:

@@ -20,7 +20,7 @@ trainer here keeps the best.
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.data import Batch, Spec
 from zoo.data.triples import TripleView
@@ -98,7 +98,11 @@ class MTAND(Model):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
+        return Output(self.head(self.dropout(self.embed(batch))))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The last state of the GRU."""
         seen = self.view.triples(batch)
         time = self.moments.share(seen.end[:, None] - seen.time)
         said = self.attend(self.moments.of(time), time, seen.variable, seen.value, seen.mask)
-        return Output(self.head(self.dropout(self.recur(said)[1][0])))
+        return self.recur(said)[1][0]

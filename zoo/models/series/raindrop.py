@@ -47,7 +47,7 @@ Where published code and paper part (the paper is followed):
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,8 @@ class Raindrop(Model):
         UserError: a size does not fit.
     """
 
+    renamed: ClassVar = {"embed.": "variables."}
+
     def __init__(
         self,
         spec: Spec,
@@ -125,7 +127,7 @@ class Raindrop(Model):
         self.view, self.max_steps = TripleView.of(spec, max_triples=max_triples, history=history), max_steps
         self.prune, self.similarity = prune, similarity
         variables = self.view.columns
-        self.embed = nn.Embedding(variables, dim)
+        self.variables = nn.Embedding(variables, dim)
         scales = hours ** torch.linspace(0, 1, time_dim // 2, dtype=torch.float64)
         self.register_buffer("scales", scales.float(), persistent=False)
         self.layers = nn.ModuleList(Messages(variables, dim, receiver_dim, time_dim) for _ in range(layers))
@@ -142,10 +144,19 @@ class Raindrop(Model):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs), and the loss of graphs that differ."""
+        whole, apart = self._whole(batch)
+        return Output(self.head(whole), {"graphs": self.similarity * apart})
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The vectors z_v of all variables side by side."""
+        return self._whole(batch)[0]
+
+    def _whole(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(samples, variables * width) the z_v side by side, and how far graphs are apart."""
         seen = Observed.of(self.view.triples(batch), self.view.columns, self.max_steps)
         time = seen.ago[..., None] / self.scales
         time = torch.cat([time.sin(), time.cos()], dim=-1)
-        own = self.dropout((seen.value[..., None] * self.embed(seen.variable)).relu())
+        own = self.dropout((seen.value[..., None] * self.variables(seen.variable)).relu())
         edges = None
         for layer in self.layers:
             if edges is not None:
@@ -155,7 +166,7 @@ class Raindrop(Model):
         # what nobody observed is known from messages alone
         everywhere = torch.where(seen.known[..., None], seen.in_cells(own), layer.heard(told))
         whole = self.attend(everywhere, time, seen.mask)
-        return Output(self.head(whole.flatten(1)), {"graphs": self.similarity * unlike(edges, seen.moments > 0)})
+        return whole.flatten(1), unlike(edges, seen.moments > 0)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,15 @@ class StageNet(Model):
         return {"optimizer": "adam", "lr": 1e-3, "batch_size": 128}
 
     def forward(self, batch: Batch) -> Output:
+        last, weight = self._last(batch)
+        return Output(self.head(self.dropout(last)), attention={"stage": weight})
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The last state and the pattern of its stage, z̄ + h_T."""
+        return self._last(batch)[0]
+
+    def _last(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(samples, dim) z̄ + h_T, and (samples, window) s̄."""
         grid = self.view.grid(batch)
         states, change = self.cell(grid.features().flatten(2), torch.log1p(grid.interval))
         place = grid.lengths[:, None] + torch.arange(-self.window, 0, device=states.device)
@@ -117,8 +126,7 @@ class StageNet(Model):
         weighted = states * weight[:, :, None]
         theme = self.rescale(self.squeeze(weighted.mean(1)).relu()).sigmoid()
         pattern = theme * self.convolve(weighted.flatten(1))
-        logits = self.head(self.dropout(pattern + self.residual_dropout(states[:, -1])))
-        return Output(logits, attention={"stage": weight})
+        return pattern + self.residual_dropout(states[:, -1]), weight
 
 
 class StageAwareCell(nn.Module):

@@ -118,11 +118,13 @@ class STraTS(Model):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs), and the attention of each sample to its triples."""
-        seen = self.view.triples(batch)
-        ago = seen.end[:, None] - seen.time
-        whole, weights = self._whole(ago, seen.variable, seen.value, seen.mask)
+        whole, weights = self._seen(batch)
         logits = self.head(self.forecast(whole) if self.through_forecast else whole)
         return Output(logits, attention={"triples": weights})
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What stands for all triples, e_T."""
+        return self._seen(batch)[0]
 
     def pretrain(self, batch: Batch) -> Output:
         """The loss ``forecast`` of each sample's measurements after a moment, from those before it."""
@@ -141,6 +143,11 @@ class STraTS(Model):
         wanted = torch.zeros_like(told).scatter_add(1, seen.variable, seen.value.float() * after)
         error = (told - wanted / counts.clamp(min=1)) ** 2 * (counts > 0)
         return Output(told.new_zeros(0), {"forecast": error.sum() / (counts > 0).sum().clamp(min=1)})
+
+    def _seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """`_whole` of all triples up to the prediction."""
+        seen = self.view.triples(batch)
+        return self._whole(seen.end[:, None] - seen.time, seen.variable, seen.value, seen.mask)
 
     def _whole(self, ago: Tensor, variable: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(samples, dim) e_T, and (samples, longest) the weight of each triple; each of (samples, longest)."""

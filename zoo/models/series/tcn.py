@@ -82,9 +82,13 @@ class TCN(Model):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
+        return Output(self.head(self.embed(batch)))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What the last block has at the last step."""
         grid = self.view.grid(batch)
         states = self.blocks(grid.features().flatten(2).transpose(1, 2)).transpose(1, 2)
-        return Output(self.head(grid.at_last(states)))
+        return grid.at_last(states)
 
 
 class Block(nn.Module):

@@ -77,9 +77,13 @@ class TLSTM(Model):
         return {"optimizer": "adam", "lr": 1e-3}
 
     def forward(self, batch: Batch) -> Output:
+        return Output(self.head(self.dropout(self.embed(batch))))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The state after the last step, h_T."""
         grid = self.view.grid(batch)
         states = self.cell(grid.features().flatten(2), grid.interval)
-        return Output(self.head(self.dropout(grid.at_last(states))))
+        return grid.at_last(states)
 
 
 class TimeAwareCell(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -18,8 +20,8 @@ class VisitsAndGrid(Model):
     comes of them stands beside what comes of the visits, or alone if there is no other concept. Last come
     log(1 + days) from the start of the sample's own visit to the prediction, and a linear layer gives the logits.
 
-    A subclass makes its encoders after `__init__`, those of visits only if there is an `embed` and those of the grid
-    only if there is a `view`, and last of all the `head` by `linear_head`; it gives `of_visits` and `of_grid`.
+    A subclass makes its encoders after `__init__`, those of visits only if there are `visits` and those of the
+    grid only if there is a `view`, and last of all the `head` by `linear_head`; it gives `of_visits` and `of_grid`.
 
     Args:
         dim: width of visit vectors, and of what comes of visits and of the grid.
@@ -28,21 +30,22 @@ class VisitsAndGrid(Model):
         max_steps: the newest so many steps are read, those of earlier visits among them.
 
     Attributes:
-        embed: visit vectors of the concepts that are read as codes; None without any.
+        visits: visit vectors of the concepts that are read as codes; None without any.
         view: how labs and vitals are laid out; None if they are no grid, or there are none.
     """
 
     head: nn.Module
+    renamed: ClassVar = {"embed.": "visits."}
 
     def __init__(self, spec: Spec, dim: int, grid: bool, step_hours: float, max_steps: int):
         super().__init__(spec)
         view = GridView.of(spec, step_hours=step_hours, max_steps=max_steps, history=True)
         self.view = view if grid and view.variables else None
         codes = {c: spec.size(c) for c in spec.concepts if self.view is None or c not in view.variables}
-        self.embed = VisitEmbedding(codes, dim) if codes else None
+        self.visits = VisitEmbedding(codes, dim) if codes else None
 
     def linear_head(self, dim: int) -> nn.Module:
-        parts = (self.embed is not None) + (self.view is not None)
+        parts = (self.visits is not None) + (self.view is not None)
         return nn.Linear(dim * parts + 1, self.spec.outputs)
 
     def of_visits(self, batch: Batch, visits: Tensor) -> Tensor:
@@ -54,9 +57,13 @@ class VisitsAndGrid(Model):
         raise NotImplementedError
 
     def forward(self, batch: Batch) -> Output:
+        return Output(self.head(self.embed(batch)))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What comes of the visits and of the grid, and the time to the prediction."""
         parts = []
-        if self.embed is not None:
-            parts.append(self.of_visits(batch, self.embed(batch)))
+        if self.visits is not None:
+            parts.append(self.of_visits(batch, self.visits(batch)))
         if self.view is not None:
             parts.append(self.of_grid(self.view.grid(batch)))
-        return Output(self.head(torch.cat([*parts, log_days_until(batch)[:, None]], dim=1)))
+        return torch.cat([*parts, log_days_until(batch)[:, None]], dim=1)

@@ -32,6 +32,8 @@ a row, so that a prediction sees later visits, and padding. Here recurrences and
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -109,6 +111,8 @@ class Dipole(Model):
         UserError: there is no such attention.
     """
 
+    renamed: ClassVar = {"embed.": "visits."}
+
     def __init__(
         self,
         spec: Spec,
@@ -120,7 +124,7 @@ class Dipole(Model):
         super().__init__(spec)
         if attention not in SCORES:
             raise UserError(f"dipole has no attention {attention!r}: {nearest(attention, SCORES)}.")
-        self.embed = MultiHotEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
+        self.visits = MultiHotEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
         self.embed_bias = nn.Parameter(torch.zeros(dim))
         self.recur_forward = nn.GRU(dim, dim, batch_first=True)
         self.recur_backward = nn.GRU(dim, dim, batch_first=True)
@@ -131,8 +135,17 @@ class Dipole(Model):
 
     def forward(self, batch: Batch) -> Output:
         """Logits, with attention ``alpha`` (samples, visits), oldest first; 0 for the own visit and padding."""
+        combined, alpha = self._combined(batch)
+        return Output(self.head(self.dropout(combined)), attention={"alpha": alpha.detach()})
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The attentional state s_t."""
+        return self._combined(batch)[0]
+
+    def _combined(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(samples, dim) s_t, and (samples, visits) alpha."""
         history = SampleHistory(batch)
-        visits = history.rows(self.dropout(torch.relu(self.embed(batch) + self.embed_bias)))
+        visits = history.rows(self.dropout(torch.relu(self.visits(batch) + self.embed_bias)))
         # padding comes last in both directions, where no recurrence can bring it back
         states = torch.cat(
             [self.recur_forward(visits)[0], history.turned(self.recur_backward(history.turned(visits))[0])], dim=-1
@@ -140,8 +153,7 @@ class Dipole(Model):
         own = states[torch.arange(batch.samples, device=states.device), history.lengths - 1]
         alpha = history.softmax(self.score(own, states), over=history.earlier)
         context = (alpha[:, None] @ states)[:, 0]
-        combined = torch.tanh(self.combine(torch.cat([context, own], dim=-1)))
-        return Output(self.head(self.dropout(combined)), attention={"alpha": alpha.detach()})
+        return torch.tanh(self.combine(torch.cat([context, own], dim=-1))), alpha
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """The main loss, which is a sum over labels where there are several."""

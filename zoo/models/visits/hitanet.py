@@ -42,7 +42,7 @@ number 180):
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +106,8 @@ class HiTANet(Model):
         UserError: ``dim`` is odd, or no multiple of ``heads``.
     """
 
+    renamed: ClassVar = {"embed.": "visits."}
+
     def __init__(
         self,
         spec: Spec,
@@ -117,7 +119,7 @@ class HiTANet(Model):
         encoder_dropout: Dropout = 0.0,
     ):
         super().__init__(spec)
-        self.embed = MultiHotEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
+        self.visits = MultiHotEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
         self.embed_bias = nn.Parameter(torch.empty(dim).uniform_(-(dim**-0.5), dim**-0.5))
         self.placeholder = nn.Parameter(torch.empty(dim).uniform_(-(dim**-0.5), dim**-0.5))
         self.local_time, self.global_time = TimeFeature(time_dim), TimeFeature(time_dim)
@@ -131,6 +133,15 @@ class HiTANet(Model):
 
     def forward(self, batch: Batch) -> Output:
         """Logits, with attention ``alpha`` (local), ``beta`` (global) and ``gamma`` (samples, visits), oldest first."""
+        patient, attention = self._patient(batch)
+        return Output(self.head(self.dropout(patient)), attention=attention)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The patient's vector, sum_i gamma_i h_i."""
+        return self._patient(batch)[0]
+
+    def _patient(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """(samples, dim) sum_i gamma_i h_i, and the attention."""
         history = SampleHistory(batch)
         days = _days_to_prediction(history, batch)
         states, whole = self._encoded(history, batch, days)
@@ -138,9 +149,8 @@ class HiTANet(Model):
         beta = history.softmax(self._time_scores(whole, days))
         share = self.fusion(whole).softmax(-1)
         gamma = share[:, :1] * beta + share[:, 1:] * alpha
-        patient = (gamma[:, None] @ states)[:, 0]
         attention = {"alpha": alpha.detach(), "beta": beta.detach(), "gamma": gamma.detach()}
-        return Output(self.head(self.dropout(patient)), attention=attention)
+        return (gamma[:, None] @ states)[:, 0], attention
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
@@ -149,7 +159,7 @@ class HiTANet(Model):
 
     def _encoded(self, history: SampleHistory, batch: Batch, days: Tensor) -> tuple[Tensor, Tensor]:
         """h_1, ..., h_n as (samples, longest, dim), oldest first, and h_* as (samples, dim)."""
-        visits = history.rows(self.embed(batch))
+        visits = history.rows(self.visits(batch))
         # the placeholder is laid in front, where it is for every length; its position is still the one behind the last
         inputs = torch.cat([self.placeholder.expand(len(visits), 1, -1).to(visits.dtype), visits], dim=1)
         place = torch.arange(visits.shape[1], device=visits.device).expand(len(visits), -1)

@@ -124,7 +124,11 @@ class MedBERT(Model):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs)."""
-        return Output(self.head(self.dropout(self.sequence(batch))))
+        return Output(self.head(self.dropout(self.embed(batch))))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What stands for the sequence, s."""
+        return self.sequence(batch)
 
     def pretrain(self, batch: Batch) -> Output:
         """The losses ``code``, of the one hidden, and ``stay``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,16 +40,22 @@ class MLP(Model):
         dropout: on the mean visit and on each hidden layer.
     """
 
+    renamed: ClassVar = {"embed.": "visits."}
+
     def __init__(self, spec: Spec, dim: Size = 128, layers: Size = 2, dropout: Dropout = 0.2):
         super().__init__(spec)
-        self.embed = VisitEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
+        self.visits = VisitEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
         self.dropout = nn.Dropout(dropout)
         hidden = ((nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout)) for _ in range(layers))
         self.head = nn.Sequential(*itertools.chain.from_iterable(hidden), nn.Linear(dim, spec.outputs))
 
     def forward(self, batch: Batch) -> Output:
-        means = batch.at_samples(_means_so_far(batch.rows(self.embed(batch))))
-        return Output(self.head(self.dropout(means)))
+        return Output(self.head[-1](self.embed(batch)))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The last hidden layer, h_L."""
+        means = batch.at_samples(_means_so_far(batch.rows(self.visits(batch))))
+        return self.head[:-1](self.dropout(means))
 
 
 def _means_so_far(visits: Tensor) -> Tensor:

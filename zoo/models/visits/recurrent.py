@@ -56,7 +56,7 @@ class Recurrent(VisitsAndGrid):
     ):
         super().__init__(spec, dim, grid, step_hours, max_steps)
         how = {"batch_first": True, "dropout": dropout if layers > 1 else 0.0}
-        if self.embed is not None:
+        if self.visits is not None:
             self.recur = self.cell(dim + 1, dim, layers, **how)
         if self.view is not None:
             self.recur_grid = self.cell(self.view.width, dim, layers, **how)

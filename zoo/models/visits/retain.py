@@ -47,6 +47,8 @@ optimiser.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -91,12 +93,14 @@ class RETAIN(Model):
         penalty: how much of the sum of the squares of W_emb, w_alpha, W_beta and W is added to the loss.
     """
 
+    renamed: ClassVar = {"embed.": "visits."}
+
     def __init__(
         self, spec: Spec, dim: Size = 128, dropout: Dropout = 0.5, use_time: bool = True, penalty: Weight = 0.001
     ):
         super().__init__(spec)
         self.use_time, self.penalty = use_time, penalty
-        self.embed = MultiHotEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
+        self.visits = MultiHotEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
         self.recur_alpha = nn.GRU(dim + use_time, dim, batch_first=True)
         self.recur_beta = nn.GRU(dim + use_time, dim, batch_first=True)
         self.alpha = nn.Linear(dim, 1, bias=False)
@@ -109,14 +113,15 @@ class RETAIN(Model):
 
         Both attentions have the oldest visit first.
         """
-        history = SampleHistory(batch)
-        visits = self.dropout(self.embed(batch))
-        alpha, beta = self._attention(history, batch, visits)
-        context = (alpha[..., None] * beta * history.rows(visits)).sum(1)
+        context, alpha, beta = self._context(batch)
         logits = self.head(self.dropout(context))
-        penalised = (*self.embed.bags.values(), self.alpha, self.beta, self.head)
+        penalised = (*self.visits.bags.values(), self.alpha, self.beta, self.head)
         losses = {"penalty": self.penalty * sum(part.weight.square().sum() for part in penalised)}
         return Output(logits, losses, {"alpha": alpha.detach(), "beta": beta.detach()})
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The context c_i."""
+        return self._context(batch)[0]
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """The main loss, which is a sum over labels where there are several."""
@@ -134,12 +139,19 @@ class RETAIN(Model):
         Visits after a sample's own add nothing; ``rest`` is the bias.
         """
         history = SampleHistory(batch)
-        alpha, beta = self._attention(history, batch, self.embed(batch))
+        alpha, beta = self._attention(history, batch, self.visits(batch))
         weight = beta.new_zeros(len(batch.visit_start), beta.shape[-1])
         # one sample a row; padding, which is laid to the first visit, adds zeros
         weight = weight.index_add(0, history.visit.flatten(), (alpha[..., None] * beta).flatten(0, 1))
-        events = {c: self._of_concept(bag, batch[c], weight) for c, bag in self.embed.bags.items()}
+        events = {c: self._of_concept(bag, batch[c], weight) for c, bag in self.visits.bags.items()}
         return Contributions(events, self.head.bias.detach().expand(batch.samples, -1))
+
+    def _context(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(samples, dim) c_i, and both attentions."""
+        history = SampleHistory(batch)
+        visits = self.dropout(self.visits(batch))
+        alpha, beta = self._attention(history, batch, visits)
+        return (alpha[..., None] * beta * history.rows(visits)).sum(1), alpha, beta
 
     def _attention(self, history: SampleHistory, batch: Batch, visits: Tensor) -> tuple[Tensor, Tensor]:
         """(samples, longest) alpha and (samples, longest, dim) beta, oldest visit first, 0 in padding."""

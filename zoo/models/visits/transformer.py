@@ -81,7 +81,7 @@ class Transformer(VisitsAndGrid):
     ):
         super().__init__(spec, dim, grid, step_hours, max_steps)
         feedforward = feedforward or 4 * dim
-        if self.embed is not None:
+        if self.visits is not None:
             self.encode = _Encoder(dim, layers, heads, feedforward, dropout)
         if self.view is not None:
             self.embed_grid = nn.Linear(self.view.width, dim)

@@ -15,6 +15,7 @@ from zoo.testing._model._short_training import trained
 from zoo.testing._report import Findings, Report
 
 NOT_CAUSAL = "not registered as causal: a row holds one sample, and no visit after its own"
+NO_VECTORS = "it has no one vector of a patient"
 
 
 def check_model(name: str, **hyperparameters) -> Report:
@@ -45,11 +46,14 @@ def check_model(name: str, **hyperparameters) -> Report:
     - ``overfits``: the main loss falls on eight samples until it fits them.
     - ``gradients``: each trainable parameter gets a gradient within a few batches, or in ``pretrain``.
     - ``bf16``: logits, losses and gradients stay finite in bfloat16.
+    - ``embeds``, for a model that gives vectors of patients: they are (samples, dim) and finite, in bfloat16 too, and
+      tell patients apart; what holds for logits in ``batch_independence``, ``label``, ``future`` and ``causal`` holds
+      for them.
 
-    A model that is fitted is spared the last two. One with ``pretrain`` is pre-trained before each step of its
-    training, on whole visits without labels. A model may waive a check with a reason, as in
+    A model that is fitted is spared ``gradients`` and ``bf16``. One with ``pretrain`` is pre-trained before each step
+    of its training, on whole visits without labels. A model may waive a check with a reason, as in
     ``register_model(..., waives={"code_order": "positions are part of the input"})``, and the report says it; never
-    ``batch_independence``, ``future``, ``causal`` or ``save_load``.
+    ``batch_independence``, ``future``, ``causal``, ``save_load`` or ``embeds``.
 
     Args:
         name: a registered model.
@@ -98,6 +102,8 @@ def _check_kind(findings: Findings, candidate: Candidate, waived: Mapping[str, s
     for name, check in CHECKS.items():
         if check.causal_only and not candidate.causal:
             findings.note(name, NOT_CAUSAL) if candidate.first else None
+        elif check.vectors_only and not candidate.entry.thing.has_vectors():
+            findings.note(name, NO_VECTORS) if candidate.first else None
         elif name in waived:
             findings.note(name, f"waived: {waived[name]}") if candidate.first else None
         elif not (candidate.fitted and check.networks_only) and (candidate.thorough or check.every_kind):

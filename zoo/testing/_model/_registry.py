@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from zoo.testing._model._absence import empty_history, missing_concept, single_sample
 from zoo.testing._model._candidate import Candidate
+from zoo.testing._model._embedding import embeds
 from zoo.testing._model._learning import bf16, gradients, overfits
 from zoo.testing._model._memory import save_load, seed, state
 from zoo.testing._model._output import loss_finite, output_shape
@@ -23,6 +24,7 @@ class Check:
         networks_only: whether a model that is fitted is spared it.
         causal_only: whether only a model that is registered with ``causal=True`` is checked, whose rows hold visits
             after a sample's own.
+        vectors_only: whether only a model that gives vectors of patients is checked.
         every_kind: whether it is run for every kind that a model serves; else for the first one, and for multilabel,
             whose samples do not see all of their own visit.
     """
@@ -31,6 +33,7 @@ class Check:
     waivable: bool = True
     networks_only: bool = False
     causal_only: bool = False
+    vectors_only: bool = False
     every_kind: bool = False
 
 
@@ -52,5 +55,6 @@ CHECKS = {
     "overfits": Check(overfits, every_kind=True),
     "gradients": Check(gradients, networks_only=True, every_kind=True),
     "bf16": Check(bf16, networks_only=True),
+    "embeds": Check(embeds, waivable=False, vectors_only=True),
 }
 """In the order in which they are run."""
