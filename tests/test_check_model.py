@@ -233,7 +233,7 @@ def test_a_waiver_that_makes_no_sense_is_named(registered, waives, said):
     ("facts", "said"),
     [
         ({"kinds": set()}, "kinds are not registered"),
-        ({"kinds": {"boolean"}}, "'boolean' is none of"),
+        ({"kinds": {"boolean"}}, "unknown kind 'boolean'"),
         ({"uses": {"genome"}}, "'genome', which is none of"),
         ({"needs": {"gene"}}, "'gene', which is none of"),
         ({"levels": {"drug": "atc9"}}, "unknown level 'atc9'"),

@@ -190,7 +190,8 @@ def test_numbers_of_numpy_and_paths_are_plain_in_what_is_written(data, tmp_path)
     assert read.config["trainer"]["device"] == "cpu"
     assert len(zoo.predict(read)) == data.size("test")
     key = load(split_seed=np.int8(1), max_visits=np.int64(3), train_share=np.float32(0.5), days=np.float64(9)).key
-    assert json.loads(json.dumps(key)) == {**key, "split": key["split"]}
+    classes = {**key["task_parameters"], "visit_class": ["inpatient"]}
+    assert json.loads(json.dumps(key)) == {**key, "task_parameters": classes}
     with pytest.raises(UserError, match=r"nowhere\.csv"):
         load(drug_map=tmp_path / "nowhere.csv")
 

@@ -61,7 +61,7 @@ def test_a_number_is_found_however_it_is_written():
     assert not told(20, "of 200 or 0.20 or 20.5")
 
 
-SILENT = {"early_fusion", "gru", "late_fusion", "logistic_regression", "lstm", "mlp", "rnn"}
+SILENT = {"cox", "deep_surv", "early_fusion", "gru", "late_fusion", "logistic_regression", "lstm", "mlp", "rnn"}
 """Models whose papers have no settings that are of use here: they survey, or are of other data than records."""
 
 

@@ -230,5 +230,5 @@ def test_import_zoo_loads_nothing_heavy():
 
 @pytest.mark.parametrize("noun", ["datasets", "tasks", "models"])
 def test_zoo_list_loads_nothing_heavy(noun):
-    listing = f"from typer.testing import CliRunner; from zoo import cli; cli.list_({noun!r})"
+    listing = f"from typer.testing import CliRunner; from zoo.cli._listing import list_; list_({noun!r})"
     assert modules_after(listing.split("; ", 1)[1]) & (HEAVY - {"rich.console"}) == set()

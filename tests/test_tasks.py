@@ -271,6 +271,19 @@ def mortality_after_discharge(raw: Raw, days=30, min_age=None):
             yield row.visit, None, row.end, bool(row.death <= row.end + days * DAY)
 
 
+def time_to_death(raw: Raw, follow_up, hours=24, min_age=18, visit_class=INPATIENT):
+    last = raw.visits.groupby("subject").end.max()
+    for row in of_classes(raw, visit_class).itertuples():
+        moment = row.start + pd.Timedelta(hours=hours)
+        if row.end < moment or row.death <= moment or young(row, min_age) or (not follow_up and pd.isna(row.died)):
+            continue
+        until = last[row.subject] + follow_up * DAY if follow_up else row.end
+        event = bool(row.death <= until) if follow_up else bool(row.died)
+        over = row.death if event and follow_up else until
+        if over > moment:
+            yield row.visit, None, moment, ((over - moment) / DAY, float(event))
+
+
 def los(raw: Raw, target="bins", hours=24, unit="visit", visit_class=INPATIENT):
     for row, visit, stay in rows_of(raw, unit, visit_class):
         moment = row.start + pd.Timedelta(hours=hours)
@@ -376,6 +389,7 @@ DEFINITIONS = {
     "diagnosis": diagnosis,
     "medication": medication,
     "phenotyping": phenotyping,
+    "time_to_death": time_to_death,
 }
 VARIANTS = [
     ("mortality", {}),
@@ -388,6 +402,8 @@ VARIANTS = [
     ("mortality_next_visit", {}),
     ("mortality_after_discharge", {}),
     ("mortality_after_discharge", {"days": 365, "min_age": 50.5}),
+    ("time_to_death", {}),
+    ("time_to_death", {"hours": 0, "min_age": None, "visit_class": None}),
     ("readmission", {}),
     ("readmission", {"days": 365, "min_age": None}),
     ("readmission", {"days": 90, "unplanned": True, "min_gap_hours": 24}),
@@ -440,7 +456,7 @@ def assert_same_samples(data, expected) -> None:
     assert found.keys() == expected.keys()
     for key, (moment, label) in expected.items():
         assert found[key][0] == moment, key
-        assert found[key][1] == (pytest.approx(label) if isinstance(label, float) else label), key
+        assert found[key][1] == (pytest.approx(label) if isinstance(label, (float, tuple)) else label), key
     assert data.attrition.remaining.iloc[-1] == len(expected)
 
 
@@ -454,6 +470,7 @@ def test_every_task_is_compared():
 def test_samples_of_mimic_are_those_that_pandas_finds(opened, name, task, parameters):
     dataset, raw = opened(name)
     further = {"by_day": name == "mimic3"} if task == "medication" else {}
+    further |= {"follow_up": {"mimic3": 90, "mimic4": 365}[name]} if task == "time_to_death" else {}
     expected = list(DEFINITIONS[task](raw, **parameters, **further))
     assert expected, "the demo has no sample to compare"
     assert_same_samples(zoo.load(dataset, task, **parameters), expected)
@@ -466,7 +483,8 @@ def test_samples_of_mimic_are_those_that_pandas_finds(opened, name, task, parame
 )
 def test_samples_of_eicu_are_those_that_pandas_finds(opened, task, parameters):
     dataset, raw = opened("eicu")
-    expected = list(DEFINITIONS[task](raw, **parameters))
+    further = {"follow_up": 0} if task == "time_to_death" else {}
+    expected = list(DEFINITIONS[task](raw, **parameters, **further))
     if not expected:
         with pytest.raises(zoo.UserError, match="no sample"):
             zoo.load(dataset, task, **parameters)
@@ -490,11 +508,12 @@ def test_eicu_has_no_readmission_to_hospital(opened):
         zoo.load(dataset, "mortality_after_discharge")
 
 
+SIMPLE = ("mortality_next_visit", "mortality_after_discharge", "diagnosis", "medication", "time_to_death")
 EVERY = {
     **{f"{task} {unit}": (task, {"unit": unit}) for task in ("mortality", "readmission", "los") for unit in UNITS},
     "death in the unit": ("mortality", {"unit": "stay", "target": "stay", "hours": 6}),
     "los at once": ("los", {"unit": "stay", "hours": 0}),
-    **{task: (task, {}) for task in ("mortality_next_visit", "mortality_after_discharge", "diagnosis", "medication")},
+    **{task: (task, {}) for task in SIMPLE},
 }
 NOT_THERE = {("eicu", "readmission visit"), ("eicu", "mortality_after_discharge")}
 RETROSPECTIVE = {"phenotyping", "icd_coding"}
@@ -679,7 +698,7 @@ CLASSED = ("mortality", "los", "readmission")
 
 def test_every_task_that_asks_for_a_class_has_one_of_its_own():
     asking = {t for t in zoo.list_tasks() if "visit_class" in zoo.load_task(t).parameters()}
-    assert asking == set(CLASSED)
+    assert asking == {*CLASSED, "time_to_death"}
     assert {zoo.load_task(t).visit_class for t in CLASSED} == {INPATIENT}
 
 
@@ -706,7 +725,7 @@ def test_stays_in_visits_of_other_classes_are_left_out(tmp_path, task):
     assert set(labels(dataset, task, unit="stay", visit_class=["observation", "emergency"])) == {210}
 
 
-@pytest.mark.parametrize("task", CLASSED)
+@pytest.mark.parametrize("task", [*CLASSED, "time_to_death"])
 def test_the_order_of_classes_does_not_matter(tmp_path, task):
     day = ("2150-01-01", "2150-01-09")
     dataset = source_with_classes(tmp_path, [(1, 11, *day, "URGENT"), (2, 21, *day, OBSERVED)])

@@ -233,7 +233,7 @@ def test_what_cannot_be_balanced_is_said_before_anything_is_written(intact_mimic
     with pytest.raises(UserError, match=r"balance=True needs training samples of both labels; .* 0 positive"):
         zoo.train("gru", never, out=tmp_path / "run", balance=True, **SMALL)
     stay = zoo.load("synthetic", task="los", patients=30, concepts=["diagnosis"])
-    with pytest.raises(UserError, match="balance=True is for binary tasks, not for multiclass"):
+    with pytest.raises(UserError, match="balance=True is for tasks of yes or no, not for multiclass"):
         zoo.train("gru", stay, out=tmp_path / "run", balance=True, **SMALL)
     assert not (tmp_path / "run").exists()
 

@@ -91,6 +91,7 @@ class Spec:
     @classmethod
     def from_dict(cls, facts: dict) -> Spec:
         """Raises a `ValueError` for what `to_dict` cannot have given."""
+        facts = {"fitted": {}, **facts}  # those of runs from before some kind fitted anything
         check_form(facts, FORM, "spec")
         found = cls(
             facts["kind"],

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.metrics.metric import Metric
+from zoo.registry import kinds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,6 +60,10 @@ class Kind:
     by_sample: ClassVar[tuple[str, ...]] = ()
     fits: ClassVar[float] = 0.25
     examples: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        return kinds.entry(type(self)).name
 
     # Labels
 

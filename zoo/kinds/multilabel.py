@@ -178,8 +178,8 @@ class Multilabel(Kind):
 
     def read(self, table: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, dict[str, object]]:
         facts = table.attrs
-        options = {"threshold": facts["threshold"], "ks": tuple(facts["ks"])}
-        unseen = _unseen(table.label, names) if facts["strict"] else []
+        options = {n: tuple(facts[n]) if n == "ks" else facts[n] for n in ("threshold", "ks") if n in facts}
+        unseen = _unseen(table.label, names) if facts.get("strict") else []
         if unseen:
             options["missed"] = Sets.of(table.label, unseen).all()
         if "interactions" in facts:

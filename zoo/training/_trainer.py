@@ -145,14 +145,10 @@ class Trainer:
         """
         known = ("loss", *data.outcomes.metrics)
         if self.monitor not in known:
-            raise UserError(
-                f"trainer monitor={self.monitor!r} is no metric of task {data.task.name!r}: "
-                f"{nearest(self.monitor, known)}."
-            )
+            of = data.kind.name
+            raise UserError(f"trainer monitor={self.monitor!r} is no metric of {of}: {nearest(self.monitor, known)}.")
         if self.balance and not data.kind.balanced:
-            raise UserError(
-                f"trainer balance=True is for tasks of yes or no, not for {data.task.name!r}: leave it out."
-            )
+            raise UserError(f"trainer balance=True is for tasks of yes or no, not for {data.kind.name}: leave it out.")
         check_log(self.log)
 
     def resolved_device(self) -> torch.device:

@@ -266,7 +266,7 @@ def tune(
     metric = data.outcomes.ranked_by if metric is None else metric
     if metric not in data.outcomes.metrics:
         raise UserError(
-            f"metric {metric!r} is none of task {data.task.name!r}: {nearest(metric, data.outcomes.metrics)}."
+            f"metric {metric!r} is none of {data.kind.name} tasks: {nearest(metric, data.outcomes.metrics)}."
         )
     first = create_model(name, data, **_below("model.", fixed))
     loop = Trainer(**{**first.trainer_defaults(first.spec), **fixed_trainer})

@@ -88,9 +88,9 @@ class TextCNN(Model):
         max_length: Size = 2500,
         min_notes: Size = 3,
     ):
-        super().__init__(spec)
         if not isinstance(windows, Sequence) or not windows or not all(type(h) is int and h > 0 for h in windows):
             raise UserError(f"windows={windows!r} must be numbers of words, such as [3, 4, 5].")
+        super().__init__(spec)
         self.embedding = nn.Embedding(spec.tokens, embedding_dim, padding_idx=0)
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding_dim, filters, h) for h in windows)
         self.dropout = nn.Dropout(dropout)
