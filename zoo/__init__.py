@@ -41,7 +41,9 @@ _LATER = {
     "evaluate": "zoo.inference",
     "predict": "zoo.inference",
     "explain": "zoo.inference",
+    "labels": "zoo.tasks._labels",
     "load_run": "zoo.inference",
+    "table_one": "zoo.data._table_one",
     "Trainer": "zoo.training",
     "Result": "zoo.result",
 }

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from zoo import registry
+from zoo.data._again import Again
 from zoo.data._drug_classes import DrugClasses, drug_classes
 from zoo.data._event_values import EventValues
 from zoo.data._measured import Measured
@@ -145,11 +146,13 @@ def load(
         raise UserError(f"root={shown(root)}: the dataset is opened already, at {dataset.given_root}; leave root out.")
     if isinstance(task, (str, type)):
         task = load_task(task, **task_own)
+    _check_declared(task)
     for concept in [*(concepts or ()), *task.needs]:
         dataset.require(concept)
     splitting = {"split": split, "split_seed": split_seed, "train_share": train_share, "train_seed": train_seed}
     how = {"concepts": concepts, "levels": levels, "max_visits": max_visits, "strict": strict, **splitting}
-    return prepare(dataset, task, key=key_of(dataset, task, **how), **how)
+    again = Again(load, type(dataset), dataset.given_root, dataset.parameters(), task, how)
+    return prepare(dataset, task, key=key_of(dataset, task, **how), again=again, **how)
 
 
 def key_of(
@@ -167,11 +170,9 @@ def key_of(
 ) -> dict:
     """What identifies prepared data: the source, the task, and how they were prepared."""
     return {
-        **registry.tasks.code(type(task)),
+        **task.key(),
         "dataset": dataset.key(),
         "dataset_parameters": dataset.parameters(),
-        "task": task.name,
-        "task_parameters": task.parameters(),
         "concepts": sorted(concepts) if concepts is not None else None,
         "levels": dict(levels or {}),
         "split": plain(split),
@@ -367,6 +368,19 @@ def _check_given(dataset: object, task: object) -> None:
                 f"{shown(value)} is no {holder.noun}: give a name ({', '.join(holder.names())}), or a class or an "
                 f"instance of zoo.{holder.noun}s.{kind.__name__}."
             )
+
+
+def _check_declared(task: Task) -> None:
+    """Raise a `UserError` where a task does not say its kind, or names a concept that nothing has."""
+    if getattr(task, "kind", None) is None:
+        known = ", ".join(registry.kinds.names())
+        raise UserError(f"task {task.name!r} does not say its kind: set kind to one of {known}.")
+    registry.kind_of(task.kind)
+    for what in ("given", "label_concepts", "needs"):
+        for concept in getattr(task, what):
+            if concept not in CONCEPTS:
+                which = f"{what}: unknown concept {shown(concept)}"
+                raise UserError(f"task {task.name!r}: {which}: {nearest(concept, CONCEPTS)}.")
 
 
 def check_levels(levels: Mapping[str, str]) -> None:

@@ -11,6 +11,8 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
+from zoo.data._again import Again
+from zoo.data._arrays import Arrays, arrays
 from zoo.data._drug_classes import DrugClasses
 from zoo.data._every_visit import EveryVisit, all_visits
 from zoo.data._feature import Feature, tensor
@@ -83,11 +85,12 @@ class TaskData:
         vocabularies: Mapping[str, Vocabulary] | None = None,
         label_names: tuple[str, ...] | None = None,
         key: dict | None = None,
+        again: Again | None = None,
     ):
         self.dataset, self.task, self.visits = dataset, task, visits
         self.attrition, self.unknown_label_codes = cohort.attrition.table(), cohort.unknown_codes
         self.levels, self.max_visits, self.key = _levels(task, levels or {}), max_visits, key or {}
-        self.strict = strict
+        self.strict, self._again = strict, again
         self._cohort, self._subject_ids, self._splits = cohort, subject_ids, splits
         self._open_store, self._asked = open_store, None if concepts is None else set(concepts)
         self._vocabularies = dict(vocabularies or {})
@@ -108,6 +111,14 @@ class TaskData:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {self.size(name)}" for name in NAMES)
         return printable(f"TaskData({self.title}: {sizes})")
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __reduce__(self):
+        if self._again is None:
+            raise UserError("only what zoo.load returned can be pickled: load the data in the process that needs them.")
+        return self._again.reduced(self.key, self.strict)
 
     def _repr_html_(self) -> str:
         rows = {name: counted(self.size(name), "sample") for name in NAMES}
@@ -433,6 +444,38 @@ class TaskData:
             tensor(self._labels[places]),
             tensor(self._subject[places]),
         )
+
+    def to_arrays(
+        self,
+        split: str,
+        concepts: str | Collection[str] | Mapping[str, str | Collection[str]] | None = None,
+        standardised: bool = True,
+    ) -> Arrays:
+        """A split as arrays for scikit-learn: a row a sample, in the order of `samples`.
+
+        A code has a column with how often it occurs in the visits up to the sample's own, as far as the sample sees
+        them. A variable of ``lab`` and ``vital`` has columns of its values: ``last``, ``mean``, ``min``, ``max``, and
+        ``count``, how many there are. Columns are the codes that training samples see, whatever the split, and nothing
+        is fitted on another split.
+
+        Args:
+            split: ``train``, ``validation`` or ``test``.
+            concepts: names; or a mapping from them to what is told, such as ``{"lab": ["last", "count"]}``; all by
+                default.
+            standardised: values are less the training mean of their variable, over its standard deviation, so that 0,
+                which stands where none was measured, is the mean. False leaves them in the units of
+                `vocabularies`, and 0 still where none was measured: look at the count.
+
+        Raises:
+            UserError: there is no such split, concept or summary.
+
+        >>> import zoo
+        >>> data = zoo.load("synthetic", task="readmission", patients=200)
+        >>> train = data.to_arrays("train", {"diagnosis": "count", "lab": ["last", "count"]})
+        >>> train.X.shape == (data.size("train"), len(train.columns)), train.columns[-1]
+        (True, 'lab LAB//51301 count')
+        """
+        return arrays(self, split, concepts, standardised)
 
     def label(self, split: str) -> np.ndarray:
         """The labels of a split in the order of `samples`: (samples,), or (samples, labels) bool for multilabel."""
