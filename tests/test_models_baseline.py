@@ -10,8 +10,8 @@ import torch
 
 import zoo
 from zoo.data import Batch, Ragged, Spec
+from zoo.data._counts import code_counts
 from zoo.data._vocabulary import Vocabulary
-from zoo.models.classical._counts import code_counts
 from zoo.registry import UserError, models
 
 ESTIMATORS = ("majority", "logistic_regression", "random_forest", "gradient_boosting")

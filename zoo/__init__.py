@@ -42,7 +42,9 @@ _LATER = {
     "predict": "zoo.inference",
     "embed": "zoo.inference",
     "explain": "zoo.inference",
+    "labels": "zoo.tasks._labels",
     "load_run": "zoo.inference",
+    "table_one": "zoo.data._table_one",
     "Trainer": "zoo.training",
     "Result": "zoo.result",
 }

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from zoo import registry
+from zoo.data._again import Again
 from zoo.data._drug_classes import DrugClasses, drug_classes
 from zoo.data._event_values import EventValues
 from zoo.data._measured import Measured
@@ -138,19 +139,19 @@ def load(
         raise UserError(f"root={shown(root)}: the dataset is opened already, at {dataset.given_root}; leave root out.")
     if isinstance(task, (str, type)):
         task = load_task(task, **task_own)
+    _check_declared(task)
     for concept in [*(how.concepts or ()), *task.needs]:
         dataset.require(concept)
-    return prepare(dataset, task, how, key=key_of(dataset, task, how))
+    again = Again(load, type(dataset), dataset.given_root, dataset.parameters(), task, how)
+    return prepare(dataset, task, how, key=key_of(dataset, task, how), again=again)
 
 
 def key_of(dataset: Dataset, task: Task, how: Preparation) -> dict:
     """What identifies prepared data: the source, the task, and how they were prepared."""
     return {
-        **registry.tasks.code(type(task)),
+        **task.key(),
         "dataset": dataset.key(),
         "dataset_parameters": dataset.parameters(),
-        "task": task.name,
-        "task_parameters": task.parameters(),
         "split_file": identity(split_files(how.split)) or None,
         "drug_map": identity([Path(dataset.drug_map)]) if dataset.drug_map else None,
         **how.key,
@@ -337,6 +338,19 @@ def _check_given(dataset: object, task: object) -> None:
                 f"{shown(value)} is no {holder.noun}: give a name ({', '.join(holder.names())}), or a class or an "
                 f"instance of zoo.{holder.noun}s.{kind.__name__}."
             )
+
+
+def _check_declared(task: Task) -> None:
+    """Raise a `UserError` where a task does not say its kind, or names a concept that nothing has."""
+    if getattr(task, "kind", None) is None:
+        known = ", ".join(registry.kinds.names())
+        raise UserError(f"task {task.name!r} does not say its kind: set kind to one of {known}.")
+    registry.kind_of(task.kind)
+    for what in ("given", "label_concepts", "needs"):
+        for concept in getattr(task, what):
+            if concept not in CONCEPTS:
+                which = f"{what}: unknown concept {shown(concept)}"
+                raise UserError(f"task {task.name!r}: {which}: {nearest(concept, CONCEPTS)}.")
 
 
 def check_levels(levels: Mapping[str, str]) -> None:

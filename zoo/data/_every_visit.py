@@ -37,6 +37,7 @@ class EveryVisit:
     labels = ("none",)
     label_concepts: frozenset[str] = frozenset()
     predicts = None
+    table = None
     levels: Mapping[str, str] = {}
 
     def __init__(self, concepts: Collection[str], task):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from zoo.data._again import Again
+from zoo.data._arrays import Arrays, arrays
 from zoo.data._batches import Batches
 from zoo.data._every_visit import EveryVisit, all_visits
 from zoo.data._feature import Feature
@@ -27,7 +29,7 @@ from zoo.data.spec import Spec
 from zoo.data.text import Reading
 from zoo.kinds import Kind
 from zoo.knowledge.interactions import interactions
-from zoo.registry import counted, html_table, printable, whole_number
+from zoo.registry import UserError, counted, html_table, printable, whole_number
 
 
 class TaskData:
@@ -62,6 +64,7 @@ class TaskData:
         vocabularies: Mapping[str, Vocabulary] | None = None,
         label_names: tuple[str, ...] | None = None,
         key: dict | None = None,
+        again: Again | None = None,
     ):
         self.dataset, self.task, self.visits, self.how, self.key = dataset, task, visits, how, key or {}
         self.attrition, self.unknown_label_codes = cohort.attrition.table(), cohort.unknown_codes
@@ -69,12 +72,21 @@ class TaskData:
         self.samples = self._samples.frame
         drugs = interactions(task.interactions or dataset.interactions) if task.predicts == "drug" else None
         self.outcomes = Outcomes(task, self._samples, label_names, drugs, how.strict)
+        self._again = again
         of_source = dataset, task, self._samples, self.outcomes, open_store
         self.features = Features(*of_source, how.levels or {}, vocabularies or {}, self.key or None)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {self.size(name)}" for name in NAMES)
         return printable(f"TaskData({self.title}: {sizes})")
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __reduce__(self):
+        if self._again is None:
+            raise UserError("only what zoo.load returned can be pickled: load the data in the process that needs them.")
+        return self._again.reduced(self.key, self.outcomes.strict)
 
     def _repr_html_(self) -> str:
         rows = {name: counted(self.size(name), "sample") for name in NAMES}
@@ -276,6 +288,38 @@ class TaskData:
     def values(self, place: int, model) -> dict[str, np.ndarray]:
         """What was measured in one sample; see `Batches.values`."""
         return self._batches(self.wanted(model)).values(place)
+
+    def to_arrays(
+        self,
+        split: str,
+        concepts: str | Collection[str] | Mapping[str, str | Collection[str]] | None = None,
+        standardised: bool = True,
+    ) -> Arrays:
+        """A split as arrays for scikit-learn: a row a sample, in the order of `samples`.
+
+        A code has a column with how often it occurs in the visits up to the sample's own, as far as the sample sees
+        them. A variable of ``lab`` and ``vital`` has columns of its values: ``last``, ``mean``, ``min``, ``max``, and
+        ``count``, how many there are. Columns are the codes that training samples see, whatever the split, and nothing
+        is fitted on another split.
+
+        Args:
+            split: ``train``, ``validation`` or ``test``.
+            concepts: names; or a mapping from them to what is told, such as ``{"lab": ["last", "count"]}``; all by
+                default.
+            standardised: values are less the training mean of their variable, over its standard deviation, so that 0,
+                which stands where none was measured, is the mean. False leaves them in the units of
+                `vocabularies`, and 0 still where none was measured: look at the count.
+
+        Raises:
+            UserError: there is no such split, concept or summary.
+
+        >>> import zoo
+        >>> data = zoo.load("synthetic", task="readmission", patients=200)
+        >>> train = data.to_arrays("train", {"diagnosis": "count", "lab": ["last", "count"]})
+        >>> train.X.shape == (data.size("train"), len(train.columns)), train.columns[-1]
+        (True, 'lab LAB//51301 count')
+        """
+        return arrays(self, split, concepts, standardised)
 
     def _batches(self, wanted: Wanted) -> Batches:
         return Batches(self._samples, self.outcomes, self.features.of(wanted), self.task.label_concepts)

@@ -13,8 +13,10 @@ from zoo.data._task_data import TaskData
 from zoo.datasets._engine import Dataset
 from zoo.inference._run import Run
 from zoo.prepare import key_of, load_dataset, load_task, prepare
-from zoo.registry import UserError, datasets, models, parameters_of, shown
-from zoo.training._finished import SPLIT, split_held
+from zoo.registry import Registry, UserError, datasets, models, parameters_of, shown, tasks
+from zoo.tasks._labels import TABLE, Labels
+from zoo.tasks._task import Task
+from zoo.training._finished import LABEL_TABLE, SPLIT, split_held
 
 SPLITS = (*NAMES, "all")
 """What of the data can be tested."""
@@ -34,6 +36,8 @@ def dataset_of(run: Run, data, root: str | Path | None, parameters: Mapping) -> 
     if data in SPLITS and data not in datasets.names():
         raise UserError(f"{data!r} is a split, no dataset: give it as split={data!r}.")
     name = data or run.result.dataset
+    if not data:
+        _check_here(run, datasets, name)
     known = parameters_of(datasets.get(name))
     kept = {n: v for n, v in run.result.config["dataset"].items() if n in known}
     if root is None and name == run.result.dataset:
@@ -61,7 +65,7 @@ def check_task(run: Run, data: TaskData) -> None:
         raise UserError(f"the run predicts {result.task!r}, the data are of task {data.task.name!r}.")
     wanted, there = result.config["task"], json.loads(json.dumps(data.task.parameters(), default=str))
     for name, value in wanted.items():
-        if there.get(name) != value:
+        if there.get(name) != value and not (name == TABLE and data.task.table is not None):
             raise UserError(
                 f"the run predicts {result.task!r} with {name}={value!r}, the data have {name}={there.get(name)!r}: "
                 f"load them with {name}={value!r}."
@@ -79,10 +83,30 @@ def check_split(run: Run, how: Mapping) -> None:
         )
 
 
-def prepared(run: Run, dataset: Dataset, splitting: Mapping) -> TaskData:
-    """The run's task on a dataset, with the run's vocabularies, as many of its concepts as there are."""
+def task_of(run: Run) -> Task:
+    """The task of a run, as it was; one that the user's labels made is made from those in the run folder.
+
+    Raises:
+        UserError: the labels are not there or damaged, or the class of the task is not known in this process.
+    """
+    name, parameters = run.result.task, run.result.config["task"]
+    if TABLE in parameters and not tasks.knows(name):
+        return Labels.read(run.folder / LABEL_TABLE, name, parameters)
+    _check_here(run, tasks, name)
+    return load_task(name, **parameters)
+
+
+def _check_here(run: Run, registry: Registry, name: str) -> None:
+    if not registry.knows(name):
+        raise UserError(
+            f"{run.folder} is a run on {registry.noun} {name!r}, which nothing has here: load data with its class, and "
+            f"give them, such as zoo.evaluate(run, data); or register the class under that name, and import its module."
+        )
+
+
+def prepared(run: Run, dataset: Dataset, splitting: Mapping, task: Task) -> TaskData:
+    """A task on a dataset, with the run's vocabularies, as many of its concepts as there are."""
     config, spec = run.result.config, run.spec
-    task = load_task(run.result.task, **config["task"])
     concepts = [c for c in spec.concepts if c in dataset.concepts]
     needs = models.entry(run.result.model).facts.needs
     missing = sorted(set(spec.concepts) - set(concepts))

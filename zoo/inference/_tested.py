@@ -16,7 +16,7 @@ from zoo.data import Batch, Ragged, Spec
 from zoo.data._inputs import notes_on
 from zoo.data._task_data import TaskData
 from zoo.data._vocabulary import UNKNOWN, Vocabulary
-from zoo.inference._data import SPLITS, check_split, check_task, dataset_of, prepared, same_patients, same_seed
+from zoo.inference._data import SPLITS, check_split, check_task, dataset_of, prepared, same_patients, same_seed, task_of
 from zoo.inference._run import Run
 from zoo.models._model import Model
 from zoo.progress import progress
@@ -89,7 +89,13 @@ class Tested:
         elif not own:
             # where all are tested nobody is kept apart: ways to split that need more than ids do not matter
             how = {"split": (0, 0, 1)} if split == "all" else {n: how[n] for n in SPLIT}
-        tested = cls(run, prepared(run, dataset, how), split, own)
+        task = data.task if isinstance(data, TaskData) else task_of(run)
+        if task.table is not None and not own and not isinstance(data, TaskData):
+            raise UserError(
+                f"the run was trained with labels of patients of {run.result.dataset}: load {dataset.name} with "
+                f"task=zoo.labels(...) of its own patients, and give these data."
+            )
+        tested = cls(run, prepared(run, dataset, how, task), split, own)
         if isinstance(data, TaskData):
             tested.data.outcomes.strict = data.outcomes.strict
         if not len(tested.places):

@@ -84,6 +84,15 @@ class Kind:
         """What a result says of the labels of samples."""
         raise NotImplementedError
 
+    def groups(self, label: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """(samples,) bool for each outcome that samples are grouped by in a table, in order; none where there are none.
+
+        Args:
+            label: of the samples.
+            names: of the outputs.
+        """
+        return {}
+
     def is_constant(self, label: np.ndarray) -> bool:
         """Whether all labels are the same, so that little can be learned or told from them."""
         return False

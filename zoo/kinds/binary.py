@@ -40,6 +40,9 @@ class Binary(Kind):
         """``positives``: how many."""
         return {"positives": int(label.sum())}
 
+    def groups(self, label: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        return {"no": ~label, "yes": label}
+
     def is_constant(self, label: np.ndarray) -> bool:
         return len(label) > 0 and bool((label == label[0]).all())
 

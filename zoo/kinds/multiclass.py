@@ -39,6 +39,9 @@ class Multiclass(Kind):
         """``classes``: how many samples are of each."""
         return {"classes": {name: int((label == i).sum()) for i, name in enumerate(names)}}
 
+    def groups(self, label: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        return {name: label == i for i, name in enumerate(names)}
+
     def is_constant(self, label: np.ndarray) -> bool:
         return len(label) > 0 and bool((label == label[0]).all())
 

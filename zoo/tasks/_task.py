@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.knowledge.variables import Variable, variable
-from zoo.registry import UserError, called, html_table, names_of, shown, summary, tasks
+from zoo.registry import UserError, called, html_table, names_of, parameters_of, shown, summary, tasks
 from zoo.tasks._events import Events
 from zoo.tasks._visit_class import of_classes, visit_classes
 
@@ -367,6 +366,7 @@ class Task:
             whole ``visit``.
         retrospective: whether the labels are assigned from what the record holds already, and are no forecast: then
             nobody is left out for being dead, or gone.
+        table: the DataFrame that the labels come from, where the user gave one (`zoo.labels`).
         tuned: whether probabilities count as positive from the threshold on that has the best (micro) F1 on the
             validation split, instead of 0.5.
     """
@@ -387,6 +387,7 @@ class Task:
     min_age: float | None = None
     about: str = "stay"
     retrospective: bool = False
+    table: pd.DataFrame | None = None
 
     def cohort(self, relations: Relations) -> Cohort:
         """Who is predicted, when, and with what label."""
@@ -403,8 +404,22 @@ class Task:
         return html_table(self.name, {"kind": self.kind, **self.parameters()}, [summary(type(self))])
 
     def parameters(self) -> dict:
-        """The constructor's arguments that this task was made with."""
-        return {n: getattr(self, n) for n in inspect.signature(type(self).__init__).parameters if n != "self"}
+        """The constructor's arguments that this task was made with.
+
+        Raises:
+            UserError: the task does not keep one of them as an attribute of its name.
+        """
+        names = [*parameters_of(type(self))]
+        for name in names:
+            if not hasattr(self, name):
+                raise UserError(
+                    f"task {self.name!r} does not keep its parameter {name!r}: set self.{name} = {name} in __init__."
+                )
+        return {n: getattr(self, n) for n in names}
+
+    def key(self) -> dict:
+        """What tells its cohort from those of other tasks on the same dataset."""
+        return {**tasks.code(type(self)), "task": self.name, "task_parameters": self.parameters()}
 
 
 def one_of(name: str, value: object, choices: tuple) -> None:

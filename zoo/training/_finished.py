@@ -48,6 +48,8 @@ CONFIG = {
 
 SPLIT_TABLE = "split.csv"
 """The DataFrame that a split was given as."""
+LABEL_TABLE = "labels.parquet"
+"""The DataFrame that labels were given as."""
 
 
 def split_held(held: object, folder: Path) -> object:
@@ -107,8 +109,14 @@ class Finished:
         Raises:
             UserError: its model is not registered.
         """
+        name = self.result.model
+        if not models.knows(name):
+            raise UserError(
+                f"{self.folder} is a run of model {name!r}, which nothing has here: register its class under that name "
+                f"(zoo.register_model), and import its module."
+            )
         try:
-            return issubclass(models.get(self.result.model), Estimator)
+            return issubclass(models.get(name), Estimator)
         except UserError as error:
             raise UserError(f"{self.folder} has a model that is not here: {error}") from error
 

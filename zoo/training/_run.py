@@ -31,7 +31,7 @@ from zoo.result import Result, write_json
 from zoo.training._balance import training_places
 from zoo.training._checkpoint import BEST, remove_all, write_tensors
 from zoo.training._create import check_given, check_made_for, create_model
-from zoo.training._finished import PREPARED, SPLIT_TABLE
+from zoo.training._finished import LABEL_TABLE, PREPARED, SPLIT_TABLE
 from zoo.training._initial import Initial
 from zoo.training._log import FILE as LOG_FILE
 from zoo.training._processes import Processes
@@ -42,6 +42,8 @@ TOLD = 5
 """How many lines of what became of a concept's values are spelled out."""
 SOURCE = "source.json"
 """Where the tables were: nothing that tells one run from another, but a run that is tested again looks there."""
+WRITTEN_FIRST = ("config.json", SOURCE, SPLIT_TABLE, LABEL_TABLE)
+"""What is written before anything is learned."""
 LIBRARIES = ("ehr-zoo", "torch", "numpy", "pandas", "scikit-learn", "lightgbm", "duckdb", "ibis-framework", "pyarrow")
 
 
@@ -190,6 +192,8 @@ class Job:
             if data.split_table is not None:
                 with whole(folder / SPLIT_TABLE) as unfinished:
                     data.split_table.to_csv(unfinished, index=False)
+            if data.task.table is not None:
+                data.task.write(folder / LABEL_TABLE)
         processes.wait()
 
         times: dict[str, float] = {}
@@ -197,7 +201,7 @@ class Job:
         verb = "pre-training" if self.config["pretraining"] else "training"
         what = progress(f"{verb} {model.registered_name}", at_most=True)
         with (
-            given_back(folder, "config.json", SOURCE, SPLIT_TABLE, LOG_FILE) if processes.main else nullcontext(),
+            given_back(folder, *WRITTEN_FIRST, LOG_FILE) if processes.main else nullcontext(),
             what if processes.main else nullcontext(_silent) as report,
         ):
             training = self.learn(report, folder)

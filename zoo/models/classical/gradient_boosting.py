@@ -8,8 +8,9 @@ from typing import Annotated
 import torch
 
 from zoo.data import Batch, Spec
+from zoo.data._counts import code_counts
 from zoo.models import Estimator, Output, Share, Size
-from zoo.models.classical._counts import code_counts, fitting_data
+from zoo.models.classical._counts import fitting_data
 from zoo.models.classical._trees import arrays_of_booster, check_trees, leaf_sums
 from zoo.registry import Choice, LogBetween, Range, register_model
 

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from zoo.data import Batch, Spec
+from zoo.data._counts import code_counts
 from zoo.models import Estimator, Output, Positive, Size
 from zoo.models._fitted import array_in
-from zoo.models.classical._counts import code_counts, fitting_data, log_scaled
+from zoo.models.classical._counts import fitting_data, log_scaled
 from zoo.registry import LogBetween, register_model
 
 PENALTIES = [10.0**power for power in range(-1, 7)]

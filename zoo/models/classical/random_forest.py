@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import torch
 
 from zoo.data import Batch, Spec
+from zoo.data._counts import code_counts
 from zoo.models import Estimator, Output, Share, Size
-from zoo.models.classical._counts import code_counts, fitting_data
+from zoo.models.classical._counts import fitting_data
 from zoo.models.classical._trees import arrays_of_forest, check_trees, leaf_sums
 from zoo.registry import Choice, LogBetween, register_model
 
