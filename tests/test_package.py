@@ -133,6 +133,7 @@ ADVISORIES = {
     "duckdb": ("1.4.2", "CVE-2025-64429"),
     "filelock": ("3.20.3", "CVE-2025-68146, CVE-2026-22701"),
     "lightgbm": ("4.6", "CVE-2024-43598"),
+    "mlflow-skinny": ("3.11", "CVE-2026-2614, CVE-2026-2652 through 3.9, CVE-2026-4137 through 3.10"),
     "pyarrow": ("23.0.1", "CVE-2026-25087"),
     "pytest": ("9.0.3", "CVE-2025-71176"),
     "scikit-learn": ("1.5", "CVE-2024-5206"),
@@ -168,7 +169,7 @@ def test_every_library_that_is_imported_is_declared():
     extras = [lines for name, lines in setup["options.extras_require"].items() if name not in ("test", "docs")]
     lines = "\n".join([setup["options"]["install_requires"], *extras]).split("\n")
     declared = {re.split(r"[\[<>=]", line)[0] for line in lines if line}
-    names = {"sklearn": "scikit-learn", "ibis": "ibis-framework"}
+    names = {"sklearn": "scikit-learn", "ibis": "ibis-framework", "mlflow": "mlflow-skinny"}
     used = (
         {m.split(".")[0] for p in FILES for m in _all_imports(p.read_text())} - {"zoo"} - set(sys.stdlib_module_names)
     )

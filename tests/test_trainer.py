@@ -308,24 +308,6 @@ def test_the_log_has_a_row_an_epoch(data, gru, tmp_path):
     assert [float(row["train_loss"]) for row in rows] == losses["train"]
 
 
-def test_tensorboard(data, gru, tmp_path):
-    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    result = zoo.train(gru(), data, out=tmp_path / "run", log="tensorboard", **SMALL)
-    events = event_accumulator.EventAccumulator(str(result.folder / "tensorboard"))
-    events.Reload()
-    shown = [(e.step, e.value) for e in events.Scalars("validation_loss")]
-    rows = log(result.folder)
-    assert [step for step, _ in shown] == [1, 2]
-    np.testing.assert_allclose([v for _, v in shown], [float(r["validation_loss"]) for r in rows], rtol=1e-6)
-
-
-def test_a_missing_tensorboard_is_said_before_anything_is_written(data, gru, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'ehr-zoo\[tensorboard\]'"):
-        zoo.train(gru(), data, out=tmp_path / "run", log="tensorboard", **SMALL)
-    assert not (tmp_path / "run").exists()
-
-
 # What goes wrong
 
 
@@ -398,11 +380,11 @@ def test_too_little_memory_names_the_batch_size(data, registered):
 @pytest.mark.parametrize(
     ("how", "word"),
     [
-        ({"monitor": "auroc_macro"}, "no metric of binary: did you mean 'auroc'"),
+        ({"monitor": "auroc_macro"}, "no metric of task .readmission.: did you mean 'auroc'"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
         ({"precision": "fp16"}, "precision='fp16' is unknown"),
         ({"optimizer": "adamW2"}, "did you mean 'adamw'"),
-        ({"log": "wandb"}, "Known: csv, tensorboard"),
+        ({"log": "excel"}, "Known: csv, mlflow, tensorboard, wandb"),
         ({"accumulate": 0}, "accumulate=0"),
         ({"warmup": -1}, "warmup=-1"),
         ({"checkpoint_every": "5 minutes"}, "steps, or seconds such as '300s'"),
@@ -434,8 +416,13 @@ def killed(self, number):
 Loop._step = killed
 data = zoo.load("mimic3", task="readmission", root=root, concepts=["diagnosis", "lab"], days=90)
 model = zoo.create_model("gru", data, seed=5, dim=8, dropout=dropout)
+class Told:
+    def on_epoch(self, row):
+        with open(out + ".told", "a") as file:
+            print(os.environ["RANK"], row["epoch"], file=file)
+
 zoo.train(model, data, seed=5, out=out, max_epochs=2, batch_size=5, accumulate=2,
-          device="cpu", optimizer="sgd", lr=0.1, checkpoint_every=3)
+          device="cpu", optimizer="sgd", lr=0.1, checkpoint_every=3, callbacks=[Told()])
 """
 
 
@@ -466,6 +453,7 @@ def test_two_processes_of_which_one_was_killed_go_on_together(intact_mimic3, ses
     assert not (tmp_path / "killed" / "result.json").exists()
     for out in ("killed", "spared"):
         assert_ended_well(in_two_processes(tmp_path / out, intact_mimic3.root, dropout=0.3))
+        assert (tmp_path / f"{out}.told").read_text().split("\n") == ["0 1", "0 2", ""]  # by the main one alone
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("killed", "spared"))
     assert all(torch.equal(w, second[n]) for n, w in first.items())
     assert [r["train_loss"] for r in log(tmp_path / "killed")] == [r["train_loss"] for r in log(tmp_path / "spared")]

@@ -3,6 +3,7 @@
 import importlib
 
 _LATER = {
+    "Callback": "_callbacks",
     "Trainer": "_trainer",
     "create_model": "_create",
     "pretrain": "_pretraining",
@@ -10,7 +11,7 @@ _LATER = {
     "tune": "_tuning",
 }
 
-__all__ = ["Trainer", "create_model", "pretrain", "train", "tune"]
+__all__ = ["Callback", "Trainer", "create_model", "pretrain", "train", "tune"]
 
 
 def __getattr__(name: str):

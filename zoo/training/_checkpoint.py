@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -84,9 +85,11 @@ def check_fit(path: Path, weights: Mapping[str, Tensor], model: nn.Module) -> No
 
 
 def remove_all(folder: Path, pattern: str, but: str = "") -> None:
-    """Remove the files of a folder that match, but one."""
+    """Remove what of a folder matches, files and whole folders, but one."""
     for path in folder.glob(pattern):
-        if path.name != but:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != but:
             path.unlink(missing_ok=True)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.data._task_data import TaskData
 from zoo.metrics import evaluate
@@ -29,8 +29,8 @@ from zoo.models._model import Model
 from zoo.registry import UserError
 from zoo.result import write_json
 from zoo.training._balance import training_places
+from zoo.training._callbacks import Callbacks
 from zoo.training._checkpoint import BEST, LAST, check_fit, read_tensors, remove_all, write_tensors
-from zoo.training._log import Events, write_table
 from zoo.training._optimizer import load_optimizer, make_optimizer, optimizer_tensors, set_share
 from zoo.training._precision import bfloat16
 from zoo.training._processes import Processes
@@ -88,7 +88,7 @@ class Loop:
     Args:
         trainer: how.
         model: changed in place; must lie on the device.
-        data, seed, report, folder: as in `Trainer.fit`.
+        data, seed, report, folder, callbacks: as in `Trainer.fit`.
     """
 
     def __init__(
@@ -99,34 +99,36 @@ class Loop:
         seed: int,
         report: Callable[[int, str, float], None],
         folder: Path | None,
+        callbacks: Callbacks,
     ):
         self.trainer, self.model, self.data, self.seed, self.report = trainer, model, data, seed, report
         self.device = trainer.resolved_device()
         self.processes = Processes(self.device)
-        self.folder = folder
+        self.folder, self.callbacks = folder, callbacks
+        self.net: nn.Module = model
         self.step_rows = trainer.batch_size * trainer.accumulate * self.processes.count
         self.places = training_places(data, trainer.balance, seed)
-        self.steps = -(-len(data.rows("train", model, places=self.places)) // self.step_rows)
+        self.rows = data.rows("train", model, places=self.places)
+        self.steps = -(-len(self.rows) // self.step_rows)
         self.optimizer = make_optimizer(trainer, model)
         total = trainer.max_epochs * self.steps
         self.warmup, self.total = warmup_steps(trainer.warmup, total), total
         self.losses = torch.zeros(self.steps, device=self.device)
         self.place = Place(processes=self.processes.count)
         self.told = ""
-        self.best_weights: dict[str, Tensor] | None = None
-        self.events: Events | None = None
+        self.best_weights: dict[str, Tensor] = {}
+        self.began = self.written = time.perf_counter()
 
     def run(self) -> Place:
         """Train until the last epoch, or until the monitored metric has not become better for long enough."""
         torch.manual_seed(self.seed + self.processes.rank)
         self._resume()
+        self.callbacks.start(self.place.epochs)
         self.net = self.processes.share(self.model)
         self.began = self.written = time.perf_counter()
         while self.place.epoch < self.trainer.max_epochs and not self.place.stopped:
             self._train()
             self._end_epoch()
-        if self.events:
-            self.events.close()
         self.model.load_state_dict(self.best_weights)
         return self.place
 
@@ -207,7 +209,7 @@ class Loop:
         if better and self._writes:
             write_tensors(self.folder / BEST.format(place.epoch), self.best_weights)
         self._write_last()
-        self._log()
+        self._tell()
 
     def _validated(self) -> dict[str, float | None]:
         """Loss and metrics on the validation split; the loss is None where it has no samples."""
@@ -363,17 +365,13 @@ class Loop:
             self.losses.copy_(tensors["losses"])
         self.place = place
 
-    def _log(self) -> None:
+    def _tell(self) -> None:
+        """Tell of the epoch that is over."""
         row = self.place.epochs[-1]
         shown = "" if row["validation_loss"] is None else f", validation {row['validation_loss']:.4f}"
         self.told = f", loss {row['train_loss']:.4f}{shown}"
         self._report(self.told.removeprefix(", "))
-        if not self._writes:
-            return
-        write_table(self.folder, self.place.epochs)
-        if self.trainer.log == "tensorboard":
-            self.events = self.events or Events(self.folder, row["epoch"])
-            self.events.add(row)
+        self.callbacks.epoch(row)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from zoo.data._task_data import TaskData
 from zoo.models._model import Model, Output
 from zoo.registry import UserError, check_parameters
 from zoo.result import Result
+from zoo.training._callbacks import check_callbacks
 from zoo.training._create import check_given, check_made_for, create_model
 from zoo.training._processes import Processes, launched
 from zoo.training._run import Job, configuration, fitted
@@ -54,7 +57,13 @@ class Pretraining(Model):
 
 
 def pretrain(
-    model: str | Model | type[Model], data: TaskData, seed: int = 0, out: str | Path | None = None, **trainer
+    model: str | Model | type[Model],
+    data: TaskData,
+    seed: int = 0,
+    out: str | Path | None = None,
+    *,
+    callbacks: Iterable = (),
+    **trainer,
 ) -> Result:
     """Pre-train a model on every visit of the training split, whatever the task, and write the run.
 
@@ -66,6 +75,7 @@ def pretrain(
         data: what `zoo.load` returned.
         seed: of first weights (where a name is given), order of batches, and what is masked or dropped.
         out: the run folder; a new one below ``runs`` by default.
+        callbacks: as in `zoo.train`.
         **trainer: keywords of `Trainer`; what is monitored is the loss on the visits of the validation split.
 
     Returns:
@@ -76,6 +86,7 @@ def pretrain(
     """
     check_given("pretrain", model, data)
     trainer, seed = check_parameters("the trainer", Trainer, trainer), checked_seed(seed)
+    callbacks = check_callbacks(callbacks)
     if isinstance(model, (str, type)):
         model = create_model(model, data, seed=seed)
     else:
@@ -95,8 +106,9 @@ def pretrain(
         seed,
         data.task.name,
         {**configuration(model, visits, loop), "pretraining": True, "init": None},
-        lambda report, folder: fitted(trained, visits, loop, seed, report, folder),
+        partial(fitted, trained, visits, loop, seed),
         lambda: (loss_on(trained, visits, "test", loop), None),
+        callbacks=callbacks,
     )
     return job.run(out)
 

@@ -29,14 +29,15 @@ from zoo.progress import progress
 from zoo.registry import UserError, check_parameters, counted, models
 from zoo.result import Result, write_json
 from zoo.training._balance import training_places
+from zoo.training._callbacks import NONE, Callbacks, check_callbacks
 from zoo.training._checkpoint import BEST, remove_all, write_tensors
 from zoo.training._create import check_given, check_made_for, create_model
 from zoo.training._finished import LABEL_TABLE, PREPARED, SPLIT_TABLE
 from zoo.training._initial import Initial
-from zoo.training._log import FILE as LOG_FILE
 from zoo.training._processes import Processes
 from zoo.training._run_folder import given_back, locked, made, run_folder
 from zoo.training._trainer import Trainer
+from zoo.training.trackers import TRACKS, trackers
 
 TOLD = 5
 """How many lines of what became of a concept's values are spelled out."""
@@ -53,6 +54,8 @@ def train(
     seed: int = 0,
     out: str | Path | None = None,
     init: str | Path | Result | None = None,
+    *,
+    callbacks: Iterable = (),
     **trainer,
 ) -> Result:
     """Train a model, test it, and write the run.
@@ -70,6 +73,7 @@ def train(
         init: a finished run (its folder, or its `Result`), of `pretrain` or of a training, whose weights to begin
             with. Its vocabularies are laid over the data, and a model given by name gets its hyperparameters. Weights
             of another shape, such as those of the head of another task, are not taken; the result's notes name them.
+        callbacks: are told of the start, of each epoch, and of the end or a failure; see `zoo.training.Callback`.
         **trainer: keywords of `Trainer`.
 
     Raises:
@@ -78,6 +82,7 @@ def train(
     """
     check_given("train", model, data)
     trainer, seed = check_parameters("the trainer", Trainer, trainer), checked_seed(seed)
+    callbacks = check_callbacks(callbacks)
     if isinstance(model, Model):
         check_made_for(model, data)
     initial = None if init is None else Initial.read(init)
@@ -98,16 +103,23 @@ def train(
 
     config = {**configuration(model, data, loop), "pretraining": False, "init": initial and initial.identity}
     learn = partial(learned, model, data, loop, seed)
-    job = Job(model, data, loop, seed, data.task.name, config, learn, lambda: test_metrics(model, data, loop), further)
-    return job.run(out)
+    test = partial(test_metrics, model, data, loop)
+    return Job(model, data, loop, seed, data.task.name, config, learn, test, further, callbacks).run(out)
 
 
 def learned(
-    model: Model, data: TaskData, loop: Trainer, seed: int, report: Callable, folder: Path | None
+    model: Model,
+    data: TaskData,
+    loop: Trainer,
+    seed: int,
+    report: Callable,
+    folder: Path | None,
+    callbacks: Callbacks = NONE,
 ) -> dict[str, int]:
     """Train a network, with its checkpoints in a folder, or fit an estimator; gives facts for the result's sizes."""
     if not isinstance(model, Estimator):
-        return fitted(model, data, loop, seed, report, folder)
+        return fitted(model, data, loop, seed, report, folder, callbacks)
+    callbacks.start([])
     places = training_places(data, loop.balance, seed)
     model.seed = seed
     model.fit(_told(data.batches("train", model, loop.batch_size, places=places), report))
@@ -124,10 +136,11 @@ class Job:
         loop, seed: how.
         task: the name of the task.
         config: what tells the run from others, with these and the data.
-        learn: from what is told of progress (see `zoo.progress.progress`), and the run folder, to facts for the
-            result's sizes; trains the model.
+        learn: from what is told of progress (see `zoo.progress.progress`), the run folder, and the callbacks, which
+            it tells of the start and of epochs, to facts for the result's sizes; trains the model.
         test: gives the metrics of the trained model, and the threshold behind them.
         notes: what a reader of the metrics must know besides what the data tell.
+        callbacks: what the user gave as such.
     """
 
     model: Model
@@ -136,9 +149,10 @@ class Job:
     seed: int
     task: str
     config: dict
-    learn: Callable[[Callable, Path], dict[str, int]]
+    learn: Callable[[Callable, Path, Callbacks], dict[str, int]]
     test: Callable[[], tuple[dict[str, dict], float | None]]
     notes: list[str] = field(default_factory=list)
+    callbacks: tuple = ()
 
     @property
     def identity(self) -> dict:
@@ -196,20 +210,25 @@ class Job:
                 data.task.write(folder / LABEL_TABLE)
         processes.wait()
 
+        told = NONE
+        if processes.main:
+            told = Callbacks([*trackers(self.loop.log, folder), *self.callbacks], {**identity, "folder": folder})
         times: dict[str, float] = {}
         began = time.perf_counter()
         verb = "pre-training" if self.config["pretraining"] else "training"
         what = progress(f"{verb} {model.registered_name}", at_most=True)
         with (
-            given_back(folder, *WRITTEN_FIRST, LOG_FILE) if processes.main else nullcontext(),
+            given_back(folder, *WRITTEN_FIRST, *TRACKS) if processes.main else nullcontext(),
+            told.of_failure(),
             what if processes.main else nullcontext(_silent) as report,
         ):
-            training = self.learn(report, folder)
+            training = self.learn(report, folder, told)
         times["train"] = time.perf_counter() - began
-        if processes.main:
-            _save(model, folder)
-        began = time.perf_counter()
-        metrics, threshold = self.test()
+        with told.of_failure():
+            if processes.main:
+                _save(model, folder)
+            began = time.perf_counter()
+            metrics, threshold = self.test()
         times["test"] = time.perf_counter() - began
         result = Result(
             **identity,
@@ -231,6 +250,7 @@ class Job:
             result.write(folder)
             remove_all(folder, BEST.format("*"))  # the model's own file has these weights now
         result.folder = folder
+        told.end(result)
         return result
 
 
@@ -250,13 +270,15 @@ def _silent(*_) -> None:
     """Report nothing."""
 
 
-def fitted(model: Model, data: TaskData, loop: Trainer, seed: int, report: Callable, folder: Path) -> dict[str, int]:
+def fitted(
+    model: Model, data: TaskData, loop: Trainer, seed: int, report: Callable, folder: Path, callbacks: Callbacks = NONE
+) -> dict[str, int]:
     """Train a network in a run folder, and write how its losses went."""
 
     def epoch(number: int, line: str, share: float) -> None:
         report(f"epoch {number} of {loop.max_epochs}", line, share)
 
-    fit = loop.fit(model, data, seed, epoch, folder)
+    fit = loop.fit(model, data, seed, epoch, folder, callbacks)
     if data.kind.finishes:
         data.kind.finish(model, loop.scores(model, data, "train", logits=True), data.label("train"))
     if Processes(loop.resolved_device()).main:

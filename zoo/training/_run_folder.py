@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,6 @@ from zoo.cache.writing import is_unfinished, make_folder, remove_unfinished
 from zoo.registry import UserError, path_of
 from zoo.result import FILE, Result
 from zoo.training._checkpoint import BEST, LAST, remove_all
-from zoo.training._log import EVENTS
 from zoo.training._loop import NON_FINITE
 
 LOCK = ".lock"
@@ -61,7 +59,7 @@ def given_back(folder: Path, *files: str) -> Iterator[None]:
 
     Args:
         folder: of the run.
-        files: the names of what the run writes before it has a checkpoint.
+        files: the names of what the run writes, files and folders, before it has a checkpoint.
     """
     try:
         yield
@@ -69,7 +67,6 @@ def given_back(folder: Path, *files: str) -> Iterator[None]:
         if not (folder / LAST).exists():
             for pattern in (*files, BEST.format("*")):
                 remove_all(folder, pattern)
-            shutil.rmtree(folder / EVENTS, ignore_errors=True)
         raise
 
 

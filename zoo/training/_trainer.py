@@ -14,12 +14,13 @@ import torch
 from zoo.data._task_data import TaskData
 from zoo.models._model import Model
 from zoo.registry import UserError, check_parameters, nearest, shown, whole_number
-from zoo.training._log import LOGS, check_log
+from zoo.training._callbacks import NONE, Callbacks
 from zoo.training._loop import Loop
 from zoo.training._optimizer import OPTIMIZERS
 from zoo.training._processes import Processes, launched
 from zoo.training._schedule import SCHEDULES
 from zoo.training._scores import scores_of
+from zoo.training.trackers import LOGS, check_log
 
 PRECISIONS = ("fp32", "bf16")
 LACK = re.compile("out of memory|not enough memory|can't allocate memory")
@@ -75,7 +76,8 @@ class Trainer:
             once by the seed; nothing else changes, validation and test samples least of all.
         checkpoint_every: steps, or seconds such as ``"300s"``, after which what is needed to go on is written within an
             epoch; at the end of an epoch it always is.
-        log: ``"csv"`` writes ``log.csv``; ``"tensorboard"`` TensorBoard's files as well.
+        log: the tracker: ``"csv"`` writes ``log.csv``, as every other one does, too; ``"tensorboard"``, ``"wandb"``
+            (Weights & Biases) or ``"mlflow"``. The trials of a tuning are not tracked.
     """
 
     max_epochs: int = 50
@@ -175,6 +177,7 @@ class Trainer:
         seed: int,
         report: Callable[[int, str, float], None] = lambda *_: None,
         folder: Path | None = None,
+        callbacks: Callbacks = NONE,
     ) -> Fit:
         """Train a network and leave it with the weights of its best epoch.
 
@@ -184,8 +187,9 @@ class Trainer:
                 epochs are trained and the last weights stay.
             seed: of the order of batches and of dropout.
             report: is told the epoch, a line about it, and what share of the steps of all epochs is over.
-            folder: where checkpoints and logs go; training goes on from the last checkpoint in it. All processes must
-                see it. None writes nothing.
+            folder: where checkpoints go; training goes on from the last one in it. All processes must see it. None
+                writes nothing.
+            callbacks: are told of the start and of each epoch.
 
         Raises:
             UserError: a loss is not finite (epoch, step and visits are named; the last good checkpoint stays), memory
@@ -195,7 +199,7 @@ class Trainer:
         device = self.resolved_device()
         with torch.random.fork_rng([device] if device.type == "cuda" else []), self._enough_memory():
             model.to(device)
-            place = Loop(self, model, data, seed, report, folder).run()
+            place = Loop(self, model, data, seed, report, folder, callbacks).run()
         losses = {n: [row[n] for row in place.epochs] for n in ("train_loss", "validation_loss")}
         validation = [float("nan") if v is None else v for v in losses["validation_loss"]]
         return Fit(losses["train_loss"], validation, place.best_epoch, place.epochs)
