@@ -273,13 +273,14 @@ def mortality_after_discharge(raw: Raw, days=30, min_age=None):
 
 def time_to_death(raw: Raw, follow_up, hours=24, min_age=18, visit_class=INPATIENT):
     last = raw.visits.groupby("subject").end.max()
+    in_hospital = raw.visits[raw.visits.died == True].groupby("subject").end.max()  # noqa: E712
     for row in of_classes(raw, visit_class).itertuples():
-        moment = row.start + pd.Timedelta(hours=hours)
-        if row.end < moment or row.death <= moment or young(row, min_age) or (not follow_up and pd.isna(row.died)):
+        moment, death = row.start + pd.Timedelta(hours=hours), in_hospital.get(row.subject, row.death)
+        if row.end < moment or death <= moment or young(row, min_age) or (not follow_up and pd.isna(row.died)):
             continue
         until = last[row.subject] + follow_up * DAY if follow_up else row.end
-        event = bool(row.death <= until) if follow_up else bool(row.died)
-        over = row.death if event and follow_up else until
+        event = bool(death <= until) if follow_up else bool(row.died)
+        over = death if event and follow_up else until
         if over > moment:
             yield row.visit, None, moment, ((over - moment) / DAY, float(event))
 
