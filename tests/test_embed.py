@@ -148,5 +148,5 @@ def test_a_layer_with_the_name_of_a_method_is_refused(session_cache):
             super().__init__(spec)
             self.embed = nn.Linear(2, 2)
 
-    with pytest.raises(UserError, match="a layer of Hidden cannot be called 'embed', as a method of models is"):
+    with pytest.raises(UserError, match=r"layer of Hidden cannot be called 'embed', .*: give it another name"):
         Hidden(loaded().spec({"diagnosis"}))
