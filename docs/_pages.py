@@ -71,6 +71,7 @@ def _of_model(entry: Entry) -> dict[str, str]:
         "cannot run without": _code(sorted(facts.needs)),
         "kinds of task": _code(sorted(facts.kinds)),
         "explains a prediction by": facts.explains,
+        "embeds": "the patient at each sample" if entry.thing.has_vectors() else "",
         "published": ", ".join(f"`{n}={v!r}`" for n, v in facts.published.items()),
         "searched": ", ".join(f"`{n}`: {r}" for n, r in facts.search.items() if r is not None),
         "waived checks": "; ".join(f"`{check}`: {reason}" for check, reason in facts.waives.items()),

@@ -263,8 +263,9 @@ class Info:
 
     Attributes:
         facts: of each thing of the name ``noun``, ``name``, ``documentation``, ``parameters`` with their defaults, what
-            is ``explained`` of these, and whatever its decorator says; of a model also what it sets of the ``trainer``
-            where it is trained without settings, with a small text encoder where it has one.
+            is ``explained`` of these, and whatever its decorator says; of a model also what it ``embeds`` (None where
+            it does not), and what it sets of the ``trainer`` where it is trained without settings, with a small text
+            encoder where it has one.
     """
 
     facts: list[dict]
@@ -296,6 +297,8 @@ class Info:
         return "\n".join(printable(line) for line in lines)
 
 
+EMBEDS = "the patient at each sample"
+"""What is said of a model whose runs `zoo.embed` takes."""
 _TOLD_OTHERWISE = ("noun", "name", "parameters", "explained", "documentation", "published", "search", "trainer")
 
 
@@ -345,7 +348,7 @@ def _facts_of(noun: str, name: str, thing: type, facts: Facts) -> dict:
     parameters, told = parameters_of(thing), explained(thing)
     of_model = isinstance(facts, ModelFacts)
     always = {"explains": None, "uses": []} if of_model else {}
-    own = _trained(thing, facts) if of_model else {}
+    own = {"embeds": EMBEDS if thing.has_vectors() else None, **_trained(thing, facts)} if of_model else {}
     return {
         "noun": noun,
         "name": name,

@@ -105,7 +105,10 @@ class Model(nn.Module):
             UserError: a part of the network would have the name of a method, which would be called in its stead.
         """
         if isinstance(value, (nn.Module, nn.Parameter)) and callable(getattr(Model, name, None)):
-            raise UserError(f"a layer of {type(self).__name__} cannot be called {name!r}, as a method of models is.")
+            raise UserError(
+                f"a layer of {type(self).__name__} cannot be called {name!r}, as a method of models is: give it "
+                f"another name (and renamed={{{name + '.'!r}: ...}} to the class, if there are runs with this one)."
+            )
         super().__setattr__(name, value)
 
     @property
