@@ -1,4 +1,4 @@
-"""Commands that write data, or check what would read them: samples, table-one, events, synth, check."""
+"""Commands that write data, or check what would read them: samples, events, synth, check."""
 
 from __future__ import annotations
 
@@ -35,24 +35,6 @@ def samples(
 
     tell(pd.DataFrame(found.attrs["attrition"]).to_string(index=False))
     tell(*experiment.cleaning_lines(found.attrs["cleaning"]))
-
-
-@app.command("table-one", cls=Command)
-def table_one(
-    dataset: Dataset,
-    task: Task,
-    root: Root = None,
-    by: Annotated[str | None, typer.Option(help="label, split, or a column with groups, such as sex.")] = None,
-    min_count: Annotated[int, typer.Option(min=0, help="Counts from 1 up to below this are masked.")] = 0,
-    settings: Settings = [],  # noqa: B006
-) -> None:
-    """Print who the samples of a task are: the usual Table 1."""
-    check_known(datasets=dataset, tasks=task)
-    from zoo import experiment
-    from zoo.data._table_one import table_one
-
-    settings = experiment.only(experiment.shared_out(parsed(settings)), "task", "data")
-    tell(table_one(experiment.prepared(dataset, task, root, settings), by, min_count).to_string())
 
 
 @app.command(cls=Command)
