@@ -29,7 +29,7 @@ ROWS = 4096
 
 @dataclass(frozen=True, repr=False)
 class Arrays:
-    """The samples of a split, in the order of `TaskData.samples`.
+    """The samples of a split, in the order of ``samples`` of the data.
 
     Attributes:
         X: (samples, columns) float32, sparse.

@@ -134,14 +134,13 @@ class Part:
         yield from self._missing(fact, column, rows, everyone)
 
     def _shares(self, fact: str, column: str, rows: pd.DataFrame, everyone: pd.DataFrame) -> Iterator:
-        levels = [v for v in _named(everyone[column]).value_counts().index if v != UNKNOWN]
+        levels = _named(everyone[column].dropna()).value_counts().index.tolist()
         own, beyond = levels[:LEVELS], levels[LEVELS:]
-        values = _named(rows[column])
-        known = int((values != UNKNOWN).sum())
+        values = _named(rows[column].dropna())
         for level in own:
-            yield (fact, f"{level}, n (%)"), self._share(int((values == level).sum()), known)
+            yield (fact, f"{level}, n (%)"), self._share(int((values == level).sum()), len(values))
         if beyond:
-            yield (fact, f"{len(beyond)} others, n (%)"), self._share(int(values.isin(beyond).sum()), known)
+            yield (fact, f"{len(beyond)} others, n (%)"), self._share(int(values.isin(beyond).sum()), len(values))
         yield from self._missing(fact, column, rows, everyone)
 
     def _missing(self, fact: str, column: str, rows: pd.DataFrame, everyone: pd.DataFrame) -> Iterator:

@@ -14,6 +14,7 @@ from zoo.registry import UserError, counted, shown
 if TYPE_CHECKING:
     from zoo.kinds import Kind
 
+BY_DTYPE = {"b": "bool", "i": "whole", "u": "whole", "f": "number"}
 SEQUENCES = (list, tuple, set, frozenset, np.ndarray)
 
 
@@ -34,7 +35,7 @@ def told_kind(column: pd.Series, names: Sequence[str] | None) -> str:
     Raises:
         UserError: they may be of several kinds, or are of none that is told from the type.
     """
-    kinds = {_type_of(value) for value in column}
+    kinds = _types(column)
     if kinds == {"bool"}:
         return "binary"
     if kinds == {"codes"}:
@@ -62,6 +63,12 @@ def told_kind(column: pd.Series, names: Sequence[str] | None) -> str:
         f"labels: of which kind the label {shown(column.iloc[0])} is cannot be told: give kind=, one of "
         "zoo.list_kinds(), and labels as that kind has them."
     )
+
+
+def _types(column: pd.Series) -> set[str]:
+    """Of which types the values of a column are."""
+    kind = getattr(column.dtype, "kind", "O")
+    return {BY_DTYPE[kind]} if kind in BY_DTYPE else {_type_of(value) for value in column}
 
 
 def _type_of(value: object) -> str:
@@ -101,7 +108,7 @@ def as_labels(column: pd.Series, kind: Kind, names: Sequence[str] | None) -> pd.
 
 def _converted(column: pd.Series, kind: Kind, names: Sequence[str] | None) -> pd.Series:
     """The labels in the type that the kind has, as far as nothing is lost by it."""
-    types = {_type_of(value) for value in column}
+    types = _types(column)
     if "codes" in types or "other" in types:
         inside = _codes if kind.sets else _numbers
         return pd.Series([inside(v) for v in column], index=column.index, dtype=object)
@@ -135,9 +142,10 @@ def _refuse(column: pd.Series, wrong: np.ndarray, what: str, kind: Kind, names: 
     if not wrong.any():
         return
     first = int(np.flatnonzero(wrong)[0])
+    value = column.iloc[[first]].tolist()[0]
     named = " With labels=(...) it may be empty." if kind.sets and names is None else ""
     raise UserError(
         f"labels: {what} (in {counted(int(wrong.sum()), 'row')} of {len(column)}, the first is row "
-        f"{shown(column.index[first])} with {shown(column.iloc[first])}): mend the table, or give another kind than "
+        f"{shown(column.index[first])} with {shown(value)}): mend the table, or give another kind than "
         f"{kind.registered_name!r}.{named}"
     )

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from zoo import cache
 from zoo.cache.writing import whole
 from zoo.registry import UserError, counted, kind_of, names_of, shown, tasks, whole_number
 from zoo.tasks._label_column import as_labels, told_kind
+from zoo.tasks._label_table import IDS, OUTCOME, TIMES, checked_table
 from zoo.tasks._task import Candidates, Cohort, Relations, Task, least_age
 
 TABLE = "table"
 """What stands for the table of labels in a run's configuration: the run folder has it as a file."""
 LABEL_FILE = "labels.parquet"
 """The file of the table in the cache."""
-TIMES = ("prediction_time", "time")
-OUTCOME = "outcome_time"
-IDS = {"subject_id": "int64", "visit_id": "Int64", "stay_id": "Int64"}
 AT = [*IDS, TIMES[0]]
 
 
@@ -86,7 +84,7 @@ def labels(
     concepts = {n: frozenset(names_of(n, value)) for n, value in concepts.items()}
     for concept in sorted(concepts["given"] & concepts["label_concepts"]):
         raise UserError(f"labels: {concept!r} is both given and withheld: name it in given or in label_concepts.")
-    table = _checked(frame, outcome_time)
+    table = checked_table(frame, outcome_time)
     kind = kind_of(told_kind(table.label, labels) if kind is None else kind)
     if labels is not None and len(labels) != 1 and not kind.sets and not kind.exclusive:
         raise UserError(f"labels: a {kind.registered_name} task has one label: leave labels= out.")
@@ -137,7 +135,7 @@ class Labels(Task):
     def key(self) -> dict:
         return {"task": self.name, "task_parameters": self.parameters()}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """What tells the table from others; the order of its rows does not count."""
         rows = self.table.sort_values([*AT, *self.table.columns.intersection([OUTCOME])], kind="stable")
@@ -162,17 +160,10 @@ class Labels(Task):
         notes = [f"labels: {lost} of {what} are of no subject, visit or stay of {relations.name}"] if lost else []
         rows.frame = _with_visits(rows.frame, relations.visits)
         rows.leave_out(rows.frame.visit_id.isna(), "no visit began before the prediction")
-        visits = relations.visits.assign(visit=np.arange(len(relations.visits))).set_index("visit_id")
-        own = visits.loc[rows.frame.visit_id.astype("int64")]
-        rows.leave_out(_begin(own).to_numpy() > rows.frame.prediction_time.to_numpy(), "prediction before the visit")
-        number = visits.visit.loc[rows.frame.visit_id.astype("int64")].to_numpy()
-        rows.frame = rows.frame.assign(visit=number).sort_values(["visit", "prediction_time", "stay_id"], kind="stable")
+        rows.frame = _in_order(rows.frame, relations.visits)
+        rows.leave_out(rows.frame.begin > rows.frame.prediction_time, "prediction before the visit")
         frame = rows.frame
-        twice = frame[frame.duplicated(["visit_id", "stay_id", "prediction_time"])]
-        if len(twice):
-            raise UserError(f"labels: {_place(twice)} has two labels at one time: keep one of them.")
-        outcome = frame.get(OUTCOME)
-        return rows.cohort(frame.prediction_time, frame.label, outcome_time=outcome, notes=notes)
+        return rows.cohort(frame.prediction_time, frame.label, outcome_time=frame.get(OUTCOME), notes=notes)
 
     def _at_stays(self, rows: Candidates, relations: Relations) -> None:
         """Leave out rows of stays that there are not; those of others are at the visit of their stay."""
@@ -247,66 +238,6 @@ def _from_cache(name: str, parameters: dict) -> Labels:
     return Labels.read(cache.obtain("labels", _cached(parameters[TABLE]), gone) / LABEL_FILE, name, parameters)
 
 
-def _checked(frame: pd.DataFrame, outcome_time: str | None) -> pd.DataFrame:
-    """The columns that count, in their types; the index is that of the frame."""
-    time = [n for n in TIMES if n in frame.columns]
-    if len(time) != 1 or not {"subject_id", "label"} <= set(frame.columns):
-        have = ", ".join(map(str, frame.columns)) or "none"
-        raise UserError(
-            f"labels: a table of labels has the columns subject_id, prediction_time (or time, not both) and label, and "
-            f"visit_id and stay_id where known; this one has {have}."
-        )
-    if outcome_time is not None and outcome_time not in frame.columns:
-        raise UserError(f"labels: there is no column {shown(outcome_time)} for outcome_time.")
-    if not len(frame):
-        raise UserError("labels: the table has no row.")
-    if not frame.index.is_unique:
-        frame = frame.reset_index(drop=True)
-    found = {n: _ids(frame, n, dtype) for n, dtype in IDS.items()}
-    found[TIMES[0]] = _times(frame, time[0])
-    outcome_time = OUTCOME if outcome_time is None and OUTCOME in frame.columns else outcome_time
-    if outcome_time is not None:
-        found[OUTCOME] = _times(frame, outcome_time, nullable=True)
-    _require(frame, "label", frame.label.isna())
-    return pd.DataFrame({**found, "label": frame.label.astype(object)}, index=frame.index)
-
-
-def _require(frame: pd.DataFrame, column: str, wrong: pd.Series, what: str = "is null") -> None:
-    if wrong.any():
-        first = wrong.index[wrong][0]
-        raise UserError(
-            f"labels: {column} {what} in {counted(int(wrong.sum()), 'row')} of {len(frame)}, the first is row "
-            f"{shown(first)}: drop or mend them."
-        )
-
-
-def _ids(frame: pd.DataFrame, column: str, dtype: str) -> pd.Series:
-    if column not in frame.columns:
-        return pd.Series(pd.NA, index=frame.index, dtype="Int64")
-    values = frame[column]
-    number = pd.to_numeric(values, errors="coerce")
-    wrong = (values.notna() & number.isna()) | (number.notna() & (number % 1 != 0))
-    _require(frame, column, wrong.astype(bool), "is no whole number")
-    if dtype == "int64":
-        _require(frame, column, number.isna())
-    return number.astype("Int64").astype(dtype)
-
-
-def _times(frame: pd.DataFrame, column: str, nullable: bool = False) -> pd.Series:
-    values = frame[column]
-    if pd.api.types.is_numeric_dtype(values) and values.notna().any():
-        raise UserError(f"labels: {column} must be a time, such as 2150-01-31 08:00, and is a number.")
-    try:
-        found = pd.to_datetime(values, errors="coerce")
-        found = found.astype("datetime64[us]")
-    except (TypeError, ValueError) as error:
-        raise UserError(f"labels: {column} cannot be read as times without a time zone ({error}).") from error
-    _require(frame, column, values.notna() & found.isna(), "is no time")
-    if not nullable:
-        _require(frame, column, found.isna())
-    return found
-
-
 def _begin(visits: pd.DataFrame) -> pd.Series:
     """When each visit began, registration in the emergency department included."""
     return visits[["start", "arrival"]].min(axis=1)
@@ -323,6 +254,16 @@ def _with_visits(rows: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
     pairs = pairs.assign(within=pairs.end >= pairs[TIMES[0]]).sort_values(["row", "within", "begin"], kind="stable")
     found = pairs.drop_duplicates("row", keep="last").set_index("row").visit_id.astype("Int64")
     return rows.assign(visit_id=rows.visit_id.fillna(found.reindex(rows.index)))
+
+
+def _in_order(rows: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of visits and time, with the ``begin`` of their visits; no two of them are alike."""
+    twice = rows[rows.duplicated(["visit_id", "stay_id", TIMES[0]])]
+    if len(twice):
+        raise UserError(f"labels: {_place(twice)} has two labels at one time: keep one of them.")
+    number = pd.Index(visits.visit_id).get_indexer(rows.visit_id.astype("int64"))
+    rows = rows.assign(visit=number, begin=_begin(visits).to_numpy()[number])
+    return rows.sort_values(["visit", TIMES[0], "stay_id"], kind="stable")
 
 
 def _place(rows: pd.DataFrame) -> str:
