@@ -131,6 +131,18 @@ def test_a_row_is_about_the_visit_that_it_lies_in_or_else_the_last_one_before(da
     assert forecast.attrition.set_index("step").left_out["visit ended before the prediction"] == 1
 
 
+def test_a_row_of_a_stay_is_about_the_visit_of_the_stay(dataset):
+    stays = dataset.read("stays").head(30)
+    table = stays[["subject_id", "stay_id"]].assign(
+        time=stays.start + pd.Timedelta(hours=2), label=stays.unit == "MICU"
+    )
+    data = zoo.load(dataset, task=zoo.labels(table))
+    own = stays.set_index("stay_id").visit_id.loc[data.samples.stay_id.astype("int64")]
+    assert data.samples.visit_id.tolist() == own.tolist() != []
+    with pytest.raises(UserError, match="that stay is of another visit or subject"):
+        zoo.load(dataset, task=zoo.labels(table.assign(subject_id=table.subject_id.iloc[::-1].to_numpy())))
+
+
 def test_rows_that_the_dataset_does_not_have_are_counted_and_told(dataset, frame):
     table = frame.astype({"visit_id": "Int64"}).reset_index(drop=True)
     table.loc[:2, "subject_id"] = -5
