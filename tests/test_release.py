@@ -67,7 +67,7 @@ def test_the_wheel_has_every_file_of_the_package(wheel):
 
 @pytest.mark.slow
 def test_the_wheel_works_outside_of_the_source_tree(installed, tmp_path):
-    how = {"cwd": tmp_path, "env": without_the_source_tree(), "capture_output": True, "text": True, "timeout": 300}
+    how = {"cwd": tmp_path, "env": without_the_source_tree(), "capture_output": True, "text": True, "timeout": 600}
     listed = subprocess.run([installed / "bin" / "zoo", "list", "models"], **how)
     assert "gru_d" in listed.stdout, listed.stderr
     done = subprocess.run([installed / "bin" / "python", "-c", TINY], **how)

@@ -372,7 +372,7 @@ def _trained(thing: type, facts: ModelFacts) -> dict[str, dict]:
     kind = min(facts.kinds or registry.kinds.names())
     spec = Spec(kind, ("label",), {}, predicts=facts.predicts)
     own = thing.trainer_defaults(spec)
-    space = usual_space(thing, Trainer(**own).lr) | facts.search
+    space = {**usual_space(thing, Trainer(**own).lr), **facts.search}
     space = {n: str(r) for n, r in space.items() if r is not None}
     named = {n.removeprefix("trainer.") for n in (*facts.published, *space) if n.startswith("trainer.")}
     trainer = {n: own.get(n, p.default) for n, p in parameters_of(Trainer).items() if n in {*own, *named}}
@@ -392,7 +392,7 @@ def drug_coverage_of(
 
     opened = load_dataset(dataset, root, **only(shared_out(settings), "data")["data"])
     store = Stores(opened, VisitIndex.read(opened.folder())).of("drug")
-    found = drug_coverage(store, opened.drug_map and AtcMap.from_csv(opened.drug_map))
+    found = drug_coverage(store, AtcMap.from_csv(opened.drug_map) if opened.drug_map else None)
     return found, opened.report(["drug"]).lines()
 
 
@@ -487,7 +487,7 @@ def write_table(table: pd.DataFrame, out: Path) -> None:
         if out.suffix == ".parquet":
             table.to_parquet(unfinished, index=False)
             return
-        listed = [n for n in table if len(table) and isinstance(table[n].iloc[0], list)]
+        listed = [str(n) for n in table if len(table) and isinstance(table[n].iloc[0], list)]
         table.assign(**{n: table[n].map(list).map(json.dumps) for n in listed}).to_csv(unfinished, index=False)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo import cache
 from zoo.data._task_data import TaskData
@@ -95,24 +95,24 @@ def evaluate(
     if average not in ("visit", "patient"):
         raise UserError(f"average={shown(average)} must be 'visit' or 'patient'.")
     check_thresholds(run, thresholds)
-    batch_size, device = checked_loop(run, batch_size, device)
+    size, place = checked_loop(run, batch_size, device)
     tested = Tested.of(run, dataset, root, split, parameters)
     if strict is not None:
         tested.data.outcomes.strict = strict
     if tested.own and tested.split == "all":
         raise UserError("split='all' would test the run on subjects it was trained on: choose 'test' or 'validation'.")
-    threshold = chosen_threshold(run, thresholds, tested, batch_size, device)
+    threshold = chosen_threshold(run, thresholds, tested, size, place)
 
     kind = run.model.task_kind
 
     def measure(scored: Scored) -> dict[str, dict]:
-        options = {"resamples": resamples, "average": average}
+        options: dict[str, Any] = {"resamples": resamples, "average": average}
         options |= {"threshold": threshold} if kind.thresholded else {}
         found = measured(run.spec.kind, scored.label, scored.score, scored.subject, **{**scored.options, **options})
         return {n: m.to_dict() for n, m in found.items()}
 
     began = time.perf_counter()
-    scored = tested.scored(batch_size, device)
+    scored = tested.scored(size, place)
     found = measure(scored)
     groups = {b: subgroups(tested, b, scored, measure) for b in by}
     seconds = time.perf_counter() - began

@@ -44,9 +44,9 @@ def predict(
         UserError: as `evaluate`.
     """
     run = load_run(run)
-    batch_size, device = checked_loop(run, batch_size, device)
+    size, place = checked_loop(run, batch_size, device)
     tested = Tested.of(run, data, root, split, parameters)
-    scored = tested.scored(batch_size, device)
+    scored = tested.scored(size, place)
     names = run.model.task_kind.columns(run.spec.labels, run.spec.fitted)
     columns = pd.DataFrame(scored.score.reshape(len(scored.score), -1), columns=names)
     found = pd.concat([tested.samples.drop(columns="split"), columns], axis=1)

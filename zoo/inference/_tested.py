@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ class Scored:
     score: np.ndarray
     subject: np.ndarray
     unknown: dict[str, dict[str, int]]
-    options: dict[str, object]
+    options: dict[str, Any]
     by_sample: tuple[str, ...]
 
     def of(self, mask: np.ndarray) -> Scored:

@@ -96,8 +96,8 @@ def _labels_without(label: np.ndarray, prediction: np.ndarray, things: str) -> s
     """How many things a macro average leaves out, and how many count 0 for false alarms alone."""
     absent, predicted = ~label.any(axis=0), prediction.any(axis=0)
     empty, false = int((absent & ~predicted).sum()), int((absent & predicted).sum())
-    texts = [f"{empty} of {len(absent)} {things} without a positive or a prediction left out"] if empty else []
-    texts += [f"{false} of {len(absent)} {things} without a positive but with predictions count as 0"] if false else []
+    texts = [f"{empty} of {absent.size} {things} without a positive or a prediction left out"] if empty else []
+    texts += [f"{false} of {absent.size} {things} without a positive but with predictions count as 0"] if false else []
     return "; ".join(texts) or None
 
 

@@ -79,7 +79,7 @@ def errors_of_change(label: np.ndarray, prediction: np.ndarray, before) -> Means
     }
     reason = None
     if first.any():
-        left = f"{first.sum()} of {len(first)} samples without a visit before"
+        left = f"{first.sum()} of {first.size} samples without a visit before"
         reason = f"undefined: {left}" if first.all() else f"{left} left out"
     return Means({n: np.where(first, np.nan, c) for n, c in counts.items()}, dict.fromkeys(counts, reason))
 

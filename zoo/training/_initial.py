@@ -8,6 +8,7 @@ from pathlib import Path
 from zoo.data._task_data import TaskData
 from zoo.models._model import Model
 from zoo.registry import UserError, models
+from zoo.result import Result
 from zoo.training._finished import SPLIT, Finished, split_held
 
 
@@ -15,7 +16,7 @@ class Initial(Finished):
     """A finished run of a network, whose weights and vocabularies a training takes over."""
 
     @classmethod
-    def read(cls, folder: str | Path) -> Initial:
+    def read(cls, folder: str | Path | Result) -> Initial:
         """Read the run in a folder.
 
         Raises:

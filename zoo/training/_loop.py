@@ -18,6 +18,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,6 +106,7 @@ class Loop:
         self.device = trainer.resolved_device()
         self.processes = Processes(self.device)
         self.folder, self.callbacks = folder, callbacks
+        self.own_folder = folder if self.processes.main else None  # where this process writes
         self.net: nn.Module = model
         self.step_rows = trainer.batch_size * trainer.accumulate * self.processes.count
         self.places = training_places(data, trainer.balance, seed)
@@ -206,8 +208,8 @@ class Loop:
         )
         place.seconds, self.began = 0.0, time.perf_counter()
         self.losses.zero_()
-        if better and self._writes:
-            write_tensors(self.folder / BEST.format(place.epoch), self.best_weights)
+        if better and self.own_folder:
+            write_tensors(self.own_folder / BEST.format(place.epoch), self.best_weights)
         self._write_last()
         self._tell()
 
@@ -224,11 +226,11 @@ class Loop:
             low = row // trainer.batch_size * trainer.batch_size
             places = rows.samples(low, min(low + trainer.batch_size, len(rows)))
             self._fail("validation loss", losses[bad[0]], None, places)
-        found = {"validation_loss": float(losses.mean(dtype=np.float64))}
+        found: dict[str, float | None] = {"validation_loss": float(losses.mean(dtype=np.float64))}
         if not self.data.outcomes.metrics:
             return found
         label, subject = self.data.label("validation"), self.data.subject("validation")
-        options = self.data.outcomes.options(self.data.places("validation"))
+        options: dict[str, Any] = self.data.outcomes.options(self.data.places("validation"))
         metrics = evaluate(kind, label, scores, subject, resamples=0, **options)
         if trainer.monitor != "loss" and metrics[trainer.monitor].value is None and not self.place.best_epoch:
             raise UserError(
@@ -241,8 +243,8 @@ class Loop:
         """Whether an epoch is the best so far; without validation samples the last one is."""
         if not self.place.best_epoch or not self.data.size("validation"):
             return True
-        if value is None:
-            return False
+        if value is None or self.place.best is None:
+            return value is not None
         sign = -1 if self.trainer.monitor == "loss" else self.data.outcomes.metrics[self.trainer.monitor].sign
         return sign * value > sign * self.place.best
 
@@ -281,8 +283,8 @@ class Loop:
         visits = self.data.samples.visit_id.iloc[places].unique().tolist()
         where = f"epoch {self.place.epoch + 1}" + ("" if step is None else f", step {step + 1} of {self.steps}")
         facts = {"what": what, "epoch": self.place.epoch + 1, "step": step and step + 1, "visit_id": visits}
-        if self._writes:
-            write_json(self.folder / NON_FINITE, facts)
+        if self.own_folder:
+            write_json(self.own_folder / NON_FINITE, facts)
         shown = ", ".join(map(str, visits[:5])) + (f" and {len(visits) - 5} more" if len(visits) > 5 else "")
         raise NotFinite(
             f"the {what} is {value} in {where}, in the batch with the visits {shown}"
@@ -291,10 +293,6 @@ class Loop:
         )
 
     # Checkpoints
-
-    @property
-    def _writes(self) -> bool:
-        return self.folder is not None and self.processes.main
 
     def _checkpoint_due(self, look: bool) -> bool:
         """Whether enough steps or seconds have passed; several processes agree on the first one's clock."""

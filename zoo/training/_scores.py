@@ -49,6 +49,6 @@ def scores_of(
                 own = slice(rows.offsets[low], rows.offsets[high])
                 found[own] = scores
                 losses[own] = model.loss(output, batch)
-    if processes and size:
+    if processes and found is not None and size:
         found, losses = processes.total(found), processes.total(losses)
     return (np.zeros(0) if found is None else found.cpu().numpy()), losses.cpu().numpy()

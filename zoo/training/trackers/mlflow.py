@@ -17,7 +17,7 @@ from zoo.cache.writing import make_folder, make_private
 from zoo.registry import UserError
 from zoo.result import Result
 from zoo.training._callbacks import Callback
-from zoo.training.trackers._facts import configuration, scalars, test_scalars
+from zoo.training.trackers._facts import configuration, scalars, tested_scalars
 from zoo.training.trackers._goes_on import Place
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Tracker(Callback):
     def __init__(self, folder: Path):
         self._folder = folder
         self._place = Place("")
-        self._client: MlflowClient | None = None
+        self._client: MlflowClient | None = None  # until the run has begun
 
     def on_start(self, run: dict) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -52,7 +52,8 @@ class Tracker(Callback):
             if held:
                 client.update_run(held.id, status="RUNNING")
             else:
-                held = Place(self._begun(client, run, own and (own / "artifacts").as_uri()))
+                artifacts = (own / "artifacts").as_uri() if own else None
+                held = Place(self._begun(client, run, artifacts))
         self._client, self._place = client, held
         held.write(self._folder)
         if own:
@@ -66,12 +67,11 @@ class Tracker(Callback):
         self._place.write(self._folder)
 
     def on_end(self, result: Result) -> None:
-        self._log(test_scalars(result), result.sizes.get("epochs", 0))
+        self._log(tested_scalars(result), result.sizes.get("epochs", 0))
         self._close("FINISHED")
 
     def on_failure(self, error: BaseException) -> None:
-        if self._client:
-            self._close("FAILED" if isinstance(error, Exception) else "KILLED")
+        self._close("FAILED" if isinstance(error, Exception) else "KILLED")
 
     def _begun(self, client: MlflowClient, run: dict, artifacts: str | None) -> str:
         """Begin a run; its id."""
@@ -88,12 +88,14 @@ class Tracker(Callback):
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        with _refused():
-            self._client.log_batch(self._place.id, metrics=[Metric(n, v, now, step) for n, v in values.items()])
+        if self._client:
+            with _refused():
+                self._client.log_batch(self._place.id, metrics=[Metric(n, v, now, step) for n, v in values.items()])
 
     def _close(self, status: str) -> None:
-        with _refused():
-            self._client.set_terminated(self._place.id, status)
+        if self._client:
+            with _refused():
+                self._client.set_terminated(self._place.id, status)
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -11,20 +11,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from zoo.cache.writing import make_folder, make_private
 from zoo.registry import UserError
 from zoo.result import Result
 from zoo.training._callbacks import Callback
-from zoo.training.trackers._facts import configuration, scalars, test_scalars
+from zoo.training.trackers._facts import configuration, scalars, tested_scalars
 from zoo.training.trackers._goes_on import Place
 
 if TYPE_CHECKING:
     import wandb
 
-NOTHING_ELSE = {
+NOTHING_ELSE: dict[str, Any] = {
     "console": "off",
     "disable_code": True,
     "disable_git": True,
@@ -51,7 +51,7 @@ class Tracker(Callback):
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        mode = os.environ.get("WANDB_MODE", "offline")
+        mode: Any = os.environ.get("WANDB_MODE", "offline")  # wandb says which there are
         self._place = Place.read(self._folder) or Place(uuid4().hex[:8])
         make_folder(self._folder / "wandb")
         with _refused():
@@ -70,24 +70,26 @@ class Tracker(Callback):
             self.on_epoch(row)
 
     def on_epoch(self, row: dict) -> None:
-        with _refused():
-            self._run.log(scalars(row), step=row["epoch"])
+        if self._run:
+            with _refused():
+                self._run.log(scalars(row), step=row["epoch"])
         self._place.epochs = row["epoch"]
         self._place.write(self._folder)
 
     def on_end(self, result: Result) -> None:
-        with _refused():
-            self._run.summary.update(test_scalars(result))
+        if self._run:
+            with _refused():
+                self._run.summary.update(tested_scalars(result))
         self._close(0)
 
     def on_failure(self, error: BaseException) -> None:
-        if self._run:
-            self._close(1)
+        self._close(1)
 
     def _close(self, status: int) -> None:
-        with _refused():
-            self._run.finish(exit_code=status)
-        make_private(self._folder / "wandb")
+        if self._run:
+            with _refused():
+                self._run.finish(exit_code=status)
+            make_private(self._folder / "wandb")
 
 
 @contextmanager
