@@ -130,7 +130,7 @@ class Tested:
 
     def embedded(self, batch_size: int, device: torch.device) -> tuple[np.ndarray, dict[str, dict[str, int]]]:
         """(samples, dim) the vectors that the run has of the samples, and the ``unknown`` of `Scored`."""
-        _, vectors, unknown = self._told("embedding", lambda model, batch: model.embed(batch), batch_size, device)
+        _, vectors, unknown = self._told("embedding", _vectors, batch_size, device)
         return vectors, unknown
 
     def _told(
@@ -190,6 +190,12 @@ def _no_events(vocabulary: Vocabulary, visits: int) -> Ragged:
     of_values = {"variable": ids, "value": numbers} if vocabulary.bins else {}
     of_texts = {"tokens": ids, "token_offsets": none[:1]} if vocabulary.tokenizer else {}
     return Ragged(ids, none, numbers, **of_values, **of_texts)
+
+
+def _vectors(model: Model, batch: Batch) -> Tensor:
+    found = model.embed(batch)
+    assert found is not None, "zoo.embed refuses a model without vectors"
+    return found
 
 
 def _array(tell: Callable[[Model, Batch], Tensor], model: Model, batch: Batch) -> np.ndarray:
