@@ -1,5 +1,6 @@
 """Vectors of patients from finished runs, and runs that were written when layers had other names."""
 
+import copy
 import shutil
 
 import numpy as np
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 
 import zoo
 from zoo.cli import app
-from zoo.models import Model
+from zoo.layers import VisitEmbedding
+from zoo.models import Model, Output
 from zoo.registry import UserError
 from zoo.training._checkpoint import BEST, LAST, read_tensors, write_tensors
 
@@ -148,5 +150,27 @@ def test_a_layer_with_the_name_of_a_method_is_refused(session_cache):
             super().__init__(spec)
             self.embed = nn.Linear(2, 2)
 
+        def embed(self, batch):
+            return batch.sample_time[:, None]
+
     with pytest.raises(UserError, match=r"layer of Hidden cannot be called 'embed', .*: give it another name"):
         Hidden(loaded().spec({"diagnosis"}))
+
+
+def test_a_layer_called_embed_works_in_a_model_without_vectors(session_cache, tmp_path):
+    class Older(Model):
+        def __init__(self, spec):
+            super().__init__(spec)
+            self.embed = VisitEmbedding({c: spec.size(c) for c in spec.concepts}, spec.outputs)
+
+        def forward(self, batch):
+            return Output(batch.at_samples(batch.rows(self.embed(batch))))
+
+    data = loaded()
+    model = zoo.create_model(Older, data)
+    assert not model.has_vectors()
+    assert copy.deepcopy(model).embed is not model.embed
+    result = zoo.train(model, data, out=tmp_path / "run", max_epochs=1)
+    assert zoo.evaluate(result).metrics == result.metrics
+    with pytest.raises(UserError, match="model 'Older' has no one vector of a patient"):
+        zoo.embed(result)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo.prepare import load_dataset, prepare, relations
-from zoo.registry import UserError
+from zoo.registry import UserError, tasks
 from zoo.tasks import Candidates, Cohort, Events, Task
 from zoo.tasks._selection import select
 from zoo.testing import check_task
@@ -319,7 +319,8 @@ def kidney_injury():
             exec(source, names)
     (shown,) = [source for source in examples if "class KidneyInjury" in source]
     assert len(shown.splitlines()) < 40
-    return names["KidneyInjury"]
+    yield names["KidneyInjury"]
+    del tasks._entries["kidney_injury"]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import zoo
+from zoo.data._batches import Batches
 from zoo.models import Model, Output
 from zoo.registry import UserError, models
 from zoo.training._schedule import rate_share, warmup_steps
@@ -204,13 +205,13 @@ def test_accumulated_batches_make_the_same_steps_as_large_ones(data, gru):
 
 @pytest.mark.parametrize("name", ["gru", "logistic_regression"])
 def test_balanced_training_has_as_many_samples_of_each_label(name, data, tmp_path, monkeypatch):
-    seen, made = set(), type(data)._batch
+    seen, made = set(), Batches.batch
 
-    def spied(self, places, bounds, features):
-        seen.update(places[self.samples.split.iloc[places] == "train"].tolist())
-        return made(self, places, bounds, features)
+    def spied(self, places, bounds):
+        seen.update(places[data.samples.split.iloc[places] == "train"].tolist())
+        return made(self, places, bounds)
 
-    monkeypatch.setattr(type(data), "_batch", spied)
+    monkeypatch.setattr(Batches, "batch", spied)
     train = data.places("train")
     positive = set(train[data.label("train")].tolist())
     assert 0 < len(positive) < len(train) / 2
@@ -380,7 +381,7 @@ def test_too_little_memory_names_the_batch_size(data, registered):
 @pytest.mark.parametrize(
     ("how", "word"),
     [
-        ({"monitor": "auroc_macro"}, "no metric of task .readmission.: did you mean 'auroc'"),
+        ({"monitor": "auroc_macro"}, "no metric of binary: did you mean 'auroc'"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
         ({"precision": "fp16"}, "precision='fp16' is unknown"),
         ({"optimizer": "adamW2"}, "did you mean 'adamw'"),

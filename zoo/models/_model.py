@@ -101,9 +101,15 @@ class Model(nn.Module):
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute.
 
+        A layer may be called ``embed`` in a model that gives no vectors, as in many of before there were any.
+
         Raises:
             UserError: a part of the network would have the name of a method, which would be called in its stead.
         """
+        if isinstance(value, nn.Module) and name == "embed" and not self.has_vectors():
+            super().__setattr__(name, value)
+            self.__dict__[name] = value  # before the method of the class
+            return
         if isinstance(value, (nn.Module, nn.Parameter)) and callable(getattr(Model, name, None)):
             raise UserError(
                 f"a layer of {type(self).__name__} cannot be called {name!r}, as a method of models is: give it "
