@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -63,6 +64,27 @@ def test_another_configuration_in_the_folder_is_an_error(change, word, data, fin
     with pytest.raises(UserError, match=rf"holds another run \(it differs in .*{word}.*\): choose another folder"):
         zoo.train(wanted.pop("model"), data, out=finished.folder, **wanted)
     assert files(finished.folder) == before
+
+
+def test_a_changed_table_of_what_a_model_reads_makes_another_run(intact_mimic3, tmp_path):
+    root = tmp_path / "source"
+    shutil.copytree(intact_mimic3.root, root)
+
+    def trained():
+        data = zoo.load("mimic3", task="readmission", root=root, days=90, concepts=["diagnosis"])
+        return zoo.train("logistic_regression", data, out=tmp_path / "run")
+
+    def changed(table):
+        (path,) = root.glob(f"{table}.csv*")
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+
+    first = trained()
+    changed("PRESCRIPTIONS")
+    assert trained() == first
+    changed("DIAGNOSES_ICD")
+    with pytest.raises(UserError, match=r"holds another run \(it differs in data_key\)"):
+        trained()
+    assert any("tables" in note for note in zoo.evaluate(first, root=root).notes)
 
 
 def test_another_model_of_the_same_configuration_is_another_run(data, tmp_path):

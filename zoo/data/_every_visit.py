@@ -38,6 +38,7 @@ class EveryVisit:
     label_concepts: frozenset[str] = frozenset()
     predicts = None
     table = None
+    needs: frozenset[str] = frozenset()
     levels: Mapping[str, str] = {}
 
     def __init__(self, concepts: Collection[str], task):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from zoo import cache
 from zoo.data._again import Again
 from zoo.data._arrays import Arrays, arrays
 from zoo.data._batches import Batches
@@ -45,7 +46,7 @@ class TaskData:
         unknown_label_codes: how many codes of the samples' label concepts have no place at the label's level.
         visits: all visits of the source.
         how: how they were prepared.
-        key: what identifies them.
+        key: what identifies them, whatever concepts are read.
         outcomes: the labels, and what metrics take besides.
         features: the concepts, cut for the samples.
     """
@@ -219,6 +220,12 @@ class TaskData:
             {name: resource(name, self.outcomes, self.features, features) for name in asked},
             self.outcomes.fitted,
         )
+
+    def digest_for(self, model) -> str:
+        """What stands for these data as a model learns from them: also the tables of its concepts and of the labels."""
+        concepts = {*self.wanted(model).concepts, *self.task.needs, *self.task.label_concepts}
+        read = sorted(concepts & set(self.dataset.concepts))
+        return cache.digest({**self.key, "dataset": self.dataset.key(read)})
 
     def inputs(self, model) -> dict[str, dict]:
         """For each concept that a model gets what there is of it; see `zoo.data._inputs.inputs_of`."""

@@ -250,9 +250,10 @@ class Dataset:
             cleaning.rows |= found["rows"]
         return cleaning
 
-    def key(self) -> dict:
-        """What identifies this source and how it is read, for ``data_key`` of a result."""
-        return self._relations_key()
+    def key(self, concepts: Iterable[str] = ()) -> dict:
+        """What identifies this source and how it is read, with the tables of some concepts."""
+        files = {c: source.identity(self._present(self.concepts_from[c])) for c in concepts}
+        return {**self._relations_key(), "events": files} if files else self._relations_key()
 
     def parameters(self) -> dict:
         """The constructor's arguments that this dataset was made with, where they are of a plain type."""

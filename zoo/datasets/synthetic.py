@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -70,7 +71,7 @@ class Synthetic(Dataset):
     def _write(self, folder) -> None:
         _writers.write_source(self.schema, self.patients, self.seed, folder / "tables", format="parquet")
 
-    def key(self) -> dict:
+    def key(self, concepts: Iterable[str] = ()) -> dict:
         """What identifies the patients; where and when their tables were written does not matter."""
         return {"dataset": self.name, "version": self._relations_key()["version"], **self._generated}
 

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import cache
 from zoo.data._task_data import TaskData
 from zoo.inference._run import Run, checked_loop, load_run
 from zoo.inference._subgroups import checked_by, subgroups
@@ -126,7 +125,7 @@ def evaluate(
         data.attrition.to_dict("records"),
         {**result.config, "dataset": data.dataset.parameters()},
         {**result.versions, "python": platform.python_version(), "ehr-zoo": version("ehr-zoo")},
-        cache.digest(data.key),
+        data.digest_for(run.model),
         {tested.split: len(tested.places)},
         {"test": round(seconds, 3)},
         tested.notes(scored.unknown),

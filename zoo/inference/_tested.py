@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from zoo import cache
 from zoo.data import Batch, Ragged, Spec
 from zoo.data._inputs import notes_on
 from zoo.data._task_data import TaskData
@@ -158,7 +157,7 @@ class Tested:
         data, spec = self.data, self.run.spec
         found = notes_on({c: facts for c, facts in data.inputs(self.run.model).items() if c in spec.concepts})
         found += data.dataset.report(data.concepts).lines(examples=False) + data.notes
-        if self.own and cache.digest(data.key) != self.run.result.data_key:
+        if self.own and data.digest_for(self.run.model) != self.run.result.data_key:
             found.append("the tables, or how they are read, are not those that the run was trained on")
         if not self.own and same_seed(self.run, data.dataset):
             found.append("these patients are simulated from the seed of those trained on: choose another seed")

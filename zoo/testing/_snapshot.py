@@ -71,7 +71,7 @@ class Snapshot:
     def events_key(self, concept: str) -> dict:
         return {"snapshot": str(self._folder), "concept": concept}
 
-    def key(self) -> dict:
+    def key(self, concepts=()) -> dict:
         return {"snapshot": str(self._folder)}
 
     def parameters(self) -> dict:

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zoo import cache
 from zoo.cache.writing import whole
 from zoo.data import Batch
 from zoo.data._inputs import notes_on
@@ -163,7 +162,7 @@ class Job:
             "model": self.model.registered_name,
             "seed": self.seed,
             "config": self.config,
-            "data_key": cache.digest(self.data.key),
+            "data_key": self.data.digest_for(self.model),
         }
         return json.loads(json.dumps(facts, default=str))
 

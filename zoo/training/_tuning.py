@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from zoo import cache
 from zoo.cache.forms import check_form
 from zoo.data._task_data import TaskData
 from zoo.metrics import Metric, evaluate
@@ -279,7 +278,7 @@ def tune(
         "task": data.task.name,
         "model": name,
         "config": configuration(first, data, loop),
-        "data_key": cache.digest(data.key),
+        "data_key": data.digest_for(first),
         "settings": fixed,
         "space": {n: str(r) for n, r in space.items()},
         "metric": metric,
