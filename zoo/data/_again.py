@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoo import cache
 from zoo.data._preparation import Preparation
 from zoo.registry import UserError
 
@@ -31,8 +30,8 @@ class Again:
     task: object
     how: Preparation
 
-    def reduced(self, key: dict, strict: bool) -> tuple:
-        """What data of a key are pickled as: a function and its arguments, and no array.
+    def reduced(self, digest: str, strict: bool) -> tuple:
+        """What data of a digest are pickled as: a function and its arguments, and no array.
 
         Raises:
             UserError: another process has not the class of the dataset or the task.
@@ -45,11 +44,11 @@ class Again:
                     f"process does not have; put it into a module of its own, and import it from there."
                 )
         how = vars(replace(self.how, strict=strict))
-        return _loaded, (self.load, self.dataset, self.root, {**self.parameters}, self.task, how, cache.digest(key))
+        return _loaded, (self.load, self.dataset, self.root, {**self.parameters}, self.task, how, digest)
 
 
 def _loaded(load: Callable, dataset: type, root: Path | None, parameters: dict, task: object, how: dict, digest: str):
     data = load(dataset, task, root, **how, **parameters)
-    if cache.digest(data.key) != digest:
+    if data.digest_for(set(data.concepts)) != digest:
         raise UserError(f"the tables of {data.title} have changed since the data were pickled: load them anew.")
     return data

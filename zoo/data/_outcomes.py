@@ -71,12 +71,21 @@ class Outcomes:
     @cached_property
     def fitted(self) -> dict[str, list[float]]:
         """What the kind must know of training labels before a model is made."""
-        return self.kind.fitted(self.of("train"))
+        return self.kind.fitted(self._labels, self.samples.places("train"))
 
     def facts(self, places: np.ndarray) -> dict:
         """What a result says of the labels of samples: ``samples`` and ``subjects``, and what there is by kind."""
         found = {"samples": len(places), "subjects": len(np.unique(self.samples.subject[places]))}
-        return {**found, **self.kind.facts(self[places], self.names)} if len(places) else found
+        return {**found, **self.kind.facts(self._labels, places, self.names)} if len(places) else found
+
+    def groups(self) -> dict[str, np.ndarray]:
+        """(samples,) bool for each outcome that samples are grouped by; none for kinds that have no groups."""
+        return self.kind.groups(self._labels, np.arange(len(self.samples)), self.names)
+
+    def constant(self, split: str) -> object:
+        """The label that all samples of a split have; None where they differ, or there are none."""
+        places = self.samples.places(split)
+        return self[places[:1]][0] if self.kind.is_constant(self._labels, places) else None
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -92,7 +101,7 @@ class Outcomes:
     def shared_options(self) -> dict[str, object]:
         """What `zoo.metrics.evaluate` takes besides, whatever the samples are."""
         found = {n: getattr(self.task, n) for n in self.kind.of_tasks}
-        found |= self.kind.option(self.of("train"), self.fitted)
+        found |= self.kind.option(self._labels, self.samples.places("train"), self.fitted)
         return found if self.interactions is None else {**found, "interactions": self.interactions}
 
     def options(self, places: np.ndarray) -> dict[str, object]:

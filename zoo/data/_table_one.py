@@ -76,8 +76,7 @@ def _groups(data: TaskData, facts: pd.DataFrame, by: str) -> dict[str, np.ndarra
         found = {name: split == name for name in NAMES}
         return {**found, **({"in no split": pd.isna(split)} if pd.isna(split).any() else {})}
     if by == "label":
-        everywhere = data.kind.labels(data.samples.label, data.labels)[np.arange(len(data.samples))]
-        found = data.kind.groups(everywhere, data.labels)
+        found = data.outcomes.groups()
         if not found:
             raise UserError(f"by='label': a {data.task.kind} task such as {data.task.name!r} has no groups of labels.")
         return found

@@ -87,7 +87,7 @@ class TaskData:
     def __reduce__(self):
         if self._again is None:
             raise UserError("only what zoo.load returned can be pickled: load the data in the process that needs them.")
-        return self._again.reduced(self.key, self.outcomes.strict)
+        return self._again.reduced(self.digest_for(set(self.concepts)), self.outcomes.strict)
 
     def _repr_html_(self) -> str:
         rows = {name: counted(self.size(name), "sample") for name in NAMES}

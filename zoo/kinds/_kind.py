@@ -76,25 +76,31 @@ class Kind:
         """
         return column.to_numpy().astype(self.dtype)
 
-    def fitted(self, train: np.ndarray) -> dict[str, list[float]]:
-        """What must be known of training labels before a model is made; ``spec.fitted``."""
-        return {}
-
-    def facts(self, label: np.ndarray, names: Sequence[str]) -> dict[str, object]:
-        """What a result says of the labels of samples."""
-        raise NotImplementedError
-
-    def groups(self, label: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """(samples,) bool for each outcome that samples are grouped by in a table, in order; none where there are none.
+    def fitted(self, labels: Labels, train: np.ndarray) -> dict[str, list[float]]:
+        """What must be known of training labels before a model is made; ``spec.fitted``.
 
         Args:
-            label: of the samples.
+            labels: of all samples; those of many are taken only where they are needed, as label sets are large.
+            train: the places of the training samples.
+        """
+        return {}
+
+    def facts(self, labels: Labels, places: np.ndarray, names: Sequence[str]) -> dict[str, object]:
+        """What a result says of the labels of the samples at some places."""
+        raise NotImplementedError
+
+    def groups(self, labels: Labels, places: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """(places,) bool for each outcome that samples are grouped by in a table, in order; none where there are none.
+
+        Args:
+            labels: of all samples.
+            places: of those that are grouped.
             names: of the outputs.
         """
         return {}
 
-    def is_constant(self, label: np.ndarray) -> bool:
-        """Whether all labels are the same, so that little can be learned or told from them."""
+    def is_constant(self, labels: Labels, places: np.ndarray) -> bool:
+        """Whether the samples at some places have one label, so that little can be learned or told from them."""
         return False
 
     def problems(self, column: pd.Series, names: Sequence[str] | None) -> Iterator[tuple[str, np.ndarray]]:
@@ -174,8 +180,8 @@ class Kind:
         """
         raise NotImplementedError
 
-    def option(self, train: np.ndarray, fitted: Mapping[str, Sequence[float]]) -> dict[str, object]:
-        """Options of `zoo.metrics.evaluate` that hang on the labels of the training split."""
+    def option(self, labels: Labels, train: np.ndarray, fitted: Mapping[str, Sequence[float]]) -> dict[str, object]:
+        """Options of `zoo.metrics.evaluate` that hang on the labels of the training split; see `fitted`."""
         return {}
 
     def yes_or_no(self, label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -239,6 +245,11 @@ class Kind:
             yield f"predictions are {tuple(prediction.shape)}, not {shape}"
         elif self.probabilities and not bool(((prediction >= 0) & (prediction <= 1)).all()):
             yield "predictions are no probabilities"
+
+
+def all_same(label: np.ndarray) -> bool:
+    """Whether there are labels, and they are equal."""
+    return len(label) > 0 and bool((label == label[0]).all())
 
 
 def one_column(label: np.ndarray, score: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:

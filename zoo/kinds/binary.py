@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from zoo.kinds._kind import Kind, log_odds, one_column, threshold_of
+from zoo.kinds._kind import Kind, Labels, all_same, log_odds, one_column, threshold_of
 from zoo.metrics.calibration import CalibrationError, squared_error
 from zoo.metrics.checks import as_binary, as_probability, same_shape
 from zoo.metrics.classification import Overlap, right
@@ -36,15 +36,15 @@ class Binary(Kind):
     ranked_by = "auroc"
     options = frozenset({"threshold"})
 
-    def facts(self, label: np.ndarray, names: Sequence[str]) -> dict[str, object]:
+    def facts(self, labels: Labels, places: np.ndarray, names: Sequence[str]) -> dict[str, object]:
         """``positives``: how many."""
-        return {"positives": int(label.sum())}
+        return {"positives": int(labels[places].sum())}
 
-    def groups(self, label: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        return {"no": ~label, "yes": label}
+    def groups(self, labels: Labels, places: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        return {"no": ~labels[places], "yes": labels[places]}
 
-    def is_constant(self, label: np.ndarray) -> bool:
-        return len(label) > 0 and bool((label == label[0]).all())
+    def is_constant(self, labels: Labels, places: np.ndarray) -> bool:
+        return all_same(labels[places])
 
     def problems(self, column: pd.Series, names: Sequence[str] | None) -> Iterator[tuple[str, np.ndarray]]:
         if column.dtype.kind != "b":

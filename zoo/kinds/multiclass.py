@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from zoo.kinds._kind import FLOOR, Kind
+from zoo.kinds._kind import FLOOR, Kind, Labels, all_same
 from zoo.metrics.average import Means
 from zoo.metrics.checks import as_class, as_probability
 from zoo.metrics.classification import Kappa, Overlap, one_hot
@@ -35,15 +35,15 @@ class Multiclass(Kind):
     ranked_by = "auroc_macro"
     examples = 3
 
-    def facts(self, label: np.ndarray, names: Sequence[str]) -> dict[str, object]:
+    def facts(self, labels: Labels, places: np.ndarray, names: Sequence[str]) -> dict[str, object]:
         """``classes``: how many samples are of each."""
-        return {"classes": {name: int((label == i).sum()) for i, name in enumerate(names)}}
+        return {"classes": {name: int(of.sum()) for name, of in self.groups(labels, places, names).items()}}
 
-    def groups(self, label: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        return {name: label == i for i, name in enumerate(names)}
+    def groups(self, labels: Labels, places: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        return {name: labels[places] == i for i, name in enumerate(names)}
 
-    def is_constant(self, label: np.ndarray) -> bool:
-        return len(label) > 0 and bool((label == label[0]).all())
+    def is_constant(self, labels: Labels, places: np.ndarray) -> bool:
+        return all_same(labels[places])
 
     def problems(self, column: pd.Series, names: Sequence[str] | None) -> Iterator[tuple[str, np.ndarray]]:
         everywhere = np.ones(len(column), bool)

@@ -99,9 +99,9 @@ class Multilabel(Kind):
     def labels(self, column: pd.Series, names: Sequence[str]) -> Sets:
         return Sets.of(column, names)
 
-    def facts(self, label: np.ndarray, names: Sequence[str]) -> dict[str, object]:
+    def facts(self, labels: Sets, places: np.ndarray, names: Sequence[str]) -> dict[str, object]:
         """``labels``: the mean number a sample."""
-        return {"labels": round(float(label.sum(axis=1).mean()), 4)}
+        return {"labels": round(float(np.diff(labels.offsets)[places].mean()), 4)}
 
     def problems(self, column: pd.Series, names: Sequence[str] | None) -> Iterator[tuple[str, np.ndarray]]:
         good = [isinstance(codes, list) and all(isinstance(c, str) for c in codes) for codes in column]

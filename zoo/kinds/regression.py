@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from zoo.kinds._kind import Kind, one_column
+from zoo.kinds._kind import Kind, Labels, one_column
 from zoo.metrics.checks import as_finite, same_shape
 from zoo.metrics.metric import Metric, of_family
 from zoo.metrics.regression import Determination, errors
@@ -29,9 +29,9 @@ class Regression(Kind):
     probabilities = False
     ranked_by = "mae"
 
-    def facts(self, label: np.ndarray, names: Sequence[str]) -> dict[str, object]:
+    def facts(self, labels: Labels, places: np.ndarray, names: Sequence[str]) -> dict[str, object]:
         """``mean`` of the labels."""
-        return {"mean": round(float(label.mean(dtype=np.float64)), 4)}
+        return {"mean": round(float(labels[places].mean(dtype=np.float64)), 4)}
 
     def problems(self, column: pd.Series, names: Sequence[str] | None) -> Iterator[tuple[str, np.ndarray]]:
         if column.dtype.kind != "f":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from zoo.kinds._kind import Kind
+from zoo.kinds._kind import Kind, Labels
 from zoo.metrics.metric import Metric, of_family
 from zoo.metrics.survival import Concordance, Curve, as_survival, as_times, integrated_brier, uno
 from zoo.registry import UserError, register_kind
@@ -55,19 +55,20 @@ class Survival(Kind):
         """(samples, 2) float32."""
         return np.array(column.tolist(), self.dtype).reshape(-1, 2)
 
-    def fitted(self, train: np.ndarray) -> dict[str, list[float]]:
+    def fitted(self, labels: Labels, train: np.ndarray) -> dict[str, list[float]]:
         """``times``, and ``hazard``: the logarithm of the cumulative hazard at each, of all training samples alike."""
         if not len(train):
             return {}
-        time, event = as_times(train)
+        time, event = as_times(labels[train])
         if not event.any():
             raise UserError("no training sample has the event, so that nothing can be learned of when it comes.")
         times = np.unique(np.quantile(time[event], np.linspace(0, 1, TIMES), method="inverted_cdf"))
         return {"times": times.tolist(), "hazard": log_hazard(np.zeros(len(time)), time, event, times).tolist()}
 
-    def facts(self, label: np.ndarray, names: Sequence[str]) -> dict[str, object]:
+    def facts(self, labels: Labels, places: np.ndarray, names: Sequence[str]) -> dict[str, object]:
         """``events``: how many; ``time``: the mean of all times."""
-        return {"events": int(label[:, 1].sum()), "time": round(float(label[:, 0].mean(dtype=np.float64)), 4)}
+        time, event = labels[places].T
+        return {"events": int(event.sum()), "time": round(float(time.mean(dtype=np.float64)), 4)}
 
     def problems(self, column: pd.Series, names: Sequence[str] | None) -> Iterator[tuple[str, np.ndarray]]:
         pair = np.array([isinstance(v, tuple) and len(v) == 2 for v in column], bool)
@@ -109,10 +110,10 @@ class Survival(Kind):
         censoring = Curve(np.asarray(curve["times"]), np.asarray(curve["values"]))
         return np.column_stack([time, event]), score, {"times": times, "censoring": censoring}
 
-    def option(self, train: np.ndarray, fitted: Mapping[str, Sequence[float]]) -> dict[str, object]:
+    def option(self, labels: Labels, train: np.ndarray, fitted: Mapping[str, Sequence[float]]) -> dict[str, object]:
         if not fitted:
             return {}
-        curve = Curve.of_censoring(*as_times(train))
+        curve = Curve.of_censoring(*as_times(labels[train]))
         return {"times": fitted["times"], "censoring": {"times": curve.times.tolist(), "values": curve.values.tolist()}}
 
     def columns(self, names: Sequence[str], fitted: Mapping[str, Sequence[float]]) -> list[str]:

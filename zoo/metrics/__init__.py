@@ -22,6 +22,7 @@ from zoo.metrics.metric import Estimate, Metric
 from zoo.metrics.ranking import auprc, auroc, recall_at_precision_80
 from zoo.metrics.regression import mae, mape, mse, r2
 from zoo.metrics.suite import evaluate, resampled, suite
+from zoo.metrics.survival import c_index
 from zoo.metrics.threshold import tune_threshold
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "auprc",
     "auroc",
     "brier",
+    "c_index",
     "ddi_rate",
     "ece",
     "evaluate",

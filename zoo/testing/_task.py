@@ -135,7 +135,7 @@ def _label(findings: Findings, task: Task, label: pd.Series) -> None:
     kind = kind_of(task.kind)
     for problem, where in kind.problems(label, task.labels):
         findings.expect("label", ~where, problem)
-    if not findings.failed("label") and kind.is_constant(label.to_numpy()):
+    if not findings.failed("label") and kind.is_constant(label.to_numpy(), np.arange(len(label))):
         findings.note("label", f"all {len(label)} samples have the label {label.iloc[0]}")
 
 

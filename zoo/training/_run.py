@@ -331,10 +331,10 @@ def notes(data: TaskData, model: Model) -> list[str]:
         may_know = "public clinical ones have read notes of MIMIC, and may have read those tested here"
         found.append(f"text encoder: {published['name']}; {may_know}" if published else small)
     for split in NAMES:
-        label = data.label(split)
-        if data.kind.is_constant(label):
-            many = f"all {len(label)} {split} samples have" if len(label) > 1 else f"the only {split} sample has"
-            found.append(f"{many} the label {label[0]}")
+        label, size = data.outcomes.constant(split), data.size(split)
+        if label is not None:
+            many = f"all {size} {split} samples have" if size > 1 else f"the only {split} sample has"
+            found.append(f"{many} the label {label}")
     if data.outcomes.dropped:
         occurrences = sum(data.outcomes.dropped.values())
         codes = len(data.outcomes.dropped)

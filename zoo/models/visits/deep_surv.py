@@ -16,18 +16,17 @@ from zoo.registry import Choice, register_model
     search={"model.layers": Choice(1, 2, 3)},
 )
 class DeepSurv(MLP):
-    """A multi-layer perceptron whose one output is the logarithm of the patient's relative hazard (eq. 3).
+    """A multi-layer perceptron whose one output is the logarithm of the patient's relative hazard.
 
     The inputs and the layers are those of `zoo.models.visits.mlp.MLP`; the paper's are a patient's few covariates. The
-    loss is the negative log partial likelihood (eq. 4), with Efron's correction for ties, over the events of a *batch*:
-    the paper trains on the whole training split in each step. A sample is then compared to those of its batch that were
-    followed up for as long, not to all of the training split; the gradient is that of a likelihood with smaller risk
-    sets, and varies more. What is left of hazards is set when the training is over, by Breslow's baseline on the whole
-    training split.
+    loss is the negative log partial likelihood, with Efron's correction for ties, over the events of a *batch*: the
+    paper's is that of all samples. A sample is then compared to those of its batch that were followed up for as long,
+    not to all of the training split: the likelihood has smaller risk sets, and varies more. What is left of hazards is
+    set when the training is over, by Breslow's baseline on the whole training split.
 
     Args:
         dim: width of embeddings and hidden layers.
-        layers: hidden layers; the paper's search has 1 to 3.
+        layers: hidden layers.
         dropout: on the mean visit and on each hidden layer.
     """
 

@@ -199,6 +199,7 @@ class FabricatedTask:
     @cached_property
     def spec(self) -> Spec:
         """What the model is built from."""
+        known = self.labels(self.rows(0, 96)).numpy()
         return Spec(
             self.kind,
             self.outputs,
@@ -207,7 +208,7 @@ class FabricatedTask:
             self.withheld,
             self.predicts,
             {name: self._resource(name) for name in self.resources},
-            self.task_kind.fitted(self.labels(self.rows(0, 96)).numpy()),
+            self.task_kind.fitted(known, np.arange(len(known))),
         )
 
     @property
