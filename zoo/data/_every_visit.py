@@ -17,7 +17,7 @@ class Unlabelled(Kind):
 
     dtype = bool
 
-    def facts(self, label: np.ndarray, names: Sequence[str]) -> dict[str, object]:
+    def facts(self, labels: np.ndarray, places: np.ndarray, names: Sequence[str]) -> dict[str, object]:
         return {}
 
     def metrics(self, options: Mapping[str, object]) -> list[Metric]:
