@@ -97,6 +97,7 @@ def load(
     train_seed: int = 0,
     max_visits: int | None = None,
     strict: bool = False,
+    static: str | Collection[str] | None = None,
     **parameters,
 ) -> TaskData:
     """Prepare a task on a dataset.
@@ -123,12 +124,15 @@ def load(
         strict: of a multilabel task, labels that no training sample has are dropped, and counted; True lets them count
             as misses in the metrics, as if each had been given the probability 0. A task that takes the ``top_k`` most
             frequent labels has no others to miss.
+        static: the facts that models which take static facts get of each visit: of ``age``, ``sex``,
+            ``admission_type`` and ``admission_source``, which are the default, ``ethnicity`` (that of the subject's
+            first admission that has one) and ``insurance``; ``[]`` for none.
         **parameters: the task's, and the dataset's.
 
     Raises:
         UserError: for whatever is unknown or missing, saying how to mend it.
     """
-    given = Preparation(concepts, levels, split, split_seed, train_share, train_seed, max_visits, strict)
+    given = Preparation(concepts, levels, split, split_seed, train_share, train_seed, max_visits, strict, static)
     how = given.checked()
     check_levels({} if levels is None else levels)
     _check_given(dataset, task)

@@ -12,6 +12,7 @@ from zoo.data._rows import Rows
 from zoo.data._samples import Samples
 from zoo.data._window import spans
 from zoo.data.batch import Batch
+from zoo.data.static import Static
 
 HOUR = 3_600_000_000
 """In microseconds."""
@@ -24,12 +25,19 @@ class Batches:
         samples, outcomes: who, and with what label.
         features: the concepts that stand in a batch.
         withheld: those of the target visit of which samples see nothing.
+        static: the static facts that stand in a batch; None for none.
     """
 
     def __init__(
-        self, samples: Samples, outcomes: Outcomes, features: Mapping[str, Feature], withheld: Collection[str]
+        self,
+        samples: Samples,
+        outcomes: Outcomes,
+        features: Mapping[str, Feature],
+        withheld: Collection[str],
+        static: Static | None = None,
     ):
         self.samples, self.outcomes, self.features, self.withheld = samples, outcomes, features, withheld
+        self.static = static
 
     def rows(self, places: np.ndarray, causal: bool) -> Rows:
         """The rows of samples at these places, ascending; of a causal model those of a subject share rows."""
@@ -75,6 +83,7 @@ class Batches:
             tensor((samples.moment[places].astype("int64") - base[row]) / HOUR),
             tensor(self.outcomes[places]),
             tensor(samples.subject[places]),
+            None if self.static is None else tensor(self.static.of(visit)),
         )
 
     def values(self, place: int) -> dict[str, np.ndarray]:

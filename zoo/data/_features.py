@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from zoo.data._training_window import TrainingWindow
 from zoo.data._vocabulary import BY_NAME, Vocabulary
 from zoo.data._wanted import Wanted
 from zoo.data._window import cut, spans
+from zoo.data.static import FACTS, Static, StaticColumns, StaticFacts
 from zoo.data.text import Reading, Tokenizer
 from zoo.registry import UserError
 
@@ -34,6 +35,8 @@ class Features:
         levels: the level that each concept's codes are raised to, where it is not ``"code"``.
         vocabularies: those that were fitted elsewhere.
         key: of the data, under which tokens are kept; None keeps none.
+        facts: the static facts that models may get.
+        columns: of static facts that were fitted elsewhere; None for those of training here.
     """
 
     def __init__(
@@ -46,10 +49,13 @@ class Features:
         levels: Mapping[str, str],
         vocabularies: Mapping[str, Vocabulary],
         key: dict | None,
+        facts: Sequence[str],
+        static: StaticColumns | None = None,
     ):
         self.dataset, self.task, self.samples, self.outcomes = dataset, task, samples, outcomes
         self.open_store = open_store
         self.levels, self.vocabularies, self.key = _levels(task, levels), dict(vocabularies), key
+        self.facts, self.columns = tuple(facts), static
         self._found: dict[tuple[str, Reading | None, str], Feature] = {}
 
     def of(self, wanted: Wanted) -> dict[str, Feature]:
@@ -79,6 +85,13 @@ class Features:
             found = replace(codes, vocabulary=vocabulary, reading=reading)
         self._found[key] = found
         return found
+
+    @cached_property
+    def static(self) -> Static:
+        """The static facts of all visits, with columns that were fitted on those of training where none were given."""
+        wanted = self.facts if self.columns is None else FACTS
+        facts = StaticFacts.read(self.dataset, wanted)
+        return Static(facts, facts.fit(self._training.seen_visits()) if self.columns is None else self.columns)
 
     def events_seen(self, feature: Feature) -> np.ndarray:
         """(samples,) how many events of a concept each sample sees."""

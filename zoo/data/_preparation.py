@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from zoo.data._splits import Given, checked_seed, checked_share, checked_split, plain
-from zoo.registry import UserError, names_of, shown, whole_number
+from zoo.data.static import FACTS
+from zoo.registry import UserError, names_of, nearest, shown, whole_number
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,14 @@ class Preparation:
     train_seed: int = 0
     max_visits: int | None = None
     strict: bool = False
+    static: Collection[str] | None = None
 
     @property
     def key(self) -> dict[str, object]:
         """What tells prepared data from others, as a run's configuration has it."""
+        asked = {} if self.static is None else {"static": list(self.static)}  # as before there were static facts
         return {
+            **asked,
             "concepts": sorted(self.concepts) if self.concepts is not None else None,
             "levels": dict(self.levels or {}),
             "split": plain(self.split),
@@ -45,6 +49,10 @@ class Preparation:
             )
         if not isinstance(self.strict, bool):
             raise UserError(f"strict={shown(self.strict)} must be True or False.")
+        static = None if self.static is None else names_of("static", self.static)
+        for fact in static or ():
+            if fact not in FACTS:
+                raise UserError(f"static={shown(self.static)} has {fact!r}: {nearest(fact, FACTS)}.")
         return type(self)(
             None if self.concepts is None else names_of("concepts", self.concepts),
             self.levels,
@@ -54,6 +62,7 @@ class Preparation:
             checked_seed(self.train_seed, "train_seed"),
             None if self.max_visits is None else whole_number("max_visits", self.max_visits, 1),
             self.strict,
+            None if static is None else [f for f in FACTS if f in static],
         )
 
 

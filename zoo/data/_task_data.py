@@ -27,6 +27,8 @@ from zoo.data._vocabulary import Vocabulary
 from zoo.data._wanted import Wanted
 from zoo.data.batch import Batch
 from zoo.data.spec import Spec
+from zoo.data.static import USUAL as USUAL_FACTS
+from zoo.data.static import StaticColumns
 from zoo.data.text import Reading
 from zoo.kinds import Kind
 from zoo.knowledge.interactions import interactions
@@ -37,7 +39,7 @@ class TaskData:
     """What `zoo.load` returns.
 
     Where a method takes a ``model``, that is a model's name, class or instance, or concepts: the name of one, a set of
-    them, or a mapping from each to how its texts are read (a `Reading`, or None).
+    them, or a mapping from each to how its texts are read (a `Reading`, or None); ``"static"`` may be one of them.
 
     Attributes:
         dataset, task: what it was made of.
@@ -65,6 +67,7 @@ class TaskData:
         vocabularies: Mapping[str, Vocabulary] | None = None,
         label_names: tuple[str, ...] | None = None,
         key: dict | None = None,
+        static: StaticColumns | None = None,
         again: Again | None = None,
     ):
         self.dataset, self.task, self.visits, self.how, self.key = dataset, task, visits, how, key or {}
@@ -75,7 +78,10 @@ class TaskData:
         self.outcomes = Outcomes(task, self._samples, label_names, drugs, how.strict)
         self._again = again
         of_source = dataset, task, self._samples, self.outcomes, open_store
-        self.features = Features(*of_source, how.levels or {}, vocabularies or {}, self.key or None)
+        asked = USUAL_FACTS if how.static is None else how.static
+        self.features = Features(
+            *of_source, how.levels or {}, vocabularies or {}, self.key or None, facts=asked, static=static
+        )
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {self.size(name)}" for name in NAMES)
@@ -101,13 +107,19 @@ class TaskData:
 
     # The same data, looked at otherwise
 
-    def with_vocabularies(self, vocabularies: Mapping[str, Vocabulary]) -> TaskData:
-        """The same samples, with vocabularies that were fitted elsewhere laid over these concepts."""
+    def with_vocabularies(self, vocabularies: Mapping[str, Vocabulary], static: StaticColumns | None) -> TaskData:
+        """The same samples, with vocabularies that were fitted elsewhere laid over these concepts.
+
+        Args:
+            vocabularies: by concept.
+            static: the columns of static facts that were fitted elsewhere; None for those of these data.
+        """
         names = self.outcomes.fixed
         if self.task.predicts in vocabularies:
             names = tuple(vocabularies[self.task.predicts].codes)
         known = {**self.features.vocabularies, **vocabularies}
-        return self._like(self.task, self._samples.cohort, known, names, self._samples.splits)
+        static = static or self.features.columns
+        return self._like(self.task, self._samples.cohort, known, names, self._samples.splits, static)
 
     def every_visit(self, model) -> TaskData:
         """Every visit of every subject, whole and at its end, in the same splits, for a model to be pre-trained on.
@@ -117,9 +129,10 @@ class TaskData:
         vocabularies = self.vocabularies(model)
         cohort = replace(self._samples.cohort, samples=all_visits(self.visits), outcome_time=None)
         splits = replace(self._samples.splits, listed=None)
-        return self._like(EveryVisit(vocabularies, self.task), cohort, vocabularies, None, splits)
+        static = self.features.static.columns if self.wanted(model).static else None
+        return self._like(EveryVisit(vocabularies, self.task), cohort, vocabularies, None, splits, static)
 
-    def _like(self, task, cohort, vocabularies, label_names, splits: Split) -> TaskData:
+    def _like(self, task, cohort, vocabularies, label_names, splits: Split, static: StaticColumns | None) -> TaskData:
         return TaskData(
             self.dataset,
             task,
@@ -132,6 +145,7 @@ class TaskData:
             vocabularies=vocabularies,
             label_names=label_names,
             key=self.key,
+            static=static,
         )
 
     # Samples
@@ -219,6 +233,7 @@ class TaskData:
             self.task.predicts,
             {name: resource(name, self.outcomes, self.features, features) for name in asked},
             self.outcomes.fitted,
+            self.features.static.columns if wanted.static else StaticColumns(),
         )
 
     def digest_for(self, model) -> str:
@@ -329,4 +344,5 @@ class TaskData:
         return arrays(self, split, concepts, standardised)
 
     def _batches(self, wanted: Wanted) -> Batches:
-        return Batches(self._samples, self.outcomes, self.features.of(wanted), self.task.label_concepts)
+        static = self.features.static if wanted.static else None
+        return Batches(self._samples, self.outcomes, self.features.of(wanted), self.task.label_concepts, static)

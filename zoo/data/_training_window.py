@@ -67,19 +67,28 @@ class TrainingWindow:
         code = store.code[index]
         return fit_values(vocabulary, place[code], measured.values(code, store.value[index]))
 
-    def _spans(self, store: Store, window: Cut) -> tuple[np.ndarray, np.ndarray]:
-        """Of each visit, the first event and how many events some training sample sees."""
-        end = store.offsets[:-1].copy()
+    def seen_visits(self) -> np.ndarray:
+        """The numbers of the visits that some training sample looks at, each once."""
+        last, first = self._looked_at()
+        return np.union1d(spans(first, self.own[last] - first + 1), self.own[self.places])
+
+    def _looked_at(self) -> tuple[np.ndarray, np.ndarray]:
+        """The place of each training subject's last sample, and the first visit that it looks at."""
         places = self.places
         last = places[np.lexsort((self.own[places], self.subject[places]))]
         last = last[np.r_[self.subject[last][1:] != self.subject[last][:-1], np.ones(min(len(last), 1), bool)]]
-        first = self.visits.first[self.own[last]]
+        return last, self.visits.first[self.own[last]]
+
+    def _spans(self, store: Store, window: Cut) -> tuple[np.ndarray, np.ndarray]:
+        """Of each visit, the first event and how many events some training sample sees."""
+        end = store.offsets[:-1].copy()
+        last, first = self._looked_at()
         earlier = spans(first, self.own[last] - first)
         end[earlier] = store.offsets[earlier + 1]
         visit, seen = self._cut_for_all(window)
         end[visit] = store.offsets[visit]
         np.maximum.at(end, visit, seen)
-        np.maximum.at(end, self.own[places], window.own_end[places])
+        np.maximum.at(end, self.own[self.places], window.own_end[self.places])
         return store.offsets[:-1], end - store.offsets[:-1]
 
     def _cut_for_all(self, window: Cut) -> tuple[np.ndarray, np.ndarray]:

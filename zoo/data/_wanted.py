@@ -9,6 +9,9 @@ from typing import Self
 from zoo.data.text import Reading
 from zoo.registry import ModelFacts, UserError, models, parameters_of, shown
 
+STATIC = "static"
+"""What stands for static facts among the concepts that a model uses."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -18,12 +21,14 @@ class Wanted:
         name: of the model; None for concepts alone.
         concepts: those that it gets, in the order of the data.
         reading: how texts are read; None where they are not.
+        static: whether it gets static facts.
         facts: what was said of the model when it was registered; nothing of concepts.
     """
 
     name: str | None
     concepts: tuple[str, ...]
     reading: Reading | None
+    static: bool
     facts: ModelFacts
 
     @classmethod
@@ -42,20 +47,23 @@ class Wanted:
                 there.
         """
         if isinstance(model, str) and not models.knows(model):
-            if model not in dataset.concepts:
+            if model not in (*dataset.concepts, STATIC):
                 raise UserError(f"{models.unknown(model)[:-1]}; or a concept: {', '.join(there)}.")
             model = {model}
         if isinstance(model, Collection) and not isinstance(model, str):
             for concept in model:
-                if concept not in there:
+                if concept not in (*there, STATIC):
                     dataset.require(concept)
                     raise UserError(f"concept {concept!r} was not asked for: load the data with concepts including it.")
             reading = model.get("note") if isinstance(model, Mapping) else None
-            return cls(None, tuple(c for c in there if c in model), reading, ModelFacts())
+            return cls(None, tuple(c for c in there if c in model), reading, STATIC in model, ModelFacts())
         entry = _entry(model)
         concepts = _concepts(model, entry, there, dataset)
-        reading = _reading(model, entry.thing, hyperparameters) if "note" in concepts else None
-        return cls(entry.name, concepts, reading, entry.facts)
+        settings = _settings(model, entry.thing, hyperparameters)
+        reading = entry.thing.reading(settings) if "note" in concepts else None
+        told = getattr(getattr(model, "spec", None), "static", ())  # where nobody has said what it takes
+        static = takes_static(entry.facts, settings) if entry.described else bool(len(told))
+        return cls(entry.name, concepts, reading, static, entry.facts)
 
 
 def _concepts(model, entry, there: Sequence[str], dataset) -> tuple[str, ...]:
@@ -87,7 +95,12 @@ def _entry(model):
     return models.entry(thing)
 
 
-def _reading(model, thing: type, hyperparameters: Mapping[str, object] | None) -> Reading | None:
-    """How a model reads notes."""
+def _settings(model, thing: type, hyperparameters: Mapping[str, object] | None) -> dict[str, object]:
+    """All hyperparameters that a model is to have."""
     own = getattr(model, "configuration", {}) if hyperparameters is None else hyperparameters
-    return thing.reading({**{n: p.default for n, p in parameters_of(thing).items()}, **own})
+    return {**{n: p.default for n, p in parameters_of(thing).items()}, **own}
+
+
+def takes_static(facts: ModelFacts, settings: Mapping[str, object]) -> bool:
+    """Whether a model takes static facts; one with a hyperparameter ``static`` does where that is not False."""
+    return STATIC in facts.uses and settings.get(STATIC) is not False

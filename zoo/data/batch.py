@@ -124,6 +124,8 @@ class Batch(Mapping):
         sample_time: (samples,) float64, the prediction time in hours since the start of the row's first visit.
         label: (samples,) bool, int64 or float32 by task kind, or (samples, labels) bool.
         subject: (samples,) int64, for intervals over subjects; nothing that a model may look at.
+        static: (visits, columns) float32, what is known at the start of each visit, as ``spec.static`` names it; None
+            for a model that takes none.
     """
 
     concepts: Mapping[str, Ragged]
@@ -134,6 +136,7 @@ class Batch(Mapping):
     sample_time: Tensor
     label: Tensor
     subject: Tensor
+    static: Tensor | None = None
 
     def __repr__(self) -> str:
         sizes = {"samples": self.samples, "rows": len(self.row_offsets) - 1, "visits": len(self.visit_start)}
@@ -155,6 +158,13 @@ class Batch(Mapping):
     def samples(self) -> int:
         """How many samples there are."""
         return len(self.sample_row)
+
+    @cached_property
+    def own_static(self) -> Tensor:
+        """(samples, columns) float32: what is known at the start of each sample's own visit; no columns without any."""
+        if self.static is None:
+            return self.visit_start.new_zeros(self.samples, 0, dtype=torch.float32)
+        return self.static[self.row_offsets[self.sample_row] + self.sample_visit]
 
     def has(self, concept: str) -> Tensor:
         """(samples,) bool: which samples have an event of a concept, in the visits of their row up to their own."""

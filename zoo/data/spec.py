@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from zoo.cache.forms import check_form
 from zoo.data._resources import check_resources, from_plain, to_plain
 from zoo.data._vocabulary import Vocabulary
+from zoo.data.static import StaticColumns
 from zoo.registry import called, kind_of, kinds
 
 FORM = {
@@ -19,6 +20,7 @@ FORM = {
     "predicts": str | None,
     "resources": dict[str, object],
     "fitted": dict[str, list[float]],
+    "static": dict[str, object],
 }
 """What a specification is as JSON."""
 
@@ -36,6 +38,7 @@ class Spec:
         predicts: the concept whose codes the labels are: its id ``2 + n`` is label ``n``; None where they are others.
         resources: those that the model asked for; see `zoo.data._resources`.
         fitted: what the kind found in training labels, such as the ``times`` of survival.
+        static: the name of each column of ``batch.static``; empty where the model gets none.
     """
 
     kind: str
@@ -46,10 +49,12 @@ class Spec:
     predicts: str | None = None
     resources: Mapping[str, object] = field(default_factory=dict)
     fitted: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    static: StaticColumns = field(default_factory=StaticColumns)
 
     def __repr__(self) -> str:
         sizes = {c: v.size for c, v in self.vocabularies.items()}
-        return called(type(self), kind=self.kind, outputs=self.outputs, sizes=sizes, resources=sorted(self.resources))
+        told = {"sizes": sizes, "static": len(self.static), "resources": sorted(self.resources)}
+        return called(type(self), kind=self.kind, outputs=self.outputs, **told)
 
     @property
     def concepts(self) -> tuple[str, ...]:
@@ -86,12 +91,13 @@ class Spec:
             "predicts": self.predicts,
             "resources": {n: to_plain(r) for n, r in self.resources.items()},
             "fitted": {n: list(v) for n, v in self.fitted.items()},
+            "static": self.static.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, facts: dict) -> Spec:
         """Raises a `ValueError` for what `to_dict` cannot have given."""
-        facts = {"fitted": {}, **facts}  # those of runs from before some kind fitted anything
+        facts = {"fitted": {}, "static": StaticColumns().to_dict(), **facts}  # what runs of before did not have
         check_form(facts, FORM, "spec")
         found = cls(
             facts["kind"],
@@ -102,6 +108,7 @@ class Spec:
             facts["predicts"],
             {n: from_plain(r) for n, r in facts["resources"].items()},
             facts["fitted"],
+            StaticColumns.from_dict(facts["static"]),
         )
         if not kinds.knows(found.kind) or not found.labels:
             raise ValueError("spec has no labels, or is of no kind that there is")

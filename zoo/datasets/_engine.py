@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -72,6 +72,8 @@ class Dataset:
     follow_up_days: ClassVar[tuple[float, float]] = (0, 0)
     """For how many days after a subject's last discharge deaths are known: of all subjects, and of those of whom most
     is known; 0 where only deaths in hospital are."""
+    at_start: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    """For facts of a visit the values (in capitals) that tell more than was known at its start, and what was."""
     orders_by_day: ClassVar[bool] = False
     """Whether of a drug order only the day is known."""
     interactions: ClassVar[str] = "onc"

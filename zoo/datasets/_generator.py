@@ -22,6 +22,11 @@ after high is good, high after low is bad.
 visit starts later than 31 days after, or never. Whether the patient ever returns is made to depend little on
 the step. Within a visit, a return to intensive care is likelier after a severe stay.
 
+*Death out of hospital.* Who does not return may die a month or more after the last discharge, with probability
+`sigmoid(OUTSIDE_BASE + S + OUTSIDE_AGE * A + OUTSIDE_MALE * M)`: A is the age at the first admission in spreads of 17
+years from 63, M is 1/2 for men and -1/2 for women. No other event tells the sex, and age shows elsewhere only as far as
+it goes with `F`.
+
 *Drugs.* Conditions call for classes, a class has alternatives, a patient mostly keeps to one; many interact.
 """
 
@@ -48,7 +53,7 @@ from zoo.datasets._simulated import (
     stream,
 )
 
-VERSION = 1  # another number whenever the same seed gives other patients
+VERSION = 2  # another number whenever the same seed gives other patients
 CHUNK = 1_000
 MAX_PATIENTS = 1 << 20
 MAX_VISITS = 16
@@ -65,6 +70,7 @@ READMISSION_BASE, READMISSION_SEVERITY = -1.0, 0.35
 STEP_LOG_ODDS = np.array([-3.2, -2.9, -2.4, 0.0, 2.4, 2.9, 3.2])  # for steps -3 … 3
 SAME_LEVEL = 0.12  # probability that the level stays
 RETURN_TO_UNIT = 0.35  # probability of a return to intensive care after a very severe stay
+OUTSIDE_BASE, OUTSIDE_AGE, OUTSIDE_MALE = -3.2, 2.0, 2.0  # of death out of hospital, without a return
 RETURN = 0.72  # probability of any further visit, as far as readmission leaves room
 FIRST_ADMISSION = (np.datetime64("2105-01-01", "m").astype(int), np.datetime64("2175-01-01", "m").astype(int))
 
@@ -86,7 +92,8 @@ def simulate_histories(seed: int, index: int, *, intensive: bool = False) -> tup
     known = conditions()
     n, chronic = CHUNK, known.chronic
     age = np.clip(rng.normal(63, 17, n), 18, 95)
-    frailty = 0.4 * np.clip((age - 63) / 17, -2.5, 2) + 0.917 * rng.normal(size=n)
+    older = np.clip((age - 63) / 17, -2.5, 2)
+    frailty = 0.4 * older + 0.917 * rng.normal(size=n)
     residual = rng.normal(size=n)
     stage = np.zeros((n, len(known.names)), dtype=np.int8)
     stage[:, chronic] = _onset(rng, known.base[chronic] + np.outer(frailty, 0.6 * known.severity[chronic] + 0.3))
@@ -95,6 +102,7 @@ def simulate_histories(seed: int, index: int, *, intensive: bool = False) -> tup
     start = rng.integers(*FIRST_ADMISSION, size=n)
     present = np.ones(n, dtype=bool)
     death = np.full(n, -1)
+    outside = {"draw": np.ones(n), "severity": np.zeros(n), "time": death}  # of who leaves and does not return
     steps = []
     for number in range(MAX_VISITS):
         severity = FRAILTY * frailty + RESIDUAL * residual
@@ -128,18 +136,22 @@ def simulate_histories(seed: int, index: int, *, intensive: bool = False) -> tup
         steps.append(step.take(rows))
         death = np.where(present & died, end, death)
         returns = present & ~died & (soon | late)
-        outside = rng.random(n) < sigmoid(-2.2 + severity)
-        later = end + 31 * DAY + (DAY * rng.exponential(200, n)).astype(int)
-        death = np.where(present & ~died & ~returns & outside, later, death)
+        draw, later = rng.random(n), end + 31 * DAY + (DAY * rng.exponential(200, n)).astype(int)
+        leaves = present & ~died & ~returns
+        now = {"draw": draw, "severity": severity, "time": later}
+        outside = {name: np.where(leaves, value, outside[name]) for name, value in now.items()}
         within = rng.integers(DAY, 29 * DAY, n)
         after = 31 * DAY + np.minimum(DAY * rng.exponential(140, n), 900 * DAY).astype(int)
         start = end + np.where(soon, within, after)
         residual = PERSISTENCE * residual + np.sqrt(1 - PERSISTENCE**2) * rng.normal(size=n)
         previous, level = level, _next_level(rng, level)
         present = returns
+    female = rng.random(n) < 0.45
+    odds = OUTSIDE_BASE + outside["severity"] + OUTSIDE_AGE * older + OUTSIDE_MALE * (0.5 - female)
+    death = np.where(outside["draw"] < sigmoid(odds), outside["time"], death)
     patients = Patients(
         number=index * CHUNK + np.arange(n),
-        female=rng.random(n) < 0.45,
+        female=female,
         age=age,
         ethnicity=rng.choice(5, n, p=[0.68, 0.12, 0.08, 0.04, 0.08]),
         death=death,

@@ -33,7 +33,8 @@ class MIMIC4(Mimic):
 
     A visit is a hospital admission (``hadm_id``), a stay an ICU stay (``stay_id``). ``root`` holds ``hosp/`` and, where
     they are to be used, ``icu/`` and MIMIC-IV-Note's ``note/``. A visit is an ``observation`` where its type of
-    admission is one of `OBSERVED`, ``inpatient`` where it is one of `ADMITTED`, and else of no known class.
+    admission is one of `OBSERVED`, ``inpatient`` where it is one of `ADMITTED`, and else of no known class. Whether an
+    observation ends in an admission shows later: to a model all of these types are ``OBSERVATION``.
 
     Age is that of the anchor year moved by whole years, ``anchor_age + year(admittime) - anchor_year``, and so right to
     a year. An ``anchor_age`` of 91 stands for all above 89: every visit of such a patient has age 90 and
@@ -54,6 +55,7 @@ class MIMIC4(Mimic):
     optional = ("icu/icustays",)
     admissions_table, stays_table = "hosp/admissions", "icu/icustays"
     stay_key, backgrounds = "stay_id", ("race", "ethnicity")
+    at_start = {"admission_type": dict.fromkeys((*OBSERVED, "OBSERVATION ADMIT"), "OBSERVATION")}
     follow_up_days = (365, 365)
     places = (("first_careunit", "last_careunit"),)
     labs_table = "hosp/d_labitems"

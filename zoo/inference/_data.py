@@ -118,4 +118,5 @@ def prepared(run: Run, dataset: Dataset, splitting: Mapping, task: Task) -> Task
     held["split"] = split_held(held["split"], run.folder)
     how = Preparation(concepts, strict=bool(config["data"].get("strict")), **held)
     key = key_of(dataset, task, replace(how, concepts=config["data"]["concepts"]))
-    return prepare(dataset, task, how, key=key, vocabularies=spec.vocabularies, label_names=spec.labels)
+    fixed = {"vocabularies": spec.vocabularies, "label_names": spec.labels, "static": spec.static}
+    return prepare(dataset, task, how, key=key, **fixed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,20 @@ ADDED = 3
 """How many events are made up for each subject and concept."""
 
 
-def scrambled(tables: Tables, samples: pd.DataFrame, given: Collection, withheld: Collection, random) -> Tables:
+def scrambled(
+    tables: Tables,
+    samples: pd.DataFrame,
+    given: Collection,
+    withheld: Collection,
+    random,
+    at_start: Mapping[str, Mapping[str, str]] | None = None,
+) -> Tables:
     """The tables with all that is later than each sample's prediction time changed.
 
     Later events are dropped, doubled and made up, with other codes, values, times (still later) and visits; those of
     withheld concepts within a sample's own visit whatever their time. Later visits get other starts, ends, ages and
-    outcomes, or are gone; of visits that are not over the end and the outcome change; so do later deaths and stays.
+    outcomes, or are gone; of visits that are not over the end, the outcome, and what else shows later than the start
+    change; so do later deaths and stays.
 
     Args:
         tables: the canonical tables.
@@ -31,8 +39,9 @@ def scrambled(tables: Tables, samples: pd.DataFrame, given: Collection, withheld
         given: concepts of the own visit that a sample sees whole; those events stay, and none is added to that visit.
         withheld: concepts of the own visit that a sample never sees.
         random: a NumPy generator.
+        at_start: the dataset's, the facts of a visit that tell more than was known at its start.
     """
-    visits = _visits(tables.visits, samples, random)
+    visits = _visits(tables.visits, samples, at_start or {}, random)
     events = {
         concept: _events(frame, samples, visits, concept in given, concept in withheld, random)
         for concept, frame in tables.events.items()
@@ -80,7 +89,9 @@ def _subjects(subjects: pd.DataFrame, samples: pd.DataFrame, random) -> pd.DataF
     return subjects.assign(death=np.where(np.isnat(death) | (death > time), other, death))
 
 
-def _visits(visits: pd.DataFrame, samples: pd.DataFrame, random) -> pd.DataFrame:
+def _visits(
+    visits: pd.DataFrame, samples: pd.DataFrame, at_start: Mapping[str, Mapping[str, str]], random
+) -> pd.DataFrame:
     time, own = _of_subject(visits, samples)
     start, end = visits.start.to_numpy("datetime64[us]"), visits.end.to_numpy("datetime64[us]")
     target = _equal(visits.visit_id, own)
@@ -93,6 +104,11 @@ def _visits(visits: pd.DataFrame, samples: pd.DataFrame, random) -> pd.DataFrame
     changed = visits.assign(start=start, end=end)
     for column in ("died", "discharge_to"):
         changed[column] = _shuffled(visits[column], going_on | target, random)
+    for column, known in at_start.items():
+        for name in sorted(set(known.values())):
+            alike = [v for v, n in known.items() if n == name]
+            of_name = visits[column].str.strip().str.upper().isin(alike).to_numpy(bool) & (going_on | target)
+            changed.loc[of_name, column] = random.choice(alike, of_name.sum())
     for column in ("class", "age", "age_capped", "admission_type", "admission_source", "insurance", "hospital"):
         changed[column] = _shuffled(visits[column], later, random)
     changed.loc[later, "arrival"] = pd.NaT

@@ -51,7 +51,7 @@ class Snapshot:
     def __init__(self, tables: Tables, folder: Path, like):
         self.gaps_known, self.orders_by_day, self.drug_map = like.gaps_known, like.orders_by_day, like.drug_map
         self.interactions, self.follow_up_days, self._folder = like.interactions, like.follow_up_days, folder
-        self.concepts = list(tables.events)
+        self.concepts, self.at_start = list(tables.events), like.at_start
         self._left_out = tables.left_out
         visits = tables.visits.sort_values(["subject_id", "start", "visit_id"], kind="stable")
         relations = {"subjects": tables.subjects, "visits": visits, "stays": tables.stays}

@@ -13,7 +13,9 @@ import torch
 
 from zoo.data._drug_classes import completed
 from zoo.data._preparation import Preparation
+from zoo.data._wanted import STATIC
 from zoo.data.batch import Batch
+from zoo.data.static import FACTS
 from zoo.data.text import Reading, Words
 from zoo.knowledge import atc, drugs
 from zoo.prepare import prepare
@@ -48,15 +50,22 @@ class Window:
     like: object
     folder: Path
 
-    def data(self, tables: Tables, samples: pd.DataFrame, vocabularies=None, max_visits: int | None = None):
-        """A source prepared for fixed samples, all of them for training."""
+    def data(self, tables: Tables, samples: pd.DataFrame, fitted: Mapping | None = None, max_visits: int | None = None):
+        """A source prepared for fixed samples, all of them for training.
+
+        Args:
+            tables: the source.
+            samples: the cohort.
+            fitted: what `_fitted` found on other data; it is fitted here where there is none.
+            max_visits: the newest so many are seen.
+        """
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         return prepare(
             Snapshot(tables, folder, self.like),
             self.task,
-            Preparation(split=ALL_TRAIN, max_visits=max_visits),
+            Preparation(split=ALL_TRAIN, max_visits=max_visits, static=FACTS),
             cohort=Cohort(samples, Attrition()),
-            vocabularies=vocabularies,
+            **(fitted or {}),
         )
 
 
@@ -75,11 +84,11 @@ def check_window(findings: Findings, task: Task, tables: Tables, samples: pd.Dat
         window = Window(task, tables, like, Path(folder))
         random = np.random.default_rng(0)
         whole = window.data(tables, samples)
-        vocabularies = _vocabularies(whole)
+        fitted = _fitted(whole)
         changed = dict.fromkeys(tables.events, 0)
         for place, chosen in enumerate(one_of_each(samples, rounds, random)):
             newest = None if place == 0 else 2 * place
-            before = window.data(tables, chosen, vocabularies, newest)
+            before = window.data(tables, chosen, fitted, newest)
             with findings.check("window"):
                 _nothing_later(findings, window, before, chosen, random, newest)
             with findings.check("past"):
@@ -107,8 +116,9 @@ def _later(events: pd.DataFrame, samples: pd.DataFrame, task: Task, concept: str
 
 def _nothing_later(findings: Findings, window: Window, before, samples, random, newest) -> None:
     task = window.task
-    changed = scrambled(window.tables, samples, task.given, task.label_concepts, random)
-    after = window.data(changed, samples, _vocabularies(before), newest)
+    at_start = window.like.at_start
+    changed = scrambled(window.tables, samples, task.given, task.label_concepts, random, at_start)
+    after = window.data(changed, samples, _fitted(before), newest)
     for name in sorted(_differences(before, after)):
         where = _changed_samples(before, after, name)
         findings.fail("window", f"{name} changes with what is later than the prediction time ({where})")
@@ -128,7 +138,7 @@ def _all_that_is_earlier(findings: Findings, window: Window, before, samples: pd
         if not seen.any():
             findings.note("past", f"no {concept} before any prediction time")
     fewer, losers = _one_less(window.tables, samples, window.task, random)
-    after = window.data(fewer, samples, _vocabularies(before))
+    after = window.data(fewer, samples, _fitted(before))
     for concept, lost in losers.items():
         same = _counts(before, concept, len(samples)) == _counts(after, concept, len(samples))
         findings.expect("past", ~(same & lost), f"{concept}: features do not change with an event that is gone")
@@ -176,12 +186,14 @@ def _one_less(tables: Tables, samples: pd.DataFrame, task: Task, random) -> tupl
     return replace(tables, events=events), losers
 
 
-def _vocabularies(data) -> dict:
-    return {c: data.feature(c, reading).vocabulary for c, reading in _read(data).items()}
+def _fitted(data) -> dict[str, object]:
+    """Vocabularies and the columns of static facts, as `prepare` takes them."""
+    vocabularies = {c: data.feature(c, reading).vocabulary for c, reading in _read(data).items()}
+    return {"vocabularies": vocabularies, "static": data.features.static.columns}
 
 
 def _batches(data, size: int = 64) -> Iterator[Batch]:
-    return data.batches("train", _read(data), batch_size=size)
+    return data.batches("train", {**_read(data), STATIC: None}, batch_size=size)
 
 
 def _read(data) -> dict[str, Reading | None]:

@@ -81,7 +81,7 @@ class Initial(Finished):
                     f"{self.folder} has {concept} at level {vocabulary.level!r}, the data have it at {level!r}: load "
                     f"them with that level, or none, or begin with another run."
                 )
-        return data.with_vocabularies(vocabularies)
+        return data.with_vocabularies(vocabularies, self.spec.static if len(self.spec.static) else None)
 
     def _set_otherwise(self, model: Model) -> str:
         """The run's hyperparameters that the model does not share, such as ``dim=5``."""

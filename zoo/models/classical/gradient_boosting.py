@@ -8,9 +8,8 @@ from typing import Annotated
 import torch
 
 from zoo.data import Batch, Spec
-from zoo.data._counts import code_counts
-from zoo.models import Estimator, Output, Share, Size
-from zoo.models.classical._counts import fitting_data
+from zoo.models import Output, Share, Size
+from zoo.models.classical._counts import CountsAndFacts, beside
 from zoo.models.classical._trees import arrays_of_booster, check_trees, leaf_sums
 from zoo.registry import Choice, LogBetween, Range, register_model
 
@@ -19,7 +18,7 @@ from zoo.registry import Choice, LogBetween, Range, register_model
     "gradient_boosting",
     family="classical",
     paper="Friedman, Annals of Statistics 29, 2001; Ke et al., NeurIPS 2017 (LightGBM)",
-    uses={"diagnosis", "procedure", "drug", "lab", "vital"},
+    uses={"diagnosis", "procedure", "drug", "lab", "vital", "static"},
     kinds={"binary", "multiclass", "regression"},
     published={
         "model.rounds": 100,
@@ -35,7 +34,7 @@ from zoo.registry import Choice, LogBetween, Range, register_model
         "model.min_leaf": Choice(5, 10, 20, 50),
     },
 )
-class GradientBoosting(Estimator):
+class GradientBoosting(CountsAndFacts):
     """Gradient boosted trees on how often each code occurs in the visits up to the sample's own.
 
     Args:
@@ -47,6 +46,7 @@ class GradientBoosting(Estimator):
         feature_share: the share of features that a tree chooses from, drawn by the seed; LightGBM's is 1, where no seed
             matters.
         threads: fitting at once; they do not change what is fitted.
+        static: take the static facts of the sample's own visit.
     """
 
     def __init__(
@@ -58,25 +58,27 @@ class GradientBoosting(Estimator):
         min_leaf: Size = 20,
         feature_share: Share = 0.8,
         threads: Size = 1,
+        static: bool = False,
     ):
-        super().__init__(spec)
+        super().__init__(spec, static)
         self.rounds, self.rate, self.leaves, self.min_leaf = rounds, rate, leaves, min_leaf
         self.feature_share, self.threads = feature_share, threads
 
     def fit(self, batches: Iterable[Batch]) -> None:
         import lightgbm
 
-        counts, label, _ = fitting_data(batches, self.spec)
-        settings = self._settings(counts.shape[0])
-        data = lightgbm.Dataset(counts, label.astype("float32"), params=settings)
+        counts, facts, label, _ = self.training_data(batches)
+        inputs = beside(counts, facts)
+        settings = self._settings(inputs.shape[0])
+        data = lightgbm.Dataset(inputs, label.astype("float32"), params=settings)
         booster = lightgbm.train(settings, data, self.rounds)
         self.fitted = arrays_of_booster(booster, self.spec.outputs)
 
     def check_fitted(self) -> None:
-        check_trees(self.fitted, sum(map(self.spec.size, self.spec.concepts)), self.spec.outputs)
+        check_trees(self.fitted, self.ids + self.facts, self.spec.outputs)
 
     def forward(self, batch: Batch) -> Output:
-        return Output(torch.from_numpy(leaf_sums(self.fitted, code_counts(batch, self.spec).toarray())))
+        return Output(torch.from_numpy(leaf_sums(self.fitted, beside(*self.told(batch)).toarray())))
 
     def _settings(self, samples: int) -> dict:
         min_leaf = max(1, min(self.min_leaf, samples // 20))

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from zoo.data import Batch, Spec
-from zoo.data._counts import code_counts
-from zoo.models import Estimator, Output, Positive, Size
+from zoo.models import Output, Positive, Size
 from zoo.models._fitted import array_in
-from zoo.models.classical._counts import fitting_data, log_scaled
+from zoo.models.classical._counts import CountsAndFacts, beside, log_scaled
 from zoo.registry import LogBetween, register_model
 
 PENALTIES = [10.0**power for power in range(-1, 7)]
@@ -27,16 +26,16 @@ SURE = 30.0
     "logistic_regression",
     family="classical",
     paper="Cox, JRSS B 1958",
-    uses={"diagnosis", "procedure", "drug", "lab", "vital"},
+    uses={"diagnosis", "procedure", "drug", "lab", "vital", "static"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     search={"model.c": LogBetween(1e-3, 1e2)},
 )
-class LogisticRegression(Estimator):
+class LogisticRegression(CountsAndFacts):
     """Logistic regression on how often each code occurs in the history; ridge regression where the label is a number.
 
     Counts of each concept over all visits up to the sample's own enter as log(1 + count), divided by the training
-    maximum of that. A multilabel task has one regression a label; a label that training has always or never gets its
-    rate. The intercept is not penalised.
+    maximum of that, and static facts, where they are taken, as they are. A multilabel task has one regression a label;
+    a label that training has always or never gets its rate. The intercept is not penalised.
 
     Histories have more codes than small data have samples, and a ridge regression with too small a penalty is then
     worse than the mean. So where the label is a number, and no penalty is asked for, it is the one of `PENALTIES` with
@@ -46,16 +45,17 @@ class LogisticRegression(Estimator):
     Args:
         c: inverse strength of the L2 penalty; None: 1, or where the label is a number what cross-validation finds.
         max_iter: iterations of L-BFGS at most.
+        static: take the static facts of the sample's own visit.
     """
 
-    def __init__(self, spec: Spec, c: Positive | None = None, max_iter: Size = 1000):
-        super().__init__(spec)
+    def __init__(self, spec: Spec, c: Positive | None = None, max_iter: Size = 1000, static: bool = False):
+        super().__init__(spec, static)
         self.c, self.max_iter = c, max_iter
 
     def fit(self, batches: Iterable[Batch]) -> None:
-        counts, label, subject = fitting_data(batches, self.spec)
+        counts, facts, label, subject = self.training_data(batches)
         scale = np.maximum(counts.max(axis=0).toarray().ravel(), 1).astype(np.float64)
-        inputs = log_scaled(counts, scale)
+        inputs = beside(log_scaled(counts, scale), facts)
         if not self.task_kind.probabilities:
             found = self._ridge(inputs, label, subject)
             parts = [(found.coef_[None], [found.intercept_])]
@@ -67,15 +67,15 @@ class LogisticRegression(Estimator):
         self.fitted = {"scale": scale, "weights": np.concatenate(weights), "intercept": np.concatenate(intercept)}
 
     def check_fitted(self) -> None:
-        ids = sum(map(self.spec.size, self.spec.concepts))
-        if (array_in(self.fitted, "scale", "f", (ids,)) < 1).any():
+        if (array_in(self.fitted, "scale", "f", (self.ids,)) < 1).any():
             raise ValueError("a largest count is below 1")
-        array_in(self.fitted, "weights", "f", (self.spec.outputs, ids))
+        array_in(self.fitted, "weights", "f", (self.spec.outputs, self.ids + self.facts))
         array_in(self.fitted, "intercept", "f", (self.spec.outputs,))
 
     def forward(self, batch: Batch) -> Output:
         """Logits, values, or for several classes the logarithms of their probabilities, (samples, outputs)."""
-        inputs = log_scaled(code_counts(batch, self.spec), self.fitted["scale"])
+        counts, facts = self.told(batch)
+        inputs = beside(log_scaled(counts, self.fitted["scale"]), facts)
         scores = torch.from_numpy(inputs @ self.fitted["weights"].T + self.fitted["intercept"])
         return Output(scores.log_softmax(1) if self.task_kind.exclusive else scores)
 

@@ -18,7 +18,7 @@ DILATIONS = (1, 3, 5)
     "adacare",
     family="series",
     paper="Ma et al., AAAI 2020, arXiv:1911.12205",
-    uses={"lab", "vital"},
+    uses={"lab", "vital", "static"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     published={
         "model.dim": 384,
@@ -45,7 +45,7 @@ class AdaCare(Model):
         c = relu(conv₁(x), conv₃(x), conv₅(x))         (samples, steps, 3 · channels); dilations 1, 3 and 5, causal
         r(y) = y · σ(W₂ relu(W₁ y))                    recalibration; W₁ compresses ``ratio`` times
         h = GRU(r(x), r(c))                            (samples, steps, dim)
-        logits = W h_T                                 at the last step
+        logits = W [h_T, s]                            at the last step, s the static facts of the sample's own visit
 
     The recalibration follows the authors' code, and widths, kernel, ratio and dropout are its defaults; they have not
     been held against the full text of the paper.
@@ -54,7 +54,8 @@ class AdaCare(Model):
     calls it; here, as there, each step is weighed by its own features alone, so no later step reaches an earlier one.
     The weights that it trains by default, with a state of 384, do not load in its test mode, which has one of 128; here
     there is one configuration. It trains on a label at every step, and adds the losses of a batch up; here on that of
-    the sample, at the last one. Demographics are not in a batch.
+    the sample, at the last one. It reads no demographics; here s stands beside the
+    state.
 
     Args:
         dim: width of the GRU's state.
@@ -90,7 +91,7 @@ class AdaCare(Model):
         self.weigh_patterns = Recalibration(len(DILATIONS) * channels, ratio, "sigmoid")
         self.recur = nn.GRU(inputs + len(DILATIONS) * channels, dim, batch_first=True)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(dim, spec.outputs)
+        self.head = nn.Linear(dim + len(spec.static), spec.outputs)
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
@@ -99,7 +100,8 @@ class AdaCare(Model):
 
     def forward(self, batch: Batch) -> Output:
         last, weight = self._last(batch)
-        return Output(self.head(self.dropout(last)), attention={"features": weight})
+        read = torch.cat([self.dropout(last), batch.own_static], dim=1)
+        return Output(self.head(read), attention={"features": weight})
 
     def embed(self, batch: Batch) -> Tensor:
         """The last state, h_T."""

@@ -16,7 +16,7 @@ from zoo.registry import Choice, LogBetween, register_model
     "concare",
     family="series",
     paper="Ma et al., AAAI 2020, arXiv:1911.12216",
-    uses={"lab", "vital"},
+    uses={"lab", "vital", "static"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     published={
         "model.dim": 64,
@@ -45,7 +45,9 @@ class ConCare(Model):
         α_{i,·} = softmax over real steps of tanh(a_{i,t} / (β_i log(e + (1 - σ(a_{i,t})) Δ_t)))
         f_i = Σ_t α_{i,t} h_{i,t}                                         (samples, V, dim)
 
-    A vector p joins the V variables; then, each with a residual connection and layer norm before it,
+    A vector p = tanh(W_p s + b_p) of the static facts s at the start of the sample's own visit joins the V variables;
+    where data have none, p is learned, and the same for all. Then, each with a residual connection and layer norm
+    before it,
 
         f ← f + W_o concat over heads(softmax(q kᵀ / √d) v)               multi-head self-attention among V + 1 vectors
         f ← f + W₂ relu(W₁ f)                                             at each of them
@@ -57,14 +59,13 @@ class ConCare(Model):
 
     Where published code and paper part: the authors' code throws the output of layer norm away, takes the decorrelation
     of as many vectors as a vector has coordinates instead of all, counts steps in place of hours, and has another
-    attention over time: in its version of 2020 the softmax of w · tanh(W [h_T; h_t; 1 + Δ_t]), in that of 2021
-    that of relu(σ(a) / (σ(r) log(2.72 + 1 - σ(a)) (1 + Δ_t))) with a rate r, and one hidden layer before the logits.
-    None of these is done here. The equation of α, with its tanh and Δ_t within the logarithm, is written in the version
-    of 2020 too, where nothing uses it; it has not been held against the full text of the paper. There p comes from
-    demographics; they are not in a batch, so it is learned and the same for all. β_i is the exponential of a weight, so
-    that it stays above 0. Widths, heads, and the 0.1 of dropout in the feed-forward layers are those of the authors'
-    code of 2021, as are Adam at 0.001 and batches of 256, of which it has 100 epochs; here it is as many as the trainer
-    is told, of which it keeps the best.
+    attention over time: in its version of 2020 the softmax of w · tanh(W [h_T; h_t; 1 + Δ_t]), in that of 2021 that of
+    relu(σ(a) / (σ(r) log(2.72 + 1 - σ(a)) (1 + Δ_t))) with a rate r, and one hidden layer before the logits. None of
+    these is done here. The equation of α, with its tanh and Δ_t within the logarithm, is written in the version of 2020
+    too, where nothing uses it; it has not been held against the full text of the paper. p is that of the authors' code.
+    β_i is the exponential of a weight, so that it stays above 0. Widths, heads, and the 0.1 of dropout in the
+    feed-forward layers are those of the authors' code of 2021, as are Adam at 0.001 and batches of 256, of which it has
+    100 epochs; here it is as many as the trainer is told, of which it keeps the best.
 
     Args:
         dim: width of the states and of the self-attention; a multiple of ``heads``. 32 in the version of 2020.
@@ -98,7 +99,9 @@ class ConCare(Model):
         self.view = GridView.of(spec, step_hours=step_hours, max_steps=max_steps, history=history)
         self.recur = GRUPerVariable(self.view.columns, FEATURES, dim)
         self.over_time = TimeAwareAttention(self.view.columns, dim, attention)
-        self.patient = nn.Parameter(torch.randn(dim) * dim**-0.5)
+        self.demographics = nn.Linear(len(spec.static), dim) if len(spec.static) else None
+        if self.demographics is None:
+            self.patient = nn.Parameter(torch.randn(dim) * dim**-0.5)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
         self.query, self.value, self.mix = (nn.Linear(dim, dim) for _ in range(3))
         self.key = nn.Linear(dim, dim, bias=False)  # a bias would not change the softmax
@@ -129,7 +132,7 @@ class ConCare(Model):
         grid = self.view.grid(batch)
         states, last = self.recur(grid.features(), grid.mask)
         found, over_time = self.over_time(states, last, grid.until, grid.mask)
-        patient = self.patient.expand(len(found), 1, -1)
+        patient = self._patient(batch)
         vectors = self.dropout(torch.cat([found, patient.to(found.dtype)], dim=1))
         contexts = self._self_attention(self.norms[0](vectors))
         vectors = vectors + self.dropout(self.mix(contexts))
@@ -138,6 +141,12 @@ class ConCare(Model):
         weight = self.dropout(score.softmax(-1))
         summary = torch.einsum("sv,svd->sd", weight, self.last_value(vectors))
         return summary, contexts, {"steps": over_time, "variables": weight}
+
+    def _patient(self, batch: Batch) -> Tensor:
+        """(samples, 1, dim) p."""
+        if self.demographics is None:
+            return self.patient.expand(batch.samples, 1, -1)
+        return self.demographics(batch.own_static).tanh()[:, None]
 
     def _self_attention(self, vectors: Tensor) -> Tensor:
         """(samples, V + 1, dim): the outputs of all heads side by side."""

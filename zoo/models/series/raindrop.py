@@ -14,7 +14,8 @@ weights are shared by all samples, and D, r_v and w_v are each layer's own.
 5. Moments: with H_v the rows [h_v^t, p^t] of all moments, Q = H_v W_Q, K = H_v W_K in R^width, and s_k learned for the
    k-th moment from the last, beta_v = softmax over the moments of (Q K^T / sqrt(width)) s, and z_v = sum over t of
    beta_v^t [h_v^t, p^t] W in R^width; 0 without a moment.
-6. logits = W_2 relu(W_1 [z_1, ..., z_M] + b_1) + b_2. (Demographics, which the paper has too, are not in a batch.)
+6. logits = W_2 relu(W_1 [z_1, ..., z_M, a] + b_1) + b_2, with a in R^M linear in the static facts of the sample's own
+   visit; without a where data have none.
 7. A further loss, ``similarity`` times the mean of (e_i,uv - e_j,uv)^2 over variables v and u and pairs of samples i, j
    of a batch in both of which u is observed, with the edges after the last layer: graphs shall be alike.
 
@@ -64,7 +65,7 @@ from zoo.registry import Choice, MultipleOf, register_model
     "raindrop",
     family="series",
     paper="Zhang et al., ICLR 2022, arXiv:2110.05357",
-    uses={"lab", "vital"},
+    uses={"lab", "vital", "static"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     published={
         "model.dim": 4,
@@ -133,8 +134,10 @@ class Raindrop(Model):
         self.layers = nn.ModuleList(Messages(variables, dim, receiver_dim, time_dim) for _ in range(layers))
         self.attend = MomentAttention(dim, time_dim, width, max_steps)
         self.dropout = nn.Dropout(dropout)
+        self.attributes = nn.Linear(len(spec.static), variables) if len(spec.static) else None
+        inputs = variables * width + (variables if len(spec.static) else 0)
         self.head = nn.Sequential(
-            nn.Linear(variables * width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, spec.outputs)
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, spec.outputs)
         )
 
     @classmethod
@@ -145,6 +148,8 @@ class Raindrop(Model):
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs), and the loss of graphs that differ."""
         whole, apart = self._whole(batch)
+        if self.attributes is not None:
+            whole = torch.cat([whole, self.attributes(batch.own_static)], dim=1)
         return Output(self.head(whole), {"graphs": self.similarity * apart})
 
     def embed(self, batch: Batch) -> Tensor:

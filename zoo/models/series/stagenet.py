@@ -17,7 +17,7 @@ from zoo.registry import Choice, MultipleOf, register_model
     "stagenet",
     family="series",
     paper="Gao et al., WWW 2020, arXiv:2001.10054",
-    uses={"lab", "vital"},
+    uses={"lab", "vital", "static"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     published={
         "model.dim": 384,
@@ -54,14 +54,16 @@ class StageNet(Model):
         s̄ = softmax(cumsum(s_{T-K+1}, ..., s_T))                                (samples, K)
         g_k = s̄_k h_{T-K+k},  u = mean over the window(g)                       (samples, dim)
         z̄ = σ(W₂ relu(W₁ u)) · conv(g)                                          (samples, dim)
-        logits = W (z̄ + h_T)
+        logits = W [z̄ + h_T, s]
+
+    with s the static facts of the sample's own visit.
 
     Where published code and paper part: the authors' training script feeds a constant interval of 1, so that time has
     no effect; here it is the real one. Their window counts zeros before the first step as states in its softmax; here
     they are masked. They train on a label at every step, each step's pattern with its own state, and add the losses of
     a batch up; here there is one label, at the last step. Their input is every hour, up to 400 of them; here it is the
-    hours in which something was observed. As in their code, dropconnect is dropout on the two parts of z. Demographics
-    are not in a batch.
+    hours in which something was observed. As in their code, dropconnect is dropout on the two parts of z. Their code
+    reads no demographics; here s stands beside the state.
 
     Args:
         dim: width of state and memory; a multiple of ``levels``.
@@ -98,7 +100,7 @@ class StageNet(Model):
         self.convolve = nn.Linear(window * dim, dim)  # a convolution at one place
         self.dropout = nn.Dropout(dropout)
         self.residual_dropout = nn.Dropout(residual_dropout)
-        self.head = nn.Linear(dim, spec.outputs)
+        self.head = nn.Linear(dim + len(spec.static), spec.outputs)
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
@@ -107,7 +109,8 @@ class StageNet(Model):
 
     def forward(self, batch: Batch) -> Output:
         last, weight = self._last(batch)
-        return Output(self.head(self.dropout(last)), attention={"stage": weight})
+        read = torch.cat([self.dropout(last), batch.own_static], dim=1)
+        return Output(self.head(read), attention={"stage": weight})
 
     def embed(self, batch: Batch) -> Tensor:
         """The last state and the pattern of its stage, z̄ + h_T."""

@@ -6,17 +6,17 @@ Labs and vitals are triples (t_i, f_i, v_i): when, which of D variables, and wha
    CVE(x) = U tanh(W x + b), W and b in R^sqrt(d) and U in R^(d x sqrt(d)).
 2. C = Transformer(e_1, ..., e_N) in R^(N x d), a set: times are in its vectors, and there is no place.
 3. alpha = softmax over the triples of u^T tanh(W_a c_i + b_a), and e_T = sum_i alpha_i c_i in R^d; 0 without a triple.
-4. z = W_f e_T + b_f in R^D, a forecast of each variable, and logits = W_o z + b_o. (Demographics, which the paper has
-   beside e_T, are not in a batch.)
+4. e_d = W_2 tanh(W_1 s + b_1) + b_2 in R^d, W_1 in R^(2d x S), of the S static facts of the sample's own visit; nothing
+   where data have none. z = W_f [e_T, e_d] + b_f in R^D, a forecast of each variable, and logits = W_o z + b_o.
 5. Pre-training by forecasting: in a visit a moment is drawn between its first and last measurement; from what was
    measured in the ``hours`` before it, z tells the mean value of each variable in the ``forecast_hours`` after it, by
    squared error over the variables that have one there, a mean over all of them.
 
 The authors' code that is there now (PyTorch) is a second version, and says so. What a model learned in forecasting
-goes into its logits there as in 4; without pre-training they come from e_T, which here is ``through_forecast=False``.
-It fine-tunes at a tenth of the rate, so give ``lr=5e-5`` with ``init``. Its batches are of 16, gradients are cut at
-0.3, and it keeps what has the best AUROC and AUPRC together, of 50 epochs or until that has not risen for 10. Here rate
-and batches are the paper's, what is kept has the best loss, and the rest is as there.
+goes into its logits there as in 4; without pre-training they come from [e_T, e_d], which here is
+``through_forecast=False``. It fine-tunes at a tenth of the rate, so give ``lr=5e-5`` with ``init``. Its batches are of
+16, gradients are cut at 0.3, and it keeps what has the best AUROC and AUPRC together, of 50 epochs or until that has
+not risen for 10. Here rate and batches are the paper's, what is kept has the best loss, and the rest is as there.
 
 Where published code and paper part (the paper is followed):
 
@@ -46,7 +46,7 @@ from zoo.registry import Choice, register_model
     "strats",
     family="series",
     paper="Tipirneni and Reddy, ACM TKDD 2022, arXiv:2107.14293",
-    uses={"lab", "vital"},
+    uses={"lab", "vital", "static"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     published={
         "model.dim": 50,
@@ -108,8 +108,12 @@ class STraTS(Model):
         self.layers = nn.ModuleList(EncoderLayer(dim, heads, 2 * dim, dropout) for _ in range(layers))
         self.weigh = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1, bias=False))
         self.through_forecast = through_forecast
-        self.forecast = nn.Linear(dim, self.view.columns)
-        self.head = nn.Linear(self.view.columns if through_forecast else dim, spec.outputs)
+        self.demographics, both = None, dim
+        if len(spec.static):
+            self.demographics = nn.Sequential(nn.Linear(len(spec.static), 2 * dim), nn.Tanh(), nn.Linear(2 * dim, dim))
+            both = 2 * dim
+        self.forecast = nn.Linear(both, self.view.columns)
+        self.head = nn.Linear(self.view.columns if through_forecast else both, spec.outputs)
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:
@@ -119,6 +123,7 @@ class STraTS(Model):
     def forward(self, batch: Batch) -> Output:
         """Logits (samples, outputs), and the attention of each sample to its triples."""
         whole, weights = self._seen(batch)
+        whole = self._with_demographics(whole, batch)
         logits = self.head(self.forecast(whole) if self.through_forecast else whole)
         return Output(logits, attention={"triples": weights})
 
@@ -138,11 +143,17 @@ class STraTS(Model):
         before = seen.mask & (ago >= 0) & (ago <= self.hours)
         after = seen.mask & (ago < 0) & (ago >= -self.forecast_hours)
         whole, _ = self._whole(ago, seen.variable, seen.value, before)
-        told = self.forecast(whole).float()
+        told = self.forecast(self._with_demographics(whole, batch)).float()
         counts = torch.zeros_like(told).scatter_add(1, seen.variable, after.to(told.dtype))
         wanted = torch.zeros_like(told).scatter_add(1, seen.variable, seen.value.float() * after)
         error = (told - wanted / counts.clamp(min=1)) ** 2 * (counts > 0)
         return Output(told.new_zeros(0), {"forecast": error.sum() / (counts > 0).sum().clamp(min=1)})
+
+    def _with_demographics(self, whole: Tensor, batch: Batch) -> Tensor:
+        """(samples, 2 dim) [e_T, e_d]; or (samples, dim) e_T, where data have no static facts."""
+        if self.demographics is None:
+            return whole
+        return torch.cat([whole, self.demographics(batch.own_static)], dim=1)
 
     def _seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """`_whole` of all triples up to the prediction."""
@@ -152,7 +163,7 @@ class STraTS(Model):
     def _whole(self, ago: Tensor, variable: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(samples, dim) e_T, and (samples, longest) the weight of each triple; each of (samples, longest)."""
         if not mask.shape[1]:
-            return self.forecast.weight.new_zeros(len(mask), self.forecast.in_features), ago
+            return self.forecast.weight.new_zeros(len(mask), self.variable.embedding_dim), ago
         time = 1 - ago / self.hours
         rows = self.variable(variable) + self.value(value[..., None]) + self.time(time[..., None])
         # a sample without a triple sees its padding, and weighs none of it

@@ -15,7 +15,7 @@ from zoo.registry import register_model
     "tlstm",
     family="series",
     paper="Baytas et al., KDD 2017, doi:10.1145/3097983.3097997",
-    uses={"lab", "vital"},
+    uses={"lab", "vital", "static"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     published={
         "model.dim": 128,
@@ -28,10 +28,10 @@ from zoo.registry import register_model
 class TLSTM(Model):
     """A long short-term memory that forgets the short-term part of its memory the more, the longer nothing was seen.
 
-    The input x_t (3 features a variable: value, whether observed, log hours since) is the grid of labs and vitals at
-    the steps in which something was observed, so that the time Δ_t between steps is irregular, as in the paper, whose
-    steps are visits. The state after the last step gives the logits through one linear layer. With C_{t-1} and h_{t-1}
-    of ``dim`` numbers:
+    The input x_t (3 features a variable: value, whether observed, log hours since; then the static facts of the
+    sample's own visit, the same at every step) is the grid of labs and vitals at the steps in which something was
+    observed, so that the time Δ_t between steps is irregular, as in the paper, whose steps are visits. The state after
+    the last step gives the logits through one linear layer. With C_{t-1} and h_{t-1} of ``dim`` numbers:
 
         Cˢ = tanh(W_d C_{t-1} + b_d)                    short-term memory
         C* = (C_{t-1} - Cˢ) + Cˢ · g(Δ_t)               what is left of the memory after the time Δ_t
@@ -44,9 +44,8 @@ class TLSTM(Model):
     Where published code and paper part: the authors' autoencoder takes a sigmoid in place of tanh for the short-term
     memory; their classifier has tanh, starts all biases at 1, and puts one more layer with relu, of width 64 in their
     example, before the output, with dropout on it, which is 0 there. Here it is tanh, biases start as those of
-    `torch.nn.LSTM`, and there is no further layer. The autoencoder for subtyping is not here. Demographics, which the
-    paper puts into the input, are not in a batch. In their example Adam trains for 50 epochs, on batches of all
-    patients with as many visits; here batches are the trainer's.
+    `torch.nn.LSTM`, and there is no further layer. The autoencoder for subtyping is not here. In their example Adam
+    trains for 50 epochs, on batches of all patients with as many visits; here batches are the trainer's.
 
     Args:
         dim: width of state and memory; 128 in the authors' example.
@@ -67,7 +66,7 @@ class TLSTM(Model):
     ):
         super().__init__(spec)
         self.view = GridView.of(spec, step_hours=step_hours, max_steps=max_steps, history=history, only_observed=True)
-        self.cell = TimeAwareCell(self.view.width, dim)
+        self.cell = TimeAwareCell(self.view.width + len(spec.static), dim)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(dim, spec.outputs)
 
@@ -82,7 +81,9 @@ class TLSTM(Model):
     def embed(self, batch: Batch) -> Tensor:
         """The state after the last step, h_T."""
         grid = self.view.grid(batch)
-        states = self.cell(grid.features().flatten(2), grid.interval)
+        features = grid.features().flatten(2)
+        facts = batch.own_static[:, None].expand(-1, features.shape[1], -1)
+        states = self.cell(torch.cat([features, facts], dim=-1), grid.interval)
         return grid.at_last(states)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zoo.data import Spec
+from zoo.models import Dropout, Size
 from zoo.models.visits.mlp import MLP
 from zoo.registry import Choice, register_model
 
@@ -11,7 +12,7 @@ from zoo.registry import Choice, register_model
     "deep_surv",
     family="visits",
     paper="Katzman et al., BMC Med. Res. Methodol. 18:24, 2018, doi:10.1186/s12874-018-0482-1, arXiv:1606.00931",
-    uses={"diagnosis", "procedure", "drug", "lab", "vital"},
+    uses={"diagnosis", "procedure", "drug", "lab", "vital", "static"},
     kinds={"survival"},
     search={"model.layers": Choice(1, 2, 3)},
 )
@@ -28,7 +29,11 @@ class DeepSurv(MLP):
         dim: width of embeddings and hidden layers.
         layers: hidden layers.
         dropout: on the mean visit and on each hidden layer.
+        static: take static facts.
     """
+
+    def __init__(self, spec: Spec, dim: Size = 128, layers: Size = 2, dropout: Dropout = 0.2, static: bool = True):
+        super().__init__(spec, dim, layers, dropout, static)
 
     @classmethod
     def trainer_defaults(cls, spec: Spec) -> dict:

@@ -18,7 +18,7 @@ from zoo.registry import Choice, register_model
     "mlp",
     family="visits",
     paper="Rumelhart et al., Nature 323, 1986, doi:10.1038/323533a0",
-    uses={"diagnosis", "procedure", "drug", "lab", "vital"},
+    uses={"diagnosis", "procedure", "drug", "lab", "vital", "static"},
     kinds={"binary", "multiclass", "multilabel", "regression"},
     search={"model.layers": Choice(1, 2, 3)},
 )
@@ -28,7 +28,7 @@ class MLP(Model):
     A visit's vector is the sum over concepts of the mean embedding of its codes. With v_1, ..., v_t the vectors of the
     visits up to the sample's own, (dim,) each, and L layers:
 
-        h_0 = (v_1 + ... + v_t) / t         (dim,)
+        h_0 = (v_1 + ... + v_t) / t         (dim,); with ``static`` followed by the static facts of the own visit
         h_l = relu(W_l h_(l-1) + b_l)       (dim,), l = 1, ..., L
         logits = W h_L + b                  (outputs,)
 
@@ -38,15 +38,18 @@ class MLP(Model):
         dim: width of embeddings and hidden layers.
         layers: hidden layers.
         dropout: on the mean visit and on each hidden layer.
+        static: take static facts.
     """
 
     renamed: ClassVar = {"embed.": "visits."}
 
-    def __init__(self, spec: Spec, dim: Size = 128, layers: Size = 2, dropout: Dropout = 0.2):
+    def __init__(self, spec: Spec, dim: Size = 128, layers: Size = 2, dropout: Dropout = 0.2, static: bool = False):
         super().__init__(spec)
         self.visits = VisitEmbedding({c: spec.size(c) for c in spec.concepts}, dim)
         self.dropout = nn.Dropout(dropout)
-        hidden = ((nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout)) for _ in range(layers))
+        self.facts = len(spec.static) if static else 0
+        widths = [dim + self.facts, *[dim] * layers]
+        hidden = ((nn.Linear(w, dim), nn.ReLU(), nn.Dropout(dropout)) for w in widths[:layers])
         self.head = nn.Sequential(*itertools.chain.from_iterable(hidden), nn.Linear(dim, spec.outputs))
 
     def forward(self, batch: Batch) -> Output:
@@ -55,7 +58,8 @@ class MLP(Model):
     def embed(self, batch: Batch) -> Tensor:
         """The last hidden layer, h_L."""
         means = batch.at_samples(_means_so_far(batch.rows(self.visits(batch))))
-        return self.head[:-1](self.dropout(means))
+        means = self.dropout(means)
+        return self.head[:-1](torch.cat([means, batch.own_static], dim=1) if self.facts else means)
 
 
 def _means_so_far(visits: Tensor) -> Tensor:

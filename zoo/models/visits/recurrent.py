@@ -15,7 +15,7 @@ from zoo.models.visits._visits_and_grid import VisitsAndGrid
 from zoo.registry import Choice, register_model
 
 TAKES = {
-    "uses": {"diagnosis", "procedure", "drug", "lab", "vital"},
+    "uses": {"diagnosis", "procedure", "drug", "lab", "vital", "static"},
     "kinds": {"binary", "multiclass", "multilabel", "regression"},
     "search": {"model.layers": Choice(1, 2)},
 }
@@ -40,6 +40,7 @@ class Recurrent(VisitsAndGrid):
         grid: read labs and vitals on a regular grid.
         step_hours: length of a step of the grid.
         max_steps: the newest so many steps are read, those of earlier visits among them.
+        static: take the static facts of the sample's own visit, which stand beside the last states.
     """
 
     cell: ClassVar[type[nn.RNNBase]]
@@ -53,8 +54,9 @@ class Recurrent(VisitsAndGrid):
         grid: bool = False,
         step_hours: Positive = 1.0,
         max_steps: Size = 200,
+        static: bool = False,
     ):
-        super().__init__(spec, dim, grid, step_hours, max_steps)
+        super().__init__(spec, dim, grid, step_hours, max_steps, static)
         how = {"batch_first": True, "dropout": dropout if layers > 1 else 0.0}
         if self.visits is not None:
             self.recur = self.cell(dim + 1, dim, layers, **how)

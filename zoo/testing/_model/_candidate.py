@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from zoo.data._wanted import takes_static
 from zoo.datasets._canonical import CONCEPTS
 from zoo.kinds import Kind
 from zoo.models import Estimator, Model
@@ -48,9 +49,18 @@ class Candidate:
         """The task with some concepts."""
         facts = self.entry.facts
         resources = tuple(sorted(facts.resources))
-        defaults = {n: p.default for n, p in parameters_of(self.entry.thing).items()}
-        reading = self.entry.thing.reading({**defaults, **self.hyperparameters}) if "note" in concepts else None
-        return FabricatedTask(self.kind, concepts, self.causal, facts.predicts, resources, reading)
+        reading = self.entry.thing.reading(self.settings) if "note" in concepts else None
+        return FabricatedTask(self.kind, concepts, self.causal, facts.predicts, resources, reading, self.static)
+
+    @cached_property
+    def settings(self) -> dict[str, object]:
+        """All hyperparameters."""
+        return {**{n: p.default for n, p in parameters_of(self.entry.thing).items()}, **self.hyperparameters}
+
+    @property
+    def static(self) -> bool:
+        """Whether it takes static facts."""
+        return takes_static(self.entry.facts, self.settings)
 
     @property
     def task_kind(self) -> Kind:

@@ -31,15 +31,15 @@ def check_model(name: str, **hyperparameters) -> Report:
     - ``loss_finite``: the loss is one finite number, in training and in pre-training too.
     - ``batch_independence``: a sample gives the same output alone and in any batch (1e-5).
     - ``code_order``: the order of codes at the same time within a visit does not matter.
-    - ``uses_inputs``: every concept that it uses changes the output where there is some.
+    - ``uses_inputs``: every concept that it uses changes the output where there is some, and static facts do.
     - ``label``: neither the label nor the subject's number in a batch reaches the logits.
     - ``future``, ``causal``: for a model that is registered with ``causal=True``, whose rows hold later visits, the
       label concepts of a sample's own and other samples of the subject. Later visits change no earlier logits, and a
       sample gives the same output (1e-5) alone and beside others. All other models get one sample a row, whose last
       visit is the sample's own.
-    - ``empty_history``, ``missing_concept``, ``single_sample``: patients without events, a concept or a
-      modality (labs with vital signs, or codes) that is absent from the data or from a batch, and batches of one work,
-      in training too.
+    - ``empty_history``, ``missing_concept``, ``single_sample``: patients without events or known facts, a concept, a
+      modality (labs with vital signs, or codes) or static facts that are absent from the data, or from a batch, and
+      batches of one work, in training too.
     - ``state``: the same batch gives the same once more, also after another one.
     - ``save_load``: a new model that reads the saved weights predicts the same.
     - ``seed``: one seed, one result, bitwise.

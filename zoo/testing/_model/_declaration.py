@@ -6,6 +6,7 @@ import inspect
 import json
 
 from zoo.data._resources import RESOURCES
+from zoo.data._wanted import STATIC
 from zoo.datasets._canonical import CONCEPTS
 from zoo.models import Model
 from zoo.prepare import check_levels
@@ -22,7 +23,7 @@ def check_declaration(findings: Findings, entry: Entry) -> None:
     for kind in sorted(facts.kinds):
         with findings.check("declaration"):
             kind_of(kind)
-    for fact, concepts in {"uses": facts.uses, "needs": facts.needs}.items():
+    for fact, concepts in {"uses": facts.uses - {STATIC}, "needs": facts.needs}.items():
         for concept in sorted(concepts.difference(CONCEPTS)):
             findings.fail("declaration", f"{fact} {concept!r}, which is none of {', '.join(CONCEPTS)}")
     findings.expect("declaration", issubclass(entry.thing, Model), "the class is no zoo.models.Model")

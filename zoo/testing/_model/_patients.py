@@ -15,6 +15,8 @@ from zoo.data._resources import cooccurrence
 from zoo.data._vocabulary import UNKNOWN, Vocabulary
 from zoo.data._window import spans
 from zoo.data.batch import Ragged
+from zoo.data.static import UNKNOWN as UNKNOWN_FACT
+from zoo.data.static import StaticColumns
 from zoo.data.text import Reading, Tokenizer, TokenizerForm
 from zoo.kinds import Kind
 from zoo.knowledge.molecules import Molecules, molecules
@@ -31,6 +33,8 @@ NAMES = {
 }
 CODES = {concept: [f"{system}//{name}" for name in names.split()] for concept, (system, names) in NAMES.items()}
 VALUED = ("lab", "vital")
+STATIC = StaticColumns((60.0, 15.0), {"sex": ("F", "M")})
+"""What is known of the fabricated patients at the start of a visit."""
 EDGES = np.linspace(-1.2, 1.2, 9, dtype=np.float32)
 WRITTEN = (
     "Dictated but not read.",
@@ -74,11 +78,12 @@ class Events:
 
 @dataclass(frozen=True)
 class Visit:
-    """A visit: its start in hours since the patient's first, its length in hours, and its events by concept."""
+    """A visit: its start in hours since the first, its length in hours, events by concept, and facts as `STATIC`."""
 
     start: float
     length: float
     events: Mapping[str, Events]
+    facts: tuple[float, ...]
 
     def changed(self, change: Callable[[str, Events], Events]) -> Visit:
         """The visit with the events of each concept changed."""
@@ -98,6 +103,11 @@ class Patient:
         visits = [v.changed(change) if n >= since else v for n, v in enumerate(self.visits)]
         return replace(self, visits=tuple(visits))
 
+    def with_facts(self, change: Callable[[tuple[float, ...]], tuple[float, ...]], since: int = 0) -> Patient:
+        """The patient with the static facts of each visit from ``since`` on changed."""
+        visits = [replace(v, facts=change(v.facts)) if n >= since else v for n, v in enumerate(self.visits)]
+        return replace(self, visits=tuple(visits))
+
 
 @lru_cache(maxsize=1)
 def patients() -> tuple[Patient, ...]:
@@ -114,15 +124,25 @@ def long_patient() -> Patient:
 
 def _patient(number: int, visits: int, hours: tuple[int, int], random: np.random.Generator, fullness: int = 1):
     sign = {c: float(random.choice([-1, 1])) for c in CODES}
+    facts, sign["static"] = _facts(number)
     made, start = [], 0.0
     for place in range(visits):
         length = float(random.integers(*hours, endpoint=True))
         present = {c: not place or random.random() < 0.85 for c in CODES}
         events = {c: _events(c, length, sign[c], present[c], fullness, random) for c in CODES}
         events["note"] = _written(events["note"], length, number * 8 + place)
-        made.append(Visit(start, length, events))
+        made.append(Visit(start, length, events, (facts[0] + start / 24 / 365, *facts[1:])))
         start += length + float(random.integers(100, 3000))
     return Patient(number, tuple(made), sign)
+
+
+def _facts(number: int) -> tuple[tuple[float, ...], float]:
+    """The static facts of a patient's first visit, and the sign that they lean to; one in eight has no known age."""
+    random = np.random.default_rng([1, number])
+    sign = float(random.choice([-1, 1]))
+    female, unknown = (random.random() < 0.5 + 0.4 * sign), random.random() < 0.125
+    age = 0.0 if unknown else random.normal(sign, 0.5)
+    return (age, float(age > 1.5), float(unknown), float(female), float(not female), 0.0, 0.0), sign
 
 
 def _events(concept: str, length: float, sign: float, present: bool, fullness: int, random) -> Events:
@@ -195,6 +215,7 @@ class FabricatedTask:
     predicts: str | None = None
     resources: tuple[str, ...] = ()
     reading: Reading | None = None
+    static: bool = False
 
     @cached_property
     def spec(self) -> Spec:
@@ -209,6 +230,7 @@ class FabricatedTask:
             self.predicts,
             {name: self._resource(name) for name in self.resources},
             self.task_kind.fitted(known, np.arange(len(known))),
+            STATIC if self.static else StaticColumns(),
         )
 
     @property
@@ -287,6 +309,7 @@ class FabricatedTask:
             torch.tensor([v.start + v.length for v in target], dtype=torch.float64),
             self.labels([rows[r] for r in sample_row]),
             torch.tensor([rows[r].number for r in sample_row]),
+            torch.tensor([v.facts for v in visits], dtype=torch.float32) if self.static else None,
         )
 
     def _ragged(self, concept: str, visits: Sequence[Events]) -> Ragged:
@@ -318,7 +341,8 @@ class FabricatedTask:
         """Labels of the kind, which follow the signs of the concepts that the model gets."""
         drawn = max(2, len(self.outputs))
         noise = np.array([np.random.default_rng(row.number).uniform(-1, 1, drawn) for row in rows])
-        signs = np.array([[row.sign[c] for c in self.concepts] for row in rows]).reshape(len(rows), -1)
+        told = [*self.concepts, *(["static"] if self.static else [])]
+        signs = np.array([[row.sign[c] for c in told] for row in rows]).reshape(len(rows), -1)
         return torch.from_numpy(self.task_kind.fabricated(signs, noise))
 
 
@@ -347,6 +371,17 @@ def _ragged(concept: str, visits: Sequence[Events]) -> Ragged:
     known = vocabulary(concept)
     ids, scaled = known.ids(place, value).astype(np.int64), known.standardised(place, value).astype(np.float32)
     return Ragged(torch.from_numpy(ids), offsets, time, torch.from_numpy(place), torch.from_numpy(scaled))
+
+
+def unknown_facts(_: tuple[float, ...]) -> tuple[float, ...]:
+    """No static fact is known."""
+    return tuple(float(name.endswith(UNKNOWN_FACT)) for name in STATIC)
+
+
+def other_facts(facts: tuple[float, ...]) -> tuple[float, ...]:
+    """Another age, and the other sex."""
+    age, capped, unknown, female, male, *rest = facts
+    return (-1.5 - age, capped, unknown, male, female, *rest)
 
 
 def shuffled(random: np.random.Generator) -> Callable[[str, Events], Events]:

@@ -52,8 +52,10 @@ def uses_inputs(candidate: Candidate) -> Iterator[str]:
     rows = candidate.rows(12)
     expected = candidate.logits(rows)
     wanted = 1 if candidate.fitted else len(rows) // 2
-    for concept in candidate.concepts:
-        changed = [r.changed(patients.other(concept)) for r in rows]
+    others = {c: [r.changed(patients.other(c)) for r in rows] for c in candidate.concepts}
+    if candidate.static:
+        others["static"] = [r.with_facts(patients.other_facts) for r in rows]
+    for concept, changed in others.items():
         differs = np.abs(candidate.logits(changed) - expected).max(axis=1) > 1e-7
         if differs.sum() < wanted:
             yield f"{concept} with other codes and values changes the logits of {differs.sum()} of {len(rows)} samples"
@@ -109,7 +111,7 @@ def _with_later_visits(row: Patient, change: Callable) -> Patient:
 def _earlier_samples(candidate: Candidate) -> Iterator[str]:
     """Rows with samples of their first two visits, of which the later ones are changed."""
     rows = _rows_of_three(candidate)
-    changed = [r.changed(patients.other(), since=2) for r in rows]
+    changed = [r.changed(patients.other(), since=2).with_facts(patients.other_facts, since=2) for r in rows]
     found = [logits(candidate.model, candidate.task.batch(some, [[0, 1]] * len(rows))) for some in (rows, changed)]
     if not same(*found):
         yield f"later visits change logits of earlier samples of their row by {distance(*found):.1e}"
