@@ -37,7 +37,7 @@ def made(name: str, data, **hyperparameters):
 
 def some_batch(data):
     """Samples of different length, the last one without any measurement."""
-    batch = next(data.batches("train", {"lab", "vital"}, 6))
+    batch = next(data.batches("train", {"lab", "vital", "static"}, 6))
     batch.sample_time[1] -= 9
     batch.sample_time[-1] = batch.visit_start[batch.row_offsets[-2] + batch.sample_visit[-1]] - 30
     return batch
@@ -219,6 +219,12 @@ def strats(w: dict, time, variable, value) -> np.ndarray:
     return softmax(np.array(scores)) @ rows
 
 
+def demographics(w: dict, batch, sample: int) -> np.ndarray:
+    """e_d of one sample."""
+    hidden = np.tanh(w["demographics.0.weight"] @ batch.own_static[sample].double().numpy() + w["demographics.0.bias"])
+    return w["demographics.2.weight"] @ hidden + w["demographics.2.bias"]
+
+
 def triples_of(seen, sample: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n = int(seen.mask[sample].sum())
     return (
@@ -237,7 +243,7 @@ def test_strats_is_its_equations(data, through_forecast):
     expected = []
     for s in range(batch.samples):
         time, variable, value = triples_of(seen, s)
-        whole = strats(w, 1 - (float(seen.end[s]) - time) / 24.0, variable, value)
+        whole = np.r_[strats(w, 1 - (float(seen.end[s]) - time) / 24.0, variable, value), demographics(w, batch, s)]
         if through_forecast:
             whole = w["forecast.weight"] @ whole + w["forecast.bias"]
         expected.append(w["head.weight"] @ whole + w["head.bias"])
@@ -259,6 +265,7 @@ def test_strats_forecasts_what_comes_after_a_moment(data):
         before = (time <= moment) & (moment - time <= 24)
         after = (time > moment) & (time - moment <= 2)
         whole = strats(w, 1 - (moment - time[before]) / 24.0, variable[before], value[before])
+        whole = np.r_[whole, demographics(w, batch, s)]
         told = w["forecast.weight"] @ whole + w["forecast.bias"]
         errors += [(told[d] - value[after & (variable == d)].mean()) ** 2 for d in np.unique(variable[after])]
     assert len(errors) > 3
@@ -270,7 +277,7 @@ def test_strats_forecasts_what_comes_after_a_moment(data):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_history_is_read_only_where_asked_for(data, name):
-    batch = next(b for b in data.batches("train", {"lab", "vital"}, 1) if b.row_lengths[0] > 1)
+    batch = next(b for b in data.batches("train", {"lab", "vital", "static"}, 1) if b.row_lengths[0] > 1)
     earlier = {c: batch[c].visit < batch.row_lengths[0] - 1 for c in batch}
     for history in (True, False):
         model = made(name, data, history=history)

@@ -40,7 +40,8 @@ def relu(x):
 class Worked:
     """The equations, for one sample."""
 
-    def __init__(self, model, seen, sample: int):
+    def __init__(self, model, seen, sample: int, facts: np.ndarray):
+        self.facts = facts
         self.w, self.model, self.variables = weights(model), model, model.view.columns
         values = defaultdict(lambda: defaultdict(list))
         for t, u, x in zip(*triples_of(seen, sample), strict=True):
@@ -65,7 +66,8 @@ class Worked:
             w = self.w[f"layers.{layer}.weight"]
             h = [{u: relu(of + c[t][u] * w[u]) for u, of in at.items()} for t, at in enumerate(h)]
         z = [self.attended(v, [h[t].get(v, relu(c[t][v] * w[v])) for t in range(len(h))]) for v in range(len(edges))]
-        hidden = relu(self.w["head.0.weight"] @ np.concatenate(z) + self.w["head.0.bias"])
+        attributes = self.w["attributes.weight"] @ self.facts + self.w["attributes.bias"]
+        hidden = relu(self.w["head.0.weight"] @ np.concatenate([*z, attributes]) + self.w["head.0.bias"])
         return self.w["head.3.weight"] @ hidden + self.w["head.3.bias"], edges
 
     def messages(self, name: str, h: list, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +104,7 @@ def test_raindrop_is_its_equations(data, settings):
     model, batch = made(data, **settings), some_batch(data)
     seen = model.view.triples(batch)
     assert len(set(seen.mask.sum(dim=1).tolist())) > 1
-    expected = [Worked(model, seen, s) for s in range(batch.samples)]
+    expected = [Worked(model, seen, s, batch.own_static[s].double().numpy()) for s in range(batch.samples)]
     assert not expected[-1].observed  # the last one has no measurement
     assert len(expected[0].observed) < model.view.columns
     np.testing.assert_allclose(logits(model, batch), [e.logits for e in expected], atol=5e-5)
@@ -282,10 +284,11 @@ def test_neither_the_order_of_measurements_nor_padding_matter(data):
 
 def test_a_sample_without_a_measurement(data):
     model, batch = made(data), some_batch(data)
-    z = torch.zeros(model.head[0].in_features)
     empty = picked(batch, torch.tensor([5, 5]))
+    attributes = model.attributes(empty.own_static)
+    z = torch.zeros(2, model.head[0].in_features - attributes.shape[1])
     output = model(empty)
-    torch.testing.assert_close(output.logits, model.head(z).expand(2, -1))
+    torch.testing.assert_close(output.logits, model.head(torch.cat([z, attributes], dim=1)))
     assert float(output.losses["graphs"].detach()) == 0
     both, without = (model(picked(batch, torch.arange(n))).losses["graphs"].detach() for n in (6, 5))
     torch.testing.assert_close(both, without)
@@ -303,7 +306,7 @@ def test_weights_of_what_is_observed_are_trained_and_saved(data):
 
 
 def test_history_is_read_only_where_asked_for(data):
-    batch = next(b for b in data.batches("train", {"lab", "vital"}, 1) if b.row_lengths[0] > 1)
+    batch = next(b for b in data.batches("train", {"lab", "vital", "static"}, 1) if b.row_lengths[0] > 1)
     earlier = {c: batch[c].visit < batch.row_lengths[0] - 1 for c in batch}
     for history in (True, False):
         model = made(data, history=history, max_triples=10_000, max_steps=1000)

@@ -31,24 +31,28 @@ def made(name: str, data, **hyperparameters):
     return model
 
 
-def series(model, batch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each sample: features (steps, variables, 3), hours since the step before, and hours until the prediction."""
+def series(model, batch) -> list[tuple[np.ndarray, ...]]:
+    """For each sample: features (steps, variables, 3), hours since the step before, and hours until the prediction.
+
+    The last ones are the static facts of its own visit.
+    """
     grid = model.view.grid(batch)
+    assert batch.own_static.any(dim=0).sum() > 3
     found = []
     for sample, length in enumerate(grid.lengths.tolist()):
         parts = (grid.features()[sample], grid.interval[sample], grid.until[sample])
-        found.append(tuple(p[:length].double().numpy() for p in parts))
+        found.append((*(p[:length].double().numpy() for p in parts), batch.own_static[sample].double().numpy()))
     return found
 
 
-def tlstm(w: dict, features: np.ndarray, interval: np.ndarray, _) -> np.ndarray:
+def tlstm(w: dict, features: np.ndarray, interval: np.ndarray, _, facts: np.ndarray) -> np.ndarray:
     dim = w["decompose.bias"].size
     memory, state = np.zeros(dim), np.zeros(dim)
     for x, hours in zip(features.reshape(len(features), -1), interval, strict=True):
         short = np.tanh(w["decompose.weight"] @ memory + w["decompose.bias"])
         long = memory - short
         adjusted = long + short / np.log(np.e + hours)
-        part = [slice(g * dim, (g + 1) * dim) for g in range(4)]
+        part, x = [slice(g * dim, (g + 1) * dim) for g in range(4)], np.r_[x, facts]
         pre = [w["input.weight"][p] @ x + w["input.bias"][p] + w["recurrent.weight"][p] @ state for p in part]
         forget, add, out, candidate = sigmoid(pre[0]), sigmoid(pre[1]), sigmoid(pre[2]), np.tanh(pre[3])
         memory = forget * adjusted + add * candidate
@@ -56,7 +60,9 @@ def tlstm(w: dict, features: np.ndarray, interval: np.ndarray, _) -> np.ndarray:
     return state
 
 
-def stagenet(w: dict, features: np.ndarray, interval: np.ndarray, window: int, levels: int) -> np.ndarray:
+def stagenet(
+    w: dict, features: np.ndarray, interval: np.ndarray, facts: np.ndarray, window: int, levels: int
+) -> np.ndarray:
     """The representation that the last layer reads."""
     dim = w["rescale.bias"].size
     chunk = dim // levels
@@ -86,10 +92,10 @@ def stagenet(w: dict, features: np.ndarray, interval: np.ndarray, window: int, l
     theme = sigmoid(w["rescale.weight"] @ theme + w["rescale.bias"])
     kernel = w["convolve.weight"].reshape(dim, window, dim)
     pattern = np.einsum("okd,kd->o", kernel, weighted) + w["convolve.bias"]
-    return theme * pattern + state
+    return np.r_[theme * pattern + state, facts]
 
 
-def adacare(w: dict, features: np.ndarray, *_, weigh) -> np.ndarray:
+def adacare(w: dict, features: np.ndarray, *others, weigh) -> np.ndarray:
     x = features.reshape(len(features), -1)
     patterns = []
     for place, dilation in enumerate((1, 3, 5)):
@@ -107,7 +113,7 @@ def adacare(w: dict, features: np.ndarray, *_, weigh) -> np.ndarray:
         given = w["recur.weight_ih_l0"] @ np.concatenate(parts) + w["recur.bias_ih_l0"]
         kept = w["recur.weight_hh_l0"] @ state + w["recur.bias_hh_l0"]
         state = gru_step(given.reshape(3, dim), kept.reshape(3, dim), state)
-    return state
+    return np.r_[state, others[-1]]
 
 
 def gru_step(given: np.ndarray, kept: np.ndarray, state: np.ndarray) -> np.ndarray:
@@ -124,9 +130,9 @@ def nearest_on_the_simplex(scores: np.ndarray) -> np.ndarray:
     return np.maximum(scores - low, 0)
 
 
-def concare(w: dict, features: np.ndarray, _, until: np.ndarray) -> np.ndarray:
+def concare(w: dict, features: np.ndarray, _, until: np.ndarray, facts: np.ndarray) -> np.ndarray:
     vectors = [concare_variable(w, features[:, v], until, v) for v in range(features.shape[1])]
-    vectors = np.array([*vectors, w["patient"]])
+    vectors = np.array([*vectors, concare_patient(w, facts)])
     vectors = vectors + concare_contexts(w, vectors) @ w["mix.weight"].T + w["mix.bias"]
     hidden = np.maximum(layer_norm(w, 1, vectors) @ w["forward_layers.0.weight"].T + w["forward_layers.0.bias"], 0)
     vectors = vectors + hidden @ w["forward_layers.3.weight"].T + w["forward_layers.3.bias"]
@@ -135,8 +141,12 @@ def concare(w: dict, features: np.ndarray, _, until: np.ndarray) -> np.ndarray:
     return weight @ (vectors @ w["last_value.weight"].T + w["last_value.bias"])
 
 
+def concare_patient(w: dict, facts: np.ndarray) -> np.ndarray:
+    return np.tanh(w["demographics.weight"] @ facts + w["demographics.bias"])
+
+
 def concare_variable(w: dict, x: np.ndarray, until: np.ndarray, variable: int) -> np.ndarray:
-    dim = w["patient"].size
+    dim = w["last_query.bias"].size
     state, states = np.zeros(dim), []
     for step in x:
         given = step @ w["recur.input"][variable] + w["recur.input_bias"][variable, 0]
@@ -194,7 +204,7 @@ def test_stagenet_equations(data):
     for window in (4, 60):  # longer than some samples have steps
         model = made("stagenet", data, window=window)
         batch = next(data.batches("train", model, 6))
-        check_equations(model, batch, lambda w, x, hours, _, k=window: stagenet(w, x, hours, k, 3))
+        check_equations(model, batch, lambda w, x, hours, _, facts, k=window: stagenet(w, x, hours, facts, k, 3))
 
 
 @pytest.mark.parametrize(("activation", "weigh"), [("sigmoid", sigmoid), ("sparsemax", nearest_on_the_simplex)])
@@ -210,14 +220,25 @@ def test_concare_equations(data):
     check_equations(model, batch, concare)
 
 
+def test_concare_has_one_patient_for_all_where_nothing_is_known_of_them(own_cache):
+    data = zoo.load("synthetic", task="mortality", patients=100, concepts={"lab", "vital"}, hours=24, static=[])
+    model = made("concare", data, max_steps=9)
+    batch = next(data.batches("train", model, 4))
+    before = model(batch).logits
+    with torch.no_grad():
+        model.patient += 1
+    assert not len(model.spec.static)
+    assert ((model(batch).logits - before).abs() > 1e-6).all()
+
+
 def test_concare_decorrelation_covers_every_vector(data):
     model = made("concare", data, max_steps=5, decorrelation=3.0)
     batch = next(data.batches("train", model, 6))
     w = weights(model)
     contexts = []
-    for features, _, until in series(model, batch):
+    for features, _, until, facts in series(model, batch):
         vectors = [concare_variable(w, features[:, v], until, v) for v in range(features.shape[1])]
-        contexts.append(concare_contexts(w, np.array([*vectors, w["patient"]])))
+        contexts.append(concare_contexts(w, np.array([*vectors, concare_patient(w, facts)])))
     expected = 0.0
     for vector in np.array(contexts).transpose(1, 2, 0):  # (dim, samples)
         covariance = np.cov(vector)
@@ -252,6 +273,9 @@ def test_real_intervals_reach_the_logits(data, name):
     grid = model.view.grid(batch)
     assert len(grid.interval[grid.interval > 0].unique()) > 1
     features = grid.features().flatten(2)
+    if name == "tlstm":
+        facts = batch.own_static[:, None].expand(-1, features.shape[1], -1)
+        features = torch.cat([features, facts], dim=-1)
     with torch.no_grad():
         near, far = (model.cell(features, grid.interval * scale) for scale in (1.0, 5.0))
     near, far = (c[0] if name == "stagenet" else c for c in (near, far))
@@ -273,7 +297,7 @@ def test_padding_does_not_reach_the_logits(data, name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_history_is_read_only_where_asked_for(data, name):
-    batch = next(b for b in data.batches("train", {"lab", "vital"}, 1) if b.row_lengths[0] > 1)
+    batch = next(b for b in data.batches("train", {"lab", "vital", "static"}, 1) if b.row_lengths[0] > 1)
     earlier = {c: batch[c].visit < batch.row_lengths[0] - 1 for c in batch}
     for history in (True, False):
         model = made(name, data, history=history)

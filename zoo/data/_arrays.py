@@ -10,6 +10,7 @@ import numpy as np
 
 from zoo.data._counts import code_counts, seen_visits
 from zoo.data._vocabulary import Vocabulary
+from zoo.data._wanted import STATIC
 from zoo.data._window import spans
 from zoo.data.batch import Batch, Ragged
 from zoo.registry import UserError, called, names_of, nearest, shown
@@ -57,11 +58,14 @@ def arrays(data: TaskData, split: str, concepts: object, standardised: bool) -> 
     plain = replace(spec, vocabularies={c: v for c, v in spec.vocabularies.items() if c not in valued})
     is_code = np.concatenate([np.arange(plain.size(c)) >= CODES for c in plain.concepts] or [np.zeros(0, bool)])
     kept = np.flatnonzero(is_code)
+    static = [f"{STATIC} {name}" for name in spec.static]
     columns = [f"{c} {name}" for c in plain.concepts for name in plain.vocabularies[c].names[CODES:]]
     columns += [f"{c} {code} {what}" for c, v in valued.items() for code in v.codes for what in asked[c]]
+    columns += static
     blocks = [sparse.csr_array((0, len(columns)), dtype=np.float32)]
     for batch in data.batches(split, set(asked), ROWS):
         told = [summaries(batch, batch[c], v, asked[c], standardised) for c, v in valued.items()]
+        told += [sparse.csr_array(batch.own_static.numpy())] if static else []
         blocks.append(sparse.hstack([code_counts(batch, plain)[:, kept], *told], format="csr", dtype=np.float32))
     table, names = sparse.vstack(blocks, format="csr"), np.array(columns, object)
     return Arrays(table, data.label(split), data.subject(split), names)
@@ -73,10 +77,10 @@ def _asked(data: TaskData, concepts: object) -> dict[str, tuple[str, ...]]:
     names = data.concepts if concepts is None else names_of("concepts", list(given) if given else concepts)
     if not names:
         raise UserError(f"concepts={shown(concepts)} must name some concepts: {', '.join(data.concepts)}.")
-    valued = {c for c in data.concepts_for(set(names)) if data.feature(c).vocabulary.bins}
+    valued = {c for c in data.concepts_for(set(names) - {STATIC}) if data.feature(c).vocabulary.bins}
     found = {}
     for name in names:
-        possible = SUMMARIES if name in valued else ("count",)
+        possible = SUMMARIES if name in valued else ("own",) if name == STATIC else ("count",)
         found[name] = tuple(names_of(f"concepts of {name}", given.get(name, possible)))
         if not found[name]:
             raise UserError(f"concepts of {name}: name what is to be told of it: {', '.join(possible)}.")

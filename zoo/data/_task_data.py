@@ -327,7 +327,7 @@ class TaskData:
         Args:
             split: ``train``, ``validation`` or ``test``.
             concepts: names; or a mapping from them to what is told, such as ``{"lab": ["last", "count"]}``; all by
-                default.
+                default. ``"static"`` adds the static facts of the sample's own visit.
             standardised: values are less the training mean of their variable, over its standard deviation, so that 0,
                 which stands where none was measured, is the mean. False leaves them in the units of
                 `vocabularies`, and 0 still where none was measured: look at the count.

@@ -74,9 +74,10 @@ def _concepts(model, entry, there: Sequence[str], dataset) -> tuple[str, ...]:
         dataset.require(concept)
         raise UserError(f"model {entry.name!r} needs {concept!r}: load the data with concepts including it.")
     found = tuple(c for c in there if c in entry.facts.concepts)
-    if entry.facts.uses and not found:
+    uses = entry.facts.uses - {STATIC}
+    if uses and not found:
         raise UserError(
-            f"model {entry.name!r} uses {', '.join(sorted(entry.facts.uses))}, of which the data has none; "
+            f"model {entry.name!r} uses {', '.join(sorted(uses))}, of which the data has none; "
             f"it has {', '.join(there) or 'no concepts'}."
         )
     return found

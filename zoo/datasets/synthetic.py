@@ -23,6 +23,20 @@ KNOWN = {
 """The tasks whose label the generator draws from a probability that it knows, and the parameters that make it so."""
 
 
+OF_ITS_SCHEMA = (
+    "needs",
+    "optional",
+    "concepts_from",
+    "gaps_known",
+    "follow_up_days",
+    "at_start",
+    "orders_by_day",
+    "interactions",
+    "version",
+)
+"""What is as in the dataset whose tables are written."""
+
+
 @register_dataset("synthetic")
 class Synthetic(Dataset):
     """Generated patients in the tables of MIMIC-III, MIMIC-IV or eICU, so that everything works with no data at hand.
@@ -63,7 +77,7 @@ class Synthetic(Dataset):
         written = cache.obtain("synthetic", self._generated, self._write)
         how = {"lab_delay": lab_delay, "memory_limit": memory_limit, "drug_map": drug_map}
         self._adapter = datasets.get(schema)(written / "tables", **how)
-        for name in ("needs", "optional", "concepts_from", "gaps_known", "follow_up_days", "orders_by_day", "version"):
+        for name in OF_ITS_SCHEMA:
             setattr(self, name, getattr(self._adapter, name))
         super().__init__(written / "tables", **how)
         self.given_root = None

@@ -104,13 +104,13 @@ def _visits(
     changed = visits.assign(start=start, end=end)
     for column in ("died", "discharge_to"):
         changed[column] = _shuffled(visits[column], going_on | target, random)
+    for column in ("class", "age", "age_capped", "admission_type", "admission_source", "insurance", "hospital"):
+        changed[column] = _shuffled(visits[column], later, random)
     for column, known in at_start.items():
         for name in sorted(set(known.values())):
             alike = [v for v, n in known.items() if n == name]
             of_name = visits[column].str.strip().str.upper().isin(alike).to_numpy(bool) & (going_on | target)
             changed.loc[of_name, column] = random.choice(alike, of_name.sum())
-    for column in ("class", "age", "age_capped", "admission_type", "admission_source", "insurance", "hospital"):
-        changed[column] = _shuffled(visits[column], later, random)
     changed.loc[later, "arrival"] = pd.NaT
     changed = changed[~later | (random.random(len(visits)) < 0.75)]
     return changed.sort_values(["subject_id", "start", "visit_id"], kind="stable")

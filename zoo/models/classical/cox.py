@@ -29,14 +29,14 @@ class Cox(CountsAndFacts):
     maximum of that, and static facts as they are. All of the training split is fitted together: with x_i the inputs of
     sample i, the weights w of the logit x_i w minimise
 
-        -log L(w) + |w|^2 / (2 c)
+        -log L(w) + |w of codes|^2 / (2 c) + |w of static facts|^2 / 2
 
     where L is the partial likelihood with Efron's correction for ties (`zoo.kinds.survival`). The paper has no penalty;
-    there are more codes than deaths. The baseline hazard is Breslow's.
+    there are more codes than deaths, while static facts are few. The baseline hazard is Breslow's.
 
     Args:
-        c: inverse strength of the L2 penalty. It stands against the likelihood of all samples, not a mean, and histories
-            have hundreds of codes: on the synthetic data 1 is far too weak.
+        c: inverse strength of the L2 penalty on codes, which stands against the likelihood of all samples, not a mean.
+            Histories have hundreds of codes: on the synthetic data 1 is far too weak.
         max_iter: iterations of L-BFGS at most.
         static: take the static facts of the sample's own visit.
     """
@@ -51,14 +51,14 @@ class Cox(CountsAndFacts):
         counts, facts, label, _ = self.training_data(batches)
         scale = np.maximum(counts.max(axis=0).toarray().ravel(), 1).astype(np.float64)
         inputs, events = beside(log_scaled(counts, scale), facts), max(label[:, 1].sum(), 1)
-        known = torch.from_numpy(label)
+        known, strength = torch.from_numpy(label), np.repeat([1 / self.c, 1.0], [self.ids, self.facts])
 
         def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
             logit = torch.from_numpy(inputs @ weights)[:, None].requires_grad_()
             loss = self.task_kind.loss(logit, known) * events
             loss.backward()
-            gradient = inputs.T @ logit.grad[:, 0].numpy() + weights / self.c
-            return float(loss.detach()) + weights @ weights / (2 * self.c), gradient
+            gradient = inputs.T @ logit.grad[:, 0].numpy() + strength * weights
+            return float(loss.detach()) + (strength * weights) @ weights / 2, gradient
 
         start = np.zeros(inputs.shape[1])
         weights = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": self.max_iter}).x
