@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, product
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from zoo.knowledge import atc, drugs
 from zoo.knowledge._drug_classes import codes_in_the_body
 from zoo.knowledge._tables import read_rows
 from zoo.registry import UserError, nearest
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 SOURCES = ("onc", "synthetic")
 PAIRS_FILE, CODES_FILE = "drug-DDI.csv", "drug-atc.csv"
@@ -86,6 +89,21 @@ class Interactions:
         found |= found.T
         np.fill_diagonal(found, False)
         return found
+
+    def to_networkx(self) -> nx.Graph:
+        """The same as a graph of drugs, nodes such as ``ATC//C10AA01``.
+
+        >>> graph = interactions("onc").to_networkx()
+        >>> "ATC//L01CE02" in graph["ATC//A02BA01"]
+        True
+        """
+        import networkx as nx
+
+        names = [f"ATC//{code}" for code in self.codes]
+        graph = nx.Graph()
+        graph.add_nodes_from(names)
+        graph.add_edges_from((names[a], names[b]) for a, b in self.pairs.tolist())
+        return graph
 
 
 def interactions(source: str | Path = "onc", effects: int | None = 40) -> Interactions:
