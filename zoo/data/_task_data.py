@@ -107,7 +107,9 @@ class TaskData:
 
     # The same data, looked at otherwise
 
-    def with_vocabularies(self, vocabularies: Mapping[str, Vocabulary], static: StaticColumns | None) -> TaskData:
+    def with_vocabularies(
+        self, vocabularies: Mapping[str, Vocabulary], static: StaticColumns | None = None
+    ) -> TaskData:
         """The same samples, with vocabularies that were fitted elsewhere laid over these concepts.
 
         Args:
