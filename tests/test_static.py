@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.data.static import FACTS, USUAL, StaticColumns, StaticFacts
+from zoo.data.static import FACTS, USUAL, StaticColumns, StaticFacts, known_at_start
 from zoo.datasets._engine import Dataset
 from zoo.datasets.mimic4 import ADMITTED, MIMIC4, OBSERVED
 from zoo.registry import UserError, datasets, models
@@ -158,7 +158,7 @@ def test_facts_are_chosen(own_cache):
     load = lambda **how: zoo.load("synthetic", task="mortality", patients=60, **how)  # noqa: E731
     usual = load()
     assert {name.split()[0] for name in usual.features.static.columns} == {*USUAL, "age_capped"}
-    assert usual.key == load(static=None).key
+    assert usual.key == load(static=None).key == load(static=sorted(USUAL)).key
     assert usual.key != load(static=["age"]).key
     assert list(load(static="age").features.static.columns) == AGE
     assert (
@@ -311,3 +311,52 @@ def test_arrays_have_them_beside(small):
     np.testing.assert_array_equal(beside.X.toarray()[:, -len(columns) :], batch.own_static.numpy())
     with pytest.raises(UserError, match="cannot be told of static"):
         small.to_arrays("test", {"static": "count"})
+
+
+def test_a_model_is_trained_with_the_facts_that_it_was_made_for(own_cache, tmp_path):
+    load = lambda facts: zoo.load("synthetic", task="mortality", patients=60, static=facts)  # noqa: E731
+    data, others, usual = load(["admission_type"]), load(["sex", "age"]), load(None)
+    model = zoo.create_model("mlp", data, static=True, dim=8)
+    with pytest.raises(UserError, match="its static facts are others"):
+        zoo.train(model, others, out=tmp_path / "wrong", max_epochs=1)
+    run = zoo.train(model, data, out=tmp_path / "run", max_epochs=1)
+    assert run.config["data"]["static"] == run.config["static"] == ["admission_type"]
+    told = zoo.evaluate(run.folder)
+    assert told.metrics["auroc"]["value"] == pytest.approx(run.metrics["auroc"]["value"])
+    assert not any("not those that the run" in note for note in told.notes)
+    with pytest.raises(UserError, match=r"has the static facts admission_type: load the data with static="):
+        zoo.train("mlp", others, init=run, out=tmp_path / "wrong")
+    with pytest.raises(UserError, match="made for other static facts"):
+        zoo.train(zoo.create_model("mlp", usual, static=True, dim=8), usual, init=run, out=tmp_path / "wrong")
+    with pytest.raises(UserError, match="another run"):
+        zoo.train(zoo.create_model("mlp", others, static=True, dim=8), others, out=tmp_path / "run", max_epochs=1)
+
+
+def test_what_training_never_has_is_noted(own_cache, tmp_path):
+    data = zoo.load("synthetic", task="mortality", patients=60)
+    run = zoo.train(zoo.create_model("mlp", data, static=True, dim=8), data, out=tmp_path / "run", max_epochs=1)
+    assert not any("none that training has" in note for note in run.notes)
+    there = zoo.load("synthetic", task="mortality", patients=60, schema="eicu")
+    notes = zoo.evaluate(run.folder, there).notes
+    assert any(n.startswith("admission_type: of 100.0% of the samples not known") for n in notes), notes
+
+
+def test_odd_values_do_not_break_columns():
+    place = np.arange(300) % 150
+    values = tuple(f"v{i:03d}" for i in range(150))
+    facts = StaticFacts(np.full(300, 22.8), np.zeros(300, bool), {"sex": place}, {"sex": values})
+    columns = facts.fit(np.arange(300))
+    assert columns.age == (pytest.approx(22.8), 1.0)
+    assert len(columns.categories["sex"]) == 100
+    assert columns.facts == ("age", "sex")
+    assert known_at_start({"admission_type": {"Eu observation": "O"}}, "admission_type") == {"EU OBSERVATION": "O"}
+
+
+def test_words_for_what_is_not_known_are_no_values(own_cache, mimic3):
+    admissions = mimic3.table("ADMISSIONS")
+    admissions.loc[admissions.index % 3 == 0, "ADMISSION_TYPE"] = "(unseen)"
+    admissions.loc[admissions.index % 3 == 1, "ADMISSION_TYPE"] = "(unknown)"
+    mimic3.put("ADMISSIONS", admissions)
+    columns = zoo.load("mimic3", root=mimic3.root, task="mortality").features.static.columns
+    assert len(set(columns)) == len(columns)
+    assert columns.categories["admission_type"] == ("EMERGENCY",)

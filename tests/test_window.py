@@ -180,22 +180,24 @@ def assert_ragged(ragged, per_visit: list[list[int]], store: Store, vocabulary) 
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=CHANCE, whole=st.booleans(), hidden=st.booleans())
-def test_vocabulary_counts_what_training_samples_see(seed, whole, hidden):
+@given(seed=CHANCE, whole=st.booleans(), hidden=st.booleans(), newest=st.sampled_from([None, 1, 2, 3]))
+def test_vocabulary_counts_what_training_samples_see(seed, whole, hidden, newest):
     random = np.random.default_rng(seed)
     visits = visits_by_chance(random)
     store = store_by_chance(random, visits)
     samples = samples_by_chance(random, visits)
     split = random.integers(0, 3, len(np.unique(visits.subject_id))).astype(np.int8)
     named = {"given": {"drug"} if whole else (), "withheld": {"drug"} if hidden else ()}
-    data = task_data(visits, {"drug": store}, samples, split=split, **named)
-    found = set()
+    data = task_data(visits, {"drug": store}, samples, split=split, max_visits=newest, **named)
+    found, looked_at = set(), set()
     for i, own in enumerate(own_visits(visits, samples)):
         if split[np.unique(visits.subject_id).tolist().index(samples.subject_id[i])] == 0:
             moment = samples.prediction_time.to_numpy("datetime64[us]")[i]
-            for visit in history(visits, own, None):
+            looked_at |= set(history(visits, own, newest))
+            for visit in history(visits, own, newest):
                 found |= {store.codes[store.code[p]] for p in seen(store, visits, visit, own, moment, whole, hidden)}
     assert data.feature("drug").vocabulary.codes == sorted(found)
+    assert data.features._training.seen_visits().tolist() == sorted(looked_at)
 
 
 @settings(max_examples=25, deadline=None)

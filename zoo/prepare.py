@@ -28,7 +28,7 @@ from zoo.datasets._source import identity
 from zoo.knowledge import atc, icd
 from zoo.knowledge.drugs import AtcMap
 from zoo.knowledge.variables import Variable
-from zoo.registry import UserError, check_parameters, counted, nearest, parameters_of, shown
+from zoo.registry import UserError, check_parameters, counted, kind_of, nearest, parameters_of, shown
 from zoo.tasks._events import Events
 from zoo.tasks._selection import select
 from zoo.tasks._task import CodeSets, Cohort, Relations, Task
@@ -125,8 +125,8 @@ def load(
             as misses in the metrics, as if each had been given the probability 0. A task that takes the ``top_k`` most
             frequent labels has no others to miss.
         static: the facts that models which take static facts get of each visit: of ``age``, ``sex``,
-            ``admission_type`` and ``admission_source``, which are the default, ``ethnicity`` (that of the subject's
-            first admission that has one) and ``insurance``; ``[]`` for none.
+            ``admission_type`` and ``admission_source``, which are the default, ``ethnicity`` (which
+            a source may tell of a later admission only) and ``insurance``; ``[]`` for none.
         **parameters: the task's, and the dataset's.
 
     Raises:
@@ -178,11 +178,24 @@ def prepare(
         cohort = select(task, relations(dataset, store))
         if not len(cohort.samples):
             raise UserError(_why_none(dataset, task, cohort))
+        _check_labels(task, cohort.samples)
     subjects = dataset.read("subjects")
     ids = subjects.subject_id.to_numpy()
     found = split_subjects(subjects, dataset.read("visits"), how.split, how.split_seed)
     found = replace(found, subject=keep_share(found.subject, ids, how.train_share, how.train_seed))
     return TaskData(dataset, task, cohort, visits, store, found, how, subject_ids=ids, **fixed)
+
+
+def _check_labels(task: Task, samples: pd.DataFrame) -> None:
+    """Raise a `UserError` where labels are none of the task's kind; sets are not gone through, which takes long."""
+    kind = kind_of(task.kind)
+    for what, wrong in () if kind.sets else kind.problems(samples.label, task.labels):
+        places = np.flatnonzero(wrong)
+        if len(places):
+            raise UserError(
+                f"task {task.name!r}, {counted(len(places), 'sample')} of {len(samples)}, such as that of visit_id "
+                f"{samples.visit_id.iloc[places[0]]}: {what}; zoo.testing.check_task says what labels must be."
+            )
 
 
 def _why_none(dataset: Dataset, task: Task, cohort: Cohort) -> str:

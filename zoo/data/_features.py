@@ -128,7 +128,8 @@ class Features:
     @cached_property
     def _training(self) -> TrainingWindow:
         samples = self.samples
-        return TrainingWindow(samples.visits, samples.own, samples.subject, samples.places("train"))
+        first = samples.first(np.arange(len(samples)))
+        return TrainingWindow(samples.visits, samples.own, first, samples.places("train"))
 
     def _cut(self, concept: str, level: str) -> Feature:
         fixed = self.vocabularies.get(concept)

@@ -8,6 +8,7 @@ from typing import Self
 
 from zoo.data._splits import Given, checked_seed, checked_share, checked_split, plain
 from zoo.data.static import FACTS
+from zoo.data.static import USUAL as USUAL_FACTS
 from zoo.registry import UserError, names_of, nearest, shown, whole_number
 
 
@@ -49,10 +50,11 @@ class Preparation:
             )
         if not isinstance(self.strict, bool):
             raise UserError(f"strict={shown(self.strict)} must be True or False.")
-        static = None if self.static is None else names_of("static", self.static)
-        for fact in static or ():
+        asked = USUAL_FACTS if self.static is None else names_of("static", self.static)
+        for fact in asked:
             if fact not in FACTS:
                 raise UserError(f"static={shown(self.static)} has {fact!r}: {nearest(fact, FACTS)}.")
+        static = [f for f in FACTS if f in asked]
         return type(self)(
             None if self.concepts is None else names_of("concepts", self.concepts),
             self.levels,
@@ -62,7 +64,7 @@ class Preparation:
             checked_seed(self.train_seed, "train_seed"),
             None if self.max_visits is None else whole_number("max_visits", self.max_visits, 1),
             self.strict,
-            None if static is None else [f for f in FACTS if f in static],
+            None if static == list(USUAL_FACTS) else static,
         )
 
 

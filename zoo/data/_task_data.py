@@ -157,6 +157,11 @@ class TaskData:
         """What a reader of scores must know of the tables, of who was left out, and of how samples were split."""
         return [*self.dataset.misplaced(), *self._samples.notes()]
 
+    def notes_for(self, model) -> list[str]:
+        """`notes`, and what a reader must know of the static facts that a model gets."""
+        static = self.features.static.notes(self._samples.own) if self.wanted(model).static else []
+        return [*self.notes, *static]
+
     @property
     def split_table(self) -> pd.DataFrame | None:
         """The DataFrame that the split was given as; None for other ways to split."""

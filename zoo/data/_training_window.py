@@ -20,13 +20,13 @@ class TrainingWindow:
     Attributes:
         visits: all of the source.
         own: (samples,) the number of each sample's own visit.
-        subject: (samples,) its subject.
+        first: (samples,) the number of the first visit that each sees.
         places: the places of the training samples in these.
     """
 
     visits: VisitIndex
     own: np.ndarray
-    subject: np.ndarray
+    first: np.ndarray
     places: np.ndarray
 
     def events(self, store: Store, window: Cut) -> np.ndarray:
@@ -69,21 +69,19 @@ class TrainingWindow:
 
     def seen_visits(self) -> np.ndarray:
         """The numbers of the visits that some training sample looks at, each once."""
-        last, first = self._looked_at()
-        return np.union1d(spans(first, self.own[last] - first + 1), self.own[self.places])
+        return np.union1d(self._earlier(), self.own[self.places])
 
-    def _looked_at(self) -> tuple[np.ndarray, np.ndarray]:
-        """The place of each training subject's last sample, and the first visit that it looks at."""
-        places = self.places
-        last = places[np.lexsort((self.own[places], self.subject[places]))]
-        last = last[np.r_[self.subject[last][1:] != self.subject[last][:-1], np.ones(min(len(last), 1), bool)]]
-        return last, self.visits.first[self.own[last]]
+    def _earlier(self) -> np.ndarray:
+        """The numbers of the visits that some training sample looks at and that are over: those before its own."""
+        change = np.zeros(len(self.visits) + 1, np.int64)
+        np.add.at(change, self.first[self.places], 1)
+        np.subtract.at(change, self.own[self.places], 1)
+        return np.flatnonzero(np.cumsum(change[:-1]) > 0)
 
     def _spans(self, store: Store, window: Cut) -> tuple[np.ndarray, np.ndarray]:
         """Of each visit, the first event and how many events some training sample sees."""
         end = store.offsets[:-1].copy()
-        last, first = self._looked_at()
-        earlier = spans(first, self.own[last] - first)
+        earlier = self._earlier()
         end[earlier] = store.offsets[earlier + 1]
         visit, seen = self._cut_for_all(window)
         end[visit] = store.offsets[visit]
@@ -93,10 +91,12 @@ class TrainingWindow:
 
     def _cut_for_all(self, window: Cut) -> tuple[np.ndarray, np.ndarray]:
         """Earlier visits that are cut for all samples that look at them: visit and end, once a sample."""
-        pairs = np.flatnonzero(np.isin(window.pair_sample, self.places))
+        within = window.pair_visit >= self.first[window.pair_sample]
+        pairs = np.flatnonzero(np.isin(window.pair_sample, self.places) & within)
         visit, count = np.unique(window.pair_visit[pairs], return_counts=True)
-        own = np.sort(self.own[self.places])
+        own, first = np.sort(self.own[self.places]), np.sort(self.first[self.places])
         behind = np.searchsorted(self.visits.subject_id, self.visits.subject_id[visit], side="right")
-        looking = np.searchsorted(own, behind) - np.searchsorted(own, visit, side="right")
+        after = [np.searchsorted(of, behind) - np.searchsorted(of, visit, side="right") for of in (own, first)]
+        looking = after[0] - after[1]  # at a later visit, but for those that see none as early
         pairs = pairs[np.isin(window.pair_visit[pairs], visit[count == looking])]
         return window.pair_visit[pairs], window.pair_end[pairs]

@@ -70,7 +70,7 @@ def _concepts(model, entry, there: Sequence[str], dataset) -> tuple[str, ...]:
     if not entry.described:  # nobody has said what it takes: all, or what it has
         spec = getattr(model, "spec", None)
         return tuple(there) if spec is None else tuple(c for c in spec.concepts if c in there)
-    for concept in sorted(entry.facts.needs - set(there)):
+    for concept in sorted(entry.facts.needs - {STATIC, *there}):
         dataset.require(concept)
         raise UserError(f"model {entry.name!r} needs {concept!r}: load the data with concepts including it.")
     found = tuple(c for c in there if c in entry.facts.concepts)
@@ -104,4 +104,4 @@ def _settings(model, thing: type, hyperparameters: Mapping[str, object] | None) 
 
 def takes_static(facts: ModelFacts, settings: Mapping[str, object]) -> bool:
     """Whether a model takes static facts; one with a hyperparameter ``static`` does where that is not False."""
-    return STATIC in facts.uses and settings.get(STATIC) is not False
+    return STATIC in facts.concepts and settings.get(STATIC) is not False

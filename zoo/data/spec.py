@@ -110,8 +110,12 @@ class Spec:
             facts["fitted"],
             StaticColumns.from_dict(facts["static"]),
         )
-        if not kinds.knows(found.kind) or not found.labels:
-            raise ValueError("spec has no labels, or is of no kind that there is")
+        if not kinds.knows(found.kind):
+            raise ValueError(
+                f"spec is of kind {found.kind!r}, which nothing has here: import the module that registers it"
+            )
+        if not found.labels:
+            raise ValueError("spec has no labels")
         predicted = found.vocabularies.get(found.predicts)
         if predicted is not None and found.labels != tuple(predicted.codes):
             raise ValueError("spec.labels are not the codes that are predicted")

@@ -25,6 +25,12 @@ USUAL = ("age", "sex", "admission_type", "admission_source")
 """What models get where nothing is asked for."""
 UNSEEN, UNKNOWN = "(unseen)", "(unknown)"
 AGE = ("age", "age_capped", f"age {UNKNOWN}")
+LEAST = 1.0
+"""Years: the least standard deviation that ages are divided by."""
+MOST = 100
+"""How many values of a category have columns of their own, those that most visits have."""
+MUCH = 0.5
+"""The share of samples without a fact above which a note says so."""
 FORM = {"age": list[float] | None, "categories": dict[str, list[str]]}
 
 
@@ -35,7 +41,8 @@ class StaticColumns(Sequence[str]):
     ``age`` is in standard deviations of these visits from their mean, and ``age_capped`` is 1 where the source hides
     an age over 89. A category has a column for each of its values, such as ``sex F``, one for values that these visits
     never have, ``sex (unseen)``, and one for where it is not known, ``sex (unknown)``. An age that is not known has a
-    column too, beside an ``age`` of 0. A fact that is known of none of these visits has no column.
+    column too, beside an ``age`` of 0. A fact that is known of none of these visits has no column. Of a category with
+    more than `MOST` values those of the fewest visits count as never seen. Ages are divided by `LEAST` years at least.
 
     Attributes:
         age: mean and standard deviation in years; None without such a column.
@@ -54,6 +61,11 @@ class StaticColumns(Sequence[str]):
         """
         of_age = () if self.age is None else AGE
         return (*of_age, *(f"{fact} {v}" for fact, known in self.categories.items() for v in (*known, UNSEEN, UNKNOWN)))
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """The facts that have columns."""
+        return (*(() if self.age is None else ("age",)), *self.categories)
 
     def __getitem__(self, place):
         return self.names[place]
@@ -103,7 +115,8 @@ class StaticFacts:
         folder, found = dataset.folder(), {}
         for fact in (f for f in wanted if f in CATEGORIES):
             values, place = _values(folder, CATEGORIES[fact], fact)
-            names = [dataset.at_start.get(fact, {}).get(v.upper(), v) if v else "" for v in values]
+            known = known_at_start(dataset.at_start, fact)
+            names = ["" if v in ("", UNSEEN, UNKNOWN) else known.get(v.upper(), v) for v in values]
             found[fact] = _told_apart(names, place)
         place, values = {f: p for f, (_, p) in found.items()}, {f: v for f, (v, _) in found.items()}
         if "age" not in wanted:
@@ -125,10 +138,18 @@ class StaticFacts:
         if self.age is not None:
             known = self.age[visits]
             known = known[np.isfinite(known)]
-            age = (float(known.mean()), float(known.std()) or 1.0) if len(known) else None
-        seen = {fact: np.unique(place[visits]) for fact, place in self.place.items()}
-        known = {fact: tuple(sorted(self.values[fact][i] for i in s if i >= 0)) for fact, s in seen.items()}
+            age = (float(known.mean()), max(float(known.std()), LEAST)) if len(known) else None
+        known = {}
+        for fact, place in self.place.items():
+            counts = np.bincount(place[visits] + 1, minlength=1)[1:]
+            some = sorted(np.flatnonzero(counts), key=lambda i: (-counts[i], i))[:MOST]
+            known[fact] = tuple(sorted(self.values[fact][i] for i in some))
         return StaticColumns(age, {fact: values for fact, values in known.items() if values})
+
+
+def known_at_start(at_start: Mapping[str, Mapping[str, str]], fact: str) -> dict[str, str]:
+    """For the values of a fact, in capitals, that tell more than was known at a visit's start, what was."""
+    return {value.upper(): known for value, known in at_start.get(fact, {}).items()}
 
 
 def _values(folder: Path, relation: str, fact: str) -> tuple[list[str], np.ndarray]:
@@ -177,6 +198,15 @@ class Static:
             places.append(np.array([*table, begin + len(values) + 1], np.int64)[facts.place[fact]])
             begin += len(values) + 2
         self._place = np.column_stack(places).astype(np.int32) if places else None
+
+    def notes(self, visit: np.ndarray) -> list[str]:
+        """What a reader of scores must know of the facts of samples at these visits: those that say next to nothing."""
+        found, told = [], self.of(visit).mean(axis=0) if len(visit) else np.zeros(len(self.columns))
+        for fact in self.columns.facts:
+            lost = [told[i] for i, name in enumerate(self.columns) if name in (f"{fact} {UNSEEN}", f"{fact} {UNKNOWN}")]
+            if sum(lost) > MUCH:
+                found.append(f"{fact}: of {sum(lost):.1%} of the samples not known, or none that training has")
+        return found
 
     def of(self, visit: np.ndarray) -> np.ndarray:
         """(visits, columns) float32 the facts of some visits."""

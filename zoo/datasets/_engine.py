@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ENGINE_VERSION = 8
 RELATIONS = ("subjects", "visits", "stays")
+IDS = ("subject_id", "visit_id", "stay_id")
 RANKED = ("diagnosis", "procedure")
 """The concepts whose events may have a ``rank``, which goes before their code."""
 TIES = {
@@ -60,7 +61,7 @@ class Dataset:
 
     registered_name: ClassVar[str]
     version: ClassVar[int] = 1
-    """To be raised whenever the adapter gives other rows for the same source."""
+    """To be raised whenever the adapter gives other rows for the same source, but for a change to its class itself."""
     needs: ClassVar[tuple[str, ...]]
     """Tables without which there is nothing to do."""
     optional: ClassVar[tuple[str, ...]] = ()
@@ -73,7 +74,7 @@ class Dataset:
     """For how many days after a subject's last discharge deaths are known: of all subjects, and of those of whom most
     is known; 0 where only deaths in hospital are."""
     at_start: ClassVar[Mapping[str, Mapping[str, str]]] = {}
-    """For facts of a visit the values (in capitals) that tell more than was known at its start, and what was."""
+    """For facts of a visit the values, in any case, that tell more than was known at its start, and what was."""
     orders_by_day: ClassVar[bool] = False
     """Whether of a drug order only the day is known."""
     interactions: ClassVar[str] = "onc"
@@ -271,7 +272,7 @@ class Dataset:
 
     def _relations_key_now(self) -> dict:
         return {
-            **datasets.code(type(self)),
+            **datasets.code(type(self), registered=True),
             "dataset": self.name,
             "version": [ENGINE_VERSION, self.version],
             "files": source.identity(self._present([*self.needs, *self.optional])),
@@ -383,9 +384,28 @@ class Dataset:
     def _relation(self, name: str, *sources) -> ir.Table | list[ir.Table] | None:
         """An adapter's expression; where a table is missing or damaged, the error also says what needs it."""
         try:
-            return getattr(self, name)(*sources) if name in RELATIONS else self.expression(name, *sources)
+            found = getattr(self, name)(*sources) if name in RELATIONS else self.expression(name, *sources)
+            for table in found if isinstance(found, list) else [] if found is None else [found]:
+                _check_columns(table, name)
+            return found
         except UserError as error:
             raise UserError(f"{self.name} cannot give {name!r}: {error}") from None
+
+
+def _check_columns(table: ir.Table, relation: str) -> None:
+    """Raise a `UserError` where an adapter gives a column that there is not, or ids that are no integers."""
+    if relation in RELATIONS:
+        known = [*canonical.SCHEMAS[relation].names, "unparsed", "remarks"]
+    else:
+        known = [*canonical.EVENTS.names, "unparsed", *canonical.TOLD, "flaw", "closing", "sought", "day"]
+    for column, form in table.schema().items():
+        if column not in known:
+            raise UserError(f"its expression has a column {column!r}, which there is not: {nearest(column, known)}.")
+        if column in IDS and not (form.is_integer() or form.is_null()):
+            raise UserError(
+                f"its {column} is {str(form).lstrip('!')}: ids are integers. Make one of a text in the expression, so "
+                f"that no two have the same, such as rows.{column}.substr(1).cast('int64') of F1001."
+            )
 
 
 def _ordered(events: ir.Table, concept: str) -> ir.Table:

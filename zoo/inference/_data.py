@@ -116,6 +116,7 @@ def prepared(run: Run, dataset: Dataset, splitting: Mapping, task: Task) -> Task
         raise UserError(f"{dataset.name} has none of the concepts that the run uses: {', '.join(spec.concepts)}.")
     held = {n: config["data"][n] for n in ("levels", "max_visits")} | dict(splitting)
     held["split"] = split_held(held["split"], run.folder)
+    held["static"] = config["data"].get("static")
     how = Preparation(concepts, strict=bool(config["data"].get("strict")), **held)
     key = key_of(dataset, task, replace(how, concepts=config["data"]["concepts"]))
     fixed = {"vocabularies": spec.vocabularies, "label_names": spec.labels, "static": spec.static}

@@ -156,7 +156,7 @@ class Tested:
         """What a reader of scores must know of the data."""
         data, spec = self.data, self.run.spec
         found = notes_on({c: facts for c, facts in data.inputs(self.run.model).items() if c in spec.concepts})
-        found += data.dataset.report(data.concepts).lines(examples=False) + data.notes
+        found += data.dataset.report(data.concepts).lines(examples=False) + data.notes_for(self.run.model)
         if self.own and data.digest_for(self.run.model) != self.run.result.data_key:
             found.append("the tables, or how they are read, are not those that the run was trained on")
         if not self.own and same_seed(self.run, data.dataset):

@@ -86,7 +86,7 @@ def labels(
         raise UserError(f"labels: {concept!r} is both given and withheld: name it in given or in label_concepts.")
     table = checked_table(frame, outcome_time)
     kind = kind_of(told_kind(table.label, labels) if kind is None else kind)
-    if labels is not None and len(labels) != 1 and not kind.sets and not kind.exclusive:
+    if labels is not None and len(labels) != 1 and not kind.sets and kind.examples == 1:
         raise UserError(f"labels: a {kind.registered_name} task has one label: leave labels= out.")
     table["label"] = as_labels(table.label, kind, labels)
     further = {"retrospective": bool(retrospective), "min_age": least_age(min_age)}

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
+from zoo.data.static import known_at_start
 from zoo.testing._snapshot import Tables
 
 SECOND = np.timedelta64(1_000_000, "us")
@@ -106,7 +107,8 @@ def _visits(
         changed[column] = _shuffled(visits[column], going_on | target, random)
     for column in ("class", "age", "age_capped", "admission_type", "admission_source", "insurance", "hospital"):
         changed[column] = _shuffled(visits[column], later, random)
-    for column, known in at_start.items():
+    for column in at_start:
+        known = known_at_start(at_start, column)
         for name in sorted(set(known.values())):
             alike = [v for v, n in known.items() if n == name]
             of_name = visits[column].str.strip().str.upper().isin(alike).to_numpy(bool) & (going_on | target)

@@ -27,7 +27,7 @@ SPLIT = ("split", "split_seed")
 TRAINED_ON = ("train_share", "train_seed")
 """And which of the training subjects are left."""
 PREPARED = ("concepts", "levels", *SPLIT, *TRAINED_ON, "max_visits", "strict")
-"""What the configuration of a run holds of how its data were prepared."""
+"""What the configuration of a run holds of how its data were prepared; and ``static``, where facts were chosen."""
 CONFIG = {
     "dataset": dict[str, object],
     "task": dict[str, object],
@@ -165,6 +165,7 @@ def _check_version(result: Result, folder: Path) -> None:
     try:
         check_form(result.config, CONFIG, "config")
         check_form(result.config.get("trainer", {}), dict[str, object], "config.trainer")
+        check_form(result.config["data"].get("static"), list[str] | None, "config.data.static")
         seeds = [result.config["data"][n] for n in ("split_seed", "train_seed")]
         if min(seeds) < 0 or not 0 < result.config["data"]["train_share"] <= 1:
             raise ValueError("config.data splits subjects in no way that there is")

@@ -81,7 +81,14 @@ class Initial(Finished):
                     f"{self.folder} has {concept} at level {vocabulary.level!r}, the data have it at {level!r}: load "
                     f"them with that level, or none, or begin with another run."
                 )
-        return data.with_vocabularies(vocabularies, self.spec.static if len(self.spec.static) else None)
+        wanted = data.wanted(model, self.hyperparameters(name) if isinstance(model, str) else None)
+        static = self.spec.static if len(self.spec.static) and wanted.static else None
+        if static is not None and data.how.static is not None and data.features.static.columns.facts != static.facts:
+            raise UserError(
+                f"{self.folder} has the static facts {', '.join(static.facts)}: load the data with "
+                f"static={list(static.facts)!r}, or without, or begin with another run."
+            )
+        return data.with_vocabularies(vocabularies, static)
 
     def _set_otherwise(self, model: Model) -> str:
         """The run's hyperparameters that the model does not share, such as ``dim=5``."""
@@ -105,6 +112,8 @@ class Initial(Finished):
                 raise UserError(
                     f"the model was made for other codes of {concept} than those of {self.folder}: give its name."
                 )
+        if len(self.spec.static) and len(model.spec.static) and self.spec.static != model.spec.static:
+            raise UserError(f"the model was made for other static facts than those of {self.folder}: give its name.")
         own, part = model.state_dict(), self._part(model.registered_name).get("weights", "")
         offered = {n: w for n, w in self.weights.items() if n.startswith(part)}
         fits = {n: w for n, w in offered.items() if n in own and own[n].shape == w.shape}

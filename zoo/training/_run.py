@@ -314,7 +314,8 @@ def threshold_of(data: TaskData, validation: np.ndarray | None) -> float | None:
 
 def notes(data: TaskData, model: Model) -> list[str]:
     """What a reader of the metrics must know of the data."""
-    found = data.dataset.report(data.concepts_for(model)).lines(examples=False) + data.notes
+    found = data.dataset.report(data.concepts_for(model)).lines(examples=False)
+    found += data.notes_for(model)
     for concept in (c for c, vocabulary in model.spec.vocabularies.items() if vocabulary.edges is not None):
         told = data.feature(concept).measured.told()
         found += [f"{concept} {code}: {counted(count, 'value')} {words}" for code, words, count in told[:TOLD]]
@@ -351,14 +352,16 @@ test_metrics.__test__ = False  # its name says what it does, not that pytest sho
 
 def configuration(model: Model, data: TaskData, loop: Trainer) -> dict:
     """What was set of the dataset, the task, the data, the model and the trainer."""
-    key = data.key
+    key, facts = data.key, list(model.spec.static.facts)
+    chosen = {"static": key["static"]} if "static" in key else {}
     return {
         "dataset": key["dataset_parameters"],
         "task": key["task_parameters"],
-        "data": {n: key[n] for n in PREPARED},
+        "data": {n: key[n] for n in PREPARED} | chosen,
         "model": getattr(model, "configuration", {}),
         "trainer": dataclasses.asdict(loop),
         "inputs": data.concepts_for(model),
+        **({"static": facts} if facts else {}),
         **models.code(type(model)),
     }
 

@@ -23,8 +23,8 @@ def check_declaration(findings: Findings, entry: Entry) -> None:
     for kind in sorted(facts.kinds):
         with findings.check("declaration"):
             kind_of(kind)
-    for fact, concepts in {"uses": facts.uses - {STATIC}, "needs": facts.needs}.items():
-        for concept in sorted(concepts.difference(CONCEPTS)):
+    for fact, concepts in {"uses": facts.uses, "needs": facts.needs}.items():
+        for concept in sorted(concepts.difference((*CONCEPTS, STATIC))):
             findings.fail("declaration", f"{fact} {concept!r}, which is none of {', '.join(CONCEPTS)}")
     findings.expect("declaration", issubclass(entry.thing, Model), "the class is no zoo.models.Model")
     for name in sorted(facts.resources.difference(RESOURCES)):
