@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_score
 
 import zoo
+from zoo.datasets import Dataset
 from zoo.registry import UserError
 from zoo.tasks import Task
 from zoo.testing import check_task
@@ -414,3 +415,110 @@ def test_a_fact_that_is_not_known_has_a_line():
     table = zoo.table_one(data)
     lost = data.dataset.read("visits").set_index("visit_id").loc[data.samples.visit_id].admission_type.isna().sum()
     assert table.loc[("Admission type", "not known, n"), "all"] == str(lost)
+
+
+# What a class of one's own may get wrong
+
+
+class Banded(Task):
+    """A class that the task does not have."""
+
+    kind, labels = "multiclass", ("short", "long")
+
+    def cohort(self, relations):
+        candidates = relations.candidates()
+        days = (candidates.frame.end - candidates.frame.start).dt.days
+        return candidates.cohort(candidates.frame.end, days.clip(upper=3).astype("int64"))
+
+
+class Unnamed(Banded):
+    labels = None
+
+
+class Counted(Banded):
+    kind, labels = "binary", ("x",)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (Banded, r"'Banded', \d+ samples of \d+, such as that of visit_id \d+: class number is none of the labels"),
+        (Unnamed, "a multiclass task names its classes in labels"),
+        (Counted, "label of a binary task is int64"),
+    ],
+)
+def test_labels_of_another_kind_are_refused_where_data_are_made(dataset, task, message):
+    with pytest.raises(UserError, match=message):
+        zoo.load(dataset, task=task)
+
+
+@pytest.fixture
+def hospital(tmp_path, own_cache):
+    """Datasets, each of a folder of its own, with visits of some columns."""
+    text = "encounter,patient,admitted,discharged\nF10,1,2020-01-01,2020-01-05\nF11,2,2020-01-20,2020-01-25\n"
+    folders = (tmp_path / str(number) for number in range(9))
+
+    def made(visit_id=lambda rows: rows.encounter.substr(1).cast("int64"), **further):
+        class Hospital(Dataset):
+            needs, concepts_from = ("encounters",), {}
+
+            def subjects(self, tables):
+                rows = tables.table("encounters", patient="integer")
+                return rows.select(subject_id=rows.patient)
+
+            def visits(self, tables):
+                rows = tables.table(
+                    "encounters", encounter="text", patient="integer", admitted="time", discharged="time"
+                )
+                also = {name: value(rows) for name, value in further.items()}
+                return rows.select(
+                    subject_id=rows.patient, visit_id=visit_id(rows), start=rows.admitted, end=rows.discharged, **also
+                )
+
+        root = next(folders)
+        root.mkdir()
+        (root / "encounters.csv").write_text(text)
+        return zoo.load_dataset(Hospital, root=root)
+
+    return made
+
+
+def test_columns_that_there_are_not_and_ids_that_are_none_are_refused(hospital):
+    assert hospital().read("visits").visit_id.tolist() == [10, 11]
+    with pytest.raises(UserError, match=r"cannot give 'visits': its expression has a column 'dead'"):
+        hospital(dead=lambda rows: rows.patient == 1).read("visits")
+    with pytest.raises(UserError, match="its visit_id is string: ids are integers"):
+        hospital(visit_id=lambda rows: rows.encounter).read("visits")
+
+
+def test_a_registered_class_that_was_changed_reads_its_source_anew(tmp_path, own_cache):
+    """As it stands in a module of the user's own, in one process and the next."""
+    (tmp_path / "stays.csv").write_text("patient,admitted,discharged\n1,2020-01-01,2020-01-05\n")
+    module = """
+import zoo
+from zoo.datasets import Dataset
+@zoo.register_dataset("changed")
+class Changed(Dataset):
+    needs, concepts_from = ("stays",), {}
+    def subjects(self, tables):
+        rows = tables.table("stays", patient="integer")
+        return rows.select(subject_id=rows.patient)
+    def visits(self, tables):
+        rows = tables.table("stays", patient="integer", admitted="time", discharged="time")
+        return rows.select(subject_id=rows.patient, visit_id=rows.patient SUM, start=rows.admitted, end=rows.discharged)
+"""
+    found = []
+    for addend in ("+ 1", "+ 2"):
+        (tmp_path / "own_hospital.py").write_text(module.replace("SUM", addend))
+        told = "import own_hospital, zoo; print(zoo.load_dataset('changed', root='.').read('visits').visit_id[0])"
+        run = subprocess.run(
+            [sys.executable, "-B", "-c", told], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        found.append(run.stdout.strip())
+    assert found == ["2", "3"]
+
+
+def test_a_run_of_a_kind_that_is_not_here_says_so():
+    facts = zoo.load("synthetic", task="mortality", patients=60).spec("majority").to_dict()
+    with pytest.raises(ValueError, match="kind 'ordinal', which nothing has here: import the module"):
+        zoo.data.Spec.from_dict({**facts, "kind": "ordinal"})
