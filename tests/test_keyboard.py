@@ -421,6 +421,7 @@ def test_notes_once_and_hints_where_nothing_reaches_the_threshold():
     assert "undefined: no positive" in str(facts(metrics=none))
     assert "undefined: undefined" not in str(facts(metrics=none))
     assert str(facts(metrics={"f1": {**none["f1"], "reason": "undefined"}})).count("undefined") == 1
+    assert "hint" not in str(facts(labels={"test": {"samples": 2, "subjects": 1, "positives": 0}}))
     one = facts(labels={"test": {"samples": 1, "subjects": 1, "positives": 1}})
     assert "test: 1 sample of 1 subject, 1 positive (prevalence 100.0%)" in str(one)
     inputs = {"lab": {"samples": 0.5, "codes_known": None}, "note": {"samples": 0.0, "codes_known": 0.25}}

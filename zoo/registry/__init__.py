@@ -128,7 +128,7 @@ class Registry(Generic[F]):
 
         Args:
             name: what nothing else of the noun is called.
-            **facts: what is said of it: of a model the fields of `zoo.registry.ModelFacts`, of a dataset or task
+            **facts: what is said of it: of a model the fields of `zoo.registry.ModelFacts`, of all others
                 nothing. Nobody can add a field.
 
         Raises:

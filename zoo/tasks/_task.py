@@ -347,7 +347,7 @@ class Task:
     predicted (`zoo.tasks._selection`).
 
     Attributes:
-        kind: ``binary``, ``multiclass``, ``multilabel`` or ``regression``.
+        kind: ``binary``, ``multiclass``, ``multilabel``, ``regression``, ``survival``, or your own, by name or class.
         labels: names of the classes of a multiclass task, or of the labels of a multilabel one; where the latter has
             none they are fitted on the training split.
         given: concepts of the target visit that a sample sees whole, whatever their time.
