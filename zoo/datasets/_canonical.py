@@ -90,7 +90,7 @@ EVENTS = pa.schema(
 where it has none. The last three are of drug orders: the way it is given, what it is to the order (``main``, ``base``
 or ``additive``), and the source's own number of the ingredient."""
 TOLD = {"place": "int64", "remarks": "string", "spelt": "string"}
-"""What an adapter may also tell of an event, for `zoo.datasets._engine`: its place in the order of the source's table,
+"""What an adapter may also tell of an event, for `zoo.datasets._attached`: its place in the order of its table,
 what is odd about it though it is kept, and how the source spells its code where that matters."""
 FAR = pd.Timedelta(days=30)
 """How far from its visit an event that names it may lie."""

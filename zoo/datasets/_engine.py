@@ -16,29 +16,18 @@ from zoo import cache
 from zoo.datasets import _canonical as canonical
 from zoo.datasets import _duckdb
 from zoo.datasets import _source as source
+from zoo.datasets._attached import attach_visits
+from zoo.datasets._event_file import count_events, gathered, is_event, mark_twins, ordered, settle
 from zoo.datasets._layout import beside, elsewhere
+from zoo.datasets._relation_frame import RELATIONS, check_columns, frame_of
 from zoo.knowledge.drugs import AtcMap
 from zoo.registry import UserError, called, datasets, html_table, nearest
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
-    import numpy as np
     import pandas as pd
 
 ENGINE_VERSION = 8
-RELATIONS = ("subjects", "visits", "stays")
-IDS = ("subject_id", "visit_id", "stay_id")
-RANKED = ("diagnosis", "procedure")
-"""The concepts whose events may have a ``rank``, which goes before their code."""
-TIES = {
-    "drug": ("text", "route", "order_type", "ingredient"),
-    "lab": ("value",),
-    "vital": ("value",),
-    "note": ("text",),
-}
-"""What else events are ordered by, so that reading a source twice gives a model the same."""
-ROWS = 16_384
-"""Notes held at a time where they are gone through in Python."""
 
 
 class Dataset:
@@ -55,8 +44,9 @@ class Dataset:
 
     An adapter's methods `subjects`, `visits`, `stays` and one for each concept take a
     `zoo.datasets._source.Tables` and return lazy Ibis tables with the canonical columns (those it has no value for may
-    be left out); a concept's method also takes the cleaned visits, and may return a list of tables. What else they may
-    have, `attach_visits` says; the relations may have ``remarks``, what is odd about a row that stays.
+    be left out); a concept's method also takes the cleaned visits, and may return a list of tables. What else events
+    may have, `zoo.datasets._attached.attach_visits` says; relations may have ``remarks``, what is odd about a row that
+    stays.
     """
 
     registered_name: ClassVar[str]
@@ -132,8 +122,8 @@ class Dataset:
             codes: the distinct ``code`` and ``spelt`` of its events, and ``n``, how many have them.
 
         Returns:
-            Rows of ``code`` and ``spelt``, each with a ``new_code``, a ``remark`` or a ``flaw`` (see `attach_visits`);
-            None where nothing is to be done.
+            Rows of ``code`` and ``spelt``, each with a ``new_code``, a ``remark`` or a ``flaw`` (as in
+            `zoo.datasets._attached.attach_visits`); None where nothing is to be done.
         """
         return None
 
@@ -213,7 +203,7 @@ class Dataset:
             return pq.read_table(self.folder() / f"{relation}.parquet").to_pandas()
         path = self.events_folder(relation) / "events.parquet"
         columns = [*canonical.EVENTS.names]
-        return pq.read_table(path, columns=columns, filters=_is_event()).to_pandas()
+        return pq.read_table(path, columns=columns, filters=is_event()).to_pandas()
 
     def drug_names(self) -> dict[str, str]:
         """``DRUG//name`` of each drug code: the name that most of its events have, of equals the first."""
@@ -232,7 +222,7 @@ class Dataset:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        some = _is_event() & pc.field("ingredient").is_valid() & pc.field("text").is_valid()
+        some = is_event() & pc.field("ingredient").is_valid() & pc.field("text").is_valid()
         path = self.events_folder("drug") / "events.parquet"
         orders = pq.read_table(path, columns=["ingredient", "text"], filters=some).to_pandas()
         counts = orders.assign(text=orders.text.str.strip().str.lower()).value_counts().reset_index()
@@ -299,7 +289,7 @@ class Dataset:
         paths = self._present([*self.needs, *self.optional])
         with self.connected(folder) as connection, source.reading(paths, folder):
             tables = source.Files(self.root, connection)
-            raw = {name: _frame(self._relation(name, tables), name, cleaning) for name in RELATIONS}
+            raw = {name: frame_of(self._relation(name, tables), name, cleaning) for name in RELATIONS}
         subjects = canonical.clean_subjects(raw["subjects"], cleaning)
         visits, no_visits = canonical.clean_visits(raw["visits"], subjects, cleaning)
         visits = canonical.settle_visits(canonical.told(visits, "visits", "visit_id", cleaning), subjects, cleaning)
@@ -327,46 +317,16 @@ class Dataset:
             with source.reading(self._present(self.concepts_from[concept]), folder):
                 found = self._relation(concept, source.Files(self.root, connection), visits)
                 parts = [attach_visits(p, visits, segments) for p in (found if isinstance(found, list) else [found])]
-                events = _gathered(parts, connection, folder / "parts")
-                _duckdb.write_parquet(connection, _ordered(events, concept), path)
+                events = gathered(parts, connection, folder / "parts")
+                _duckdb.write_parquet(connection, ordered(events, concept), path)
                 shutil.rmtree(folder / "parts", ignore_errors=True)
             if self.events_key(concept) != key:
                 raise UserError(f"the tables in {self.root} changed while they were read: try again.")
-            self._settle(concept, connection, path)
+            settle(path, connection, concept, self.settled)
             if concept == "note":
-                _mark_twins(path)
-            cleaning = _count_events(_duckdb.read_parquet(connection, path, "events"), concept)
+                mark_twins(path)
+            cleaning = count_events(_duckdb.read_parquet(connection, path, "events"), concept)
         _save_cleaning(folder, cleaning)
-
-    def _settle(self, concept: str, connection, path: Path) -> None:
-        """Do what `settled` says: the file is written anew only where there is something to change."""
-        import ibis
-
-        events = _duckdb.read_parquet(connection, path, "gathered")
-        if "spelt" not in events.columns:
-            return
-        kept = events.filter(events.rejected.isnull())
-        changes = self.settled(concept, kept.group_by("code", "spelt").agg(n=kept.count()).to_pandas())
-        if changes is None or not len(changes):
-            return
-        changes = changes.rename(columns={"code": "old_code", "spelt": "old_spelt"}).astype("string")
-        listed = path.with_name("changes.parquet")
-        changes.to_parquet(listed, index=False)
-        changes = _duckdb.read_parquet(connection, listed, "changes")
-        same = [events.code == changes.old_code, events.spelt.fill_null("") == changes.old_spelt.fill_null("")]
-        joined = events.left_join(changes, same)
-        settled = joined.select(
-            **{n: joined[n] for n in events.columns if n not in ("code", "rejected", "remarks")},
-            code=ibis.coalesce(joined.new_code, joined.code),
-            rejected=ibis.coalesce(joined.rejected, joined.flaw),
-            remarks=_both(joined.remarks, joined.remark),
-        ).select(events.columns)
-        unsettled = path.with_name("unsettled.parquet")
-        path.rename(unsettled)
-        _duckdb.read_parquet(connection, unsettled, "gathered")
-        _duckdb.write_parquet(connection, _ordered(settled, concept), path)
-        unsettled.unlink()
-        listed.unlink()
 
     def _write_drug_names(self, folder: Path) -> None:
         from zoo.datasets._expressions import drug_name
@@ -386,251 +346,10 @@ class Dataset:
         try:
             found = getattr(self, name)(*sources) if name in RELATIONS else self.expression(name, *sources)
             for table in found if isinstance(found, list) else [] if found is None else [found]:
-                _check_columns(table, name)
+                check_columns(table, name)
             return found
         except UserError as error:
             raise UserError(f"{self.name} cannot give {name!r}: {error}") from None
-
-
-def _check_columns(table: ir.Table, relation: str) -> None:
-    """Raise a `UserError` where an adapter gives a column that there is not, or ids that are no integers."""
-    if relation in RELATIONS:
-        known = [*canonical.SCHEMAS[relation].names, "unparsed", "remarks"]
-    else:
-        known = [*canonical.EVENTS.names, "unparsed", *canonical.TOLD, "flaw", "closing", "sought", "day"]
-    for column, form in table.schema().items():
-        if column not in known:
-            raise UserError(f"its expression has a column {column!r}, which there is not: {nearest(column, known)}.")
-        if column in IDS and not (form.is_integer() or form.is_null()):
-            raise UserError(
-                f"its {column} is {str(form).lstrip('!')}: ids are integers. Make one of a text in the expression, so "
-                f"that no two have the same, such as rows.{column}.substr(1).cast('int64') of F1001."
-            )
-
-
-def _ordered(events: ir.Table, concept: str) -> ir.Table:
-    """Events by subject, time, visit, rank (those without one last) and code, and by what else tells them apart."""
-    import ibis
-
-    rank = [ibis.asc("rank", nulls_first=False)] if concept in RANKED else []
-    return events.order_by(["subject_id", "time", "visit_id", *rank, "code", *TIES.get(concept, ())])
-
-
-def _gathered(parts: list[ir.Table], connection, folder: Path) -> ir.Table:
-    """The events of several tables as one, which lies in the folder: DuckDB cannot spill a union that it sorts."""
-    if len(parts) == 1:
-        return parts[0]
-    folder.mkdir()
-    written = [folder / f"{number}.parquet" for number in range(len(parts))]
-    for part, path in zip(parts, written, strict=True):
-        _duckdb.write_parquet(connection, part, path)
-    return _duckdb.read_parquet(connection, written, "parts")
-
-
-def attach_visits(events: ir.Table, visits: ir.Table, segments: ir.Table) -> ir.Table:
-    """Complete an adapter's events: all columns, a visit where there is one, and why a row is no event.
-
-    Args:
-        events: at least ``subject_id``, ``time`` and ``code``. Where they have them also
-
-            - ``closing``: whether an event is known no sooner than its visit's end, whatever its ``time``, which may be
-              null; its visit is then sought by ``sought``;
-            - ``day``: the first moment of a day of which no clock is told; the event also belongs to a visit that was
-              over before that day was;
-            - ``flaw``: why a row is no event;
-            - the columns of `zoo.datasets._canonical.TOLD`.
-        visits: cleaned visits.
-        segments: see `zoo.datasets._canonical.segments`.
-
-    Returns:
-        The columns of `zoo.datasets._canonical.EVENTS`, ``rejected``, ``unparsed``, ``remarks``, and such of ``place``
-        and ``spelt`` as there are. An event that names no visit gets the one that its time falls into, if any.
-    """
-    import ibis
-
-    types = {n: str(ibis.dtype(t)) for n, t in ibis.Schema.from_pyarrow(canonical.EVENTS).items()}
-    columns = {n: events[n].cast(t) if n in events.columns else ibis.null(t) for n, t in types.items()}
-    unparsed = events.unparsed if "unparsed" in events.columns else ibis.null("string")
-    also = ("remarks", "place", "spelt", "flaw", "closing", "sought", "day")
-    events = events.select(**columns, unparsed=unparsed, **{n: events[n] for n in also if n in events.columns})
-
-    far = ibis.interval(days=canonical.FAR.days)
-    known = visits.select(
-        known_visit=visits.visit_id,
-        visit_subject=visits.subject_id,
-        earliest=visits.start - far,
-        latest=visits.end + far,
-    )
-    joined = events.left_join(known, events.visit_id == known.known_visit)
-    moment = ibis.coalesce(events.sought, events.time) if "sought" in events.columns else events.time
-    joined = joined.left_join(*_spans(segments, "span", events, moment))
-    if "day" in events.columns:
-        joined = joined.left_join(*_spans(segments, "day", events, events.day))
-    named, time = joined.visit_id, joined.time
-    visit = ibis.coalesce(*(joined[n] for n in ("visit_id", "span_visit", "day_visit") if n in joined.columns))
-    if "closing" in events.columns:
-        ends = visits.select(closed_visit=visits.visit_id, closed_end=visits.end)
-        joined = joined.mutate(found_visit=visit)
-        joined = joined.left_join(ends, joined.found_visit == ends.closed_visit)
-        visit, named = joined.found_visit, joined.visit_id
-        closed = ibis.ifelse(joined.closed_end > joined.time, joined.closed_end, joined.time)
-        closed = ibis.coalesce(closed, joined.closed_end, joined.time, joined.sought)
-        time = ibis.ifelse(joined.closing, closed, joined.time)
-    flaw = joined.flaw if "flaw" in events.columns else ibis.null("string")
-    rejected = ibis.cases(
-        (joined.subject_id.isnull(), "no subject_id"),
-        (named.notnull() & joined.known_visit.isnull(), "visit left out or unknown"),
-        (named.notnull() & (joined.visit_subject != joined.subject_id), "visit of another subject"),
-        (joined.code.isnull(), "no code"),
-        (flaw.notnull(), flaw),
-        (time.isnull(), "no time"),
-        (joined.unparsed.notnull() & joined.value.isnull() & joined.code.startswith("VITAL//"), "no number"),
-        else_=ibis.null("string"),
-    )
-    late = f"more than {canonical.FAR.days} days after the visit that it names"
-    early = f"more than {canonical.FAR.days} days before the visit that it names"
-    remarks = ibis.cases((time > joined.latest, late), (time < joined.earliest, early), else_=ibis.null("string"))
-    return joined.select(
-        joined.subject_id,
-        visit_id=visit,
-        **{n: joined[n] for n in canonical.EVENTS.names if n not in ("subject_id", "visit_id", "time")},
-        time=time,
-        rejected=rejected,
-        unparsed=joined.unparsed,
-        remarks=_both(joined.remarks, remarks) if "remarks" in events.columns else remarks,
-        **{n: joined[n].cast(canonical.TOLD[n]) for n in ("place", "spelt") if n in events.columns},
-    )
-
-
-def _spans(segments: ir.Table, name: str, events: ir.Table, moment: ir.TimestampColumn) -> tuple[ir.Table, list]:
-    """The visits, as ``<name>_visit``, in which a moment of the events that name none lies, and on what to join."""
-    import ibis
-
-    spans = segments.select(
-        **{f"{name}_subject": segments.subject_id, f"{name}_visit": segments.visit_id},
-        **{f"{name}_since": segments.since, f"{name}_until": segments.until},
-    )
-    seeking = ibis.ifelse(events.visit_id.isnull(), events.subject_id, ibis.null("int64"))
-    return spans, [
-        seeking == spans[f"{name}_subject"],
-        moment >= spans[f"{name}_since"],
-        moment < spans[f"{name}_until"],
-    ]
-
-
-def _both(first: ir.StringColumn, second: ir.StringColumn) -> ir.StringColumn:
-    """Two remarks on one row as one, where it has both."""
-    import ibis
-
-    return ibis.coalesce(first + "; " + second, first, second)
-
-
-def _mark_twins(path: Path) -> None:
-    """Reject notes that say what the one before them says: of one subject, visit, time and kind, word by word.
-
-    The rows are in order, so that equal ones follow each other. The file is written anew only where there are some.
-    """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    keys, twins, before, row = ("subject_id", "time", "visit_id", "code"), [], None, 0
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        for batch in file.iter_batches(ROWS, columns=[*keys, "text", "rejected"]):
-            table = pa.Table.from_batches([batch]).append_column("row", pa.array(np.arange(row, row + len(batch))))
-            row += len(batch)
-            table = table.filter(pc.is_null(table["rejected"]))
-            table = table if before is None else pa.concat_tables([before, table])
-            same = np.ones(max(len(table) - 1, 0), bool)
-            for key in keys:
-                column = table[key].cast(pa.int64()) if key == "time" else table[key]
-                column = pc.fill_null(column, "" if key == "code" else -1)
-                same &= pc.equal(column[1:], column[:-1]).to_numpy()
-            again = np.flatnonzero(same)
-            said = pc.equal(table["text"].take(again + 1), table["text"].take(again)).to_numpy()
-            twins.append(table["row"].to_numpy()[again[said] + 1])
-            before = table[-1:] if len(table) else before
-    twins = np.concatenate([*twins, np.empty(0, np.int64)])
-    if len(twins):
-        _reject(path, twins, "says again what another note says")
-
-
-def _reject(path: Path, rows: np.ndarray, reason: str) -> None:
-    """Write a file of events anew with some rows, given by their place in it, rejected for a reason."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    whole = path.with_name("unmarked.parquet")
-    path.rename(whole)
-    with pq.ParquetFile(whole, pre_buffer=False) as file:
-        place = file.schema_arrow.get_field_index("rejected")
-        schema = file.schema_arrow.set(place, pa.field("rejected", pa.string()))
-        with pq.ParquetWriter(path, schema) as writer:
-            row = 0
-            for batch in file.iter_batches(ROWS):
-                marked = pa.array(np.isin(np.arange(row, row + len(batch)), rows))
-                row += len(batch)
-                table = pa.Table.from_batches([batch]).cast(schema)
-                reasons = pc.if_else(marked, reason, table["rejected"])
-                writer.write_table(table.set_column(place, "rejected", reasons))
-    whole.unlink()
-
-
-def _frame(expression: ir.Table | None, name: str, cleaning: canonical.Cleaning) -> pd.DataFrame:
-    import pyarrow as pa
-
-    schema = canonical.SCHEMAS[name]
-    if expression is None:
-        return schema.empty_table().to_pandas()
-    table = expression.to_pyarrow()
-    cleaning.rows[name] = table.num_rows
-    if "unparsed" in table.column_names:
-        key = {"subjects": "subject_id", "visits": "visit_id", "stays": "stay_id"}[name]
-        marked = table.filter(table["unparsed"].is_valid()).select([key, "unparsed"])
-        marked = marked.sort_by([(key, "ascending"), ("unparsed", "ascending")]).to_pandas(integer_object_nulls=True)
-        for column, rows in marked.groupby(marked.unparsed.str.split(":").str[0]):
-            shown = [f"{key} {k}, {shape}" for k, shape in rows.head(3).itertuples(index=False)]
-            cleaning.add(name, f"{canonical.UNPARSABLE}{column}", len(rows), shown)
-    count = table.num_rows
-    columns = [table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(count, f.type) for f in schema]
-    frame = pa.table(columns, schema=schema).to_pandas()
-    for f in schema:  # integers with nulls come as floats; ids must not lose digits on the way
-        if pa.types.is_int64(f.type) and table[f.name].null_count if f.name in table.column_names else False:
-            frame[f.name] = table[f.name].cast(pa.int64()).to_pandas(types_mapper={pa.int64(): "Int64"}.get)
-    if "remarks" in table.column_names:
-        frame["remarks"] = table["remarks"].to_pandas()
-    if "order_known" in frame:
-        frame["order_known"] = frame["order_known"].astype("boolean").fillna(True).astype(bool)
-    return frame
-
-
-def _count_events(events: ir.Table, concept: str) -> canonical.Cleaning:
-    cleaning = canonical.Cleaning(rows={concept: int(events.count().execute())})
-    marked = events.filter(events.rejected.notnull() | events.unparsed.notnull() | events.remarks.notnull())
-    counted = marked.group_by(["rejected", "unparsed", "remarks"])
-    counted = counted.agg(n=marked.count(), subject=marked.subject_id.min())
-    for row in counted.order_by(counted.n.desc(), *counted.columns[:3]).to_pyarrow().to_pylist():
-        subject = f"subject_id {row['subject']}"
-        if row["rejected"]:
-            cleaning.add(concept, row["rejected"], row["n"], [subject])
-        elif row["remarks"]:
-            for remark in row["remarks"].split("; "):
-                cleaning.add(concept, f"kept, but {remark}", row["n"], [subject])
-        if row["unparsed"]:
-            column = row["unparsed"].split(":")[0]
-            cleaning.add(concept, f"{canonical.UNPARSABLE}{column}", row["n"], [f"{subject}, {row['unparsed']}"])
-    homeless = events.filter(events.rejected.isnull() & events.visit_id.isnull()).count().execute()
-    cleaning.add(concept, "kept, but within no visit", homeless)
-    return cleaning
-
-
-def _is_event():
-    import pyarrow.compute as pc
-
-    return pc.field("rejected").is_null()
 
 
 def _save_cleaning(folder: Path, cleaning: canonical.Cleaning) -> None:
