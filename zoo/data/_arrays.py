@@ -10,10 +10,9 @@ import numpy as np
 
 from zoo.data._counts import code_counts, seen_visits
 from zoo.data._vocabulary import Vocabulary
-from zoo.data._wanted import STATIC
 from zoo.data._window import spans
 from zoo.data.batch import Batch, Ragged
-from zoo.registry import UserError, called, names_of, nearest, shown
+from zoo.registry import STATIC, UserError, called, names_of, nearest, shown
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

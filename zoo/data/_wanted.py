@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from zoo.data.text import Reading
-from zoo.registry import ModelFacts, UserError, models, parameters_of, shown
-
-STATIC = "static"
-"""What stands for static facts among the concepts that a model uses."""
+from zoo.registry import STATIC, ModelFacts, UserError, models, parameters_of, shown
 
 
 @dataclass(frozen=True)
@@ -74,10 +71,9 @@ def _concepts(model, entry, there: Sequence[str], dataset) -> tuple[str, ...]:
         dataset.require(concept)
         raise UserError(f"model {entry.name!r} needs {concept!r}: load the data with concepts including it.")
     found = tuple(c for c in there if c in entry.facts.concepts)
-    uses = entry.facts.uses - {STATIC}
-    if uses and not found:
+    if entry.facts.concepts and not found:
         raise UserError(
-            f"model {entry.name!r} uses {', '.join(sorted(uses))}, of which the data has none; "
+            f"model {entry.name!r} uses {', '.join(sorted(entry.facts.concepts))}, of which the data has none; "
             f"it has {', '.join(there) or 'no concepts'}."
         )
     return found
@@ -104,4 +100,4 @@ def _settings(model, thing: type, hyperparameters: Mapping[str, object] | None) 
 
 def takes_static(facts: ModelFacts, settings: Mapping[str, object]) -> bool:
     """Whether a model takes static facts; one with a hyperparameter ``static`` does where that is not False."""
-    return STATIC in facts.concepts and settings.get(STATIC) is not False
+    return facts.static and settings.get(STATIC) is not False

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from zoo.registry._facts import DatasetFacts, Facts, KindFacts, ModelFacts, Part, TaskFacts
+from zoo.registry._facts import STATIC, DatasetFacts, Facts, KindFacts, ModelFacts, Part, TaskFacts
 from zoo.registry._parameters import (
     MultipleOf,
     Range,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from zoo.kinds import Kind
 
 __all__ = [
+    "STATIC",
     "Between",
     "By",
     "Choice",

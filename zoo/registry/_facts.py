@@ -12,6 +12,9 @@ from typing import Annotated, Self, TypedDict
 from zoo.registry._printing import UserError, nearest, shown
 from zoo.registry._search import Between, By, Choice
 
+STATIC = "static"
+"""What stands for static facts among the concepts that a model uses."""
+
 
 class Part(TypedDict):
     """What a model takes over of a run of another one: weights by how their names begin, and what both must share."""
@@ -85,7 +88,7 @@ class ModelFacts(Facts):
     Attributes:
         family: where ``zoo list models`` puts it, such as ``"visits"``.
         paper: its authors, where it appeared, and its arXiv number or DOI.
-        uses: concepts that it can take.
+        uses: concepts that it can take, and ``"static"`` for static facts.
         needs: concepts that it cannot run without.
         kinds: of tasks that it serves, such as ``"binary"``.
         predicts: the concept whose codes its outputs are, where it is for such tasks alone.
@@ -116,8 +119,13 @@ class ModelFacts(Facts):
 
     @property
     def concepts(self) -> frozenset[str]:
-        """The concepts that it can take."""
-        return self.uses | self.needs
+        """The concepts whose events it can take."""
+        return (self.uses | self.needs) - {STATIC}
+
+    @property
+    def static(self) -> bool:
+        """Whether it can take static facts."""
+        return STATIC in self.uses | self.needs
 
 
 @dataclass(frozen=True, kw_only=True)

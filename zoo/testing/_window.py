@@ -13,12 +13,12 @@ import torch
 
 from zoo.data._drug_classes import completed
 from zoo.data._preparation import Preparation
-from zoo.data._wanted import STATIC
 from zoo.data.batch import Batch
 from zoo.data.static import FACTS
 from zoo.data.text import Reading, Words
 from zoo.knowledge import atc, drugs
 from zoo.prepare import prepare
+from zoo.registry import STATIC
 from zoo.tasks._task import Attrition, Cohort, Task
 from zoo.testing._report import Findings
 from zoo.testing._scrambled import later_events, scrambled

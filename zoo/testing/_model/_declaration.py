@@ -6,11 +6,10 @@ import inspect
 import json
 
 from zoo.data._resources import RESOURCES
-from zoo.data._wanted import STATIC
 from zoo.datasets._canonical import CONCEPTS
 from zoo.models import Model
 from zoo.prepare import check_levels
-from zoo.registry import Entry, Part, check_parameters, kind_of, kinds, models, parameters_of
+from zoo.registry import STATIC, Entry, Part, check_parameters, kind_of, kinds, models, parameters_of
 from zoo.testing._model._candidate import Candidate
 from zoo.testing._model._registry import CHECKS
 from zoo.testing._report import Findings
