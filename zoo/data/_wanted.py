@@ -58,8 +58,8 @@ class Wanted:
         concepts = _concepts(model, entry, there, dataset)
         settings = _settings(model, entry.thing, hyperparameters)
         reading = entry.thing.reading(settings) if "note" in concepts else None
-        told = getattr(getattr(model, "spec", None), "static", ())  # where nobody has said what it takes
-        static = takes_static(entry.facts, settings) if entry.described else bool(len(told))
+        made_for = getattr(model, "spec", None)  # one that is made has what it was made for
+        static = takes_static(entry.facts, settings) if made_for is None else len(made_for.static) > 0
         return cls(entry.name, concepts, reading, static, entry.facts)
 
 

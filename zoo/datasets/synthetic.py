@@ -31,7 +31,6 @@ OF_ITS_SCHEMA = (
     "follow_up_days",
     "at_start",
     "orders_by_day",
-    "interactions",
     "version",
 )
 """What is as in the dataset whose tables are written."""
