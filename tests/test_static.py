@@ -31,14 +31,13 @@ def told(data) -> pd.DataFrame:
 
 def seen_in_training(data, visits: pd.DataFrame) -> pd.DataFrame:
     """The visits that some training sample looks at."""
-    known = []
-    for sample in data.samples[data.samples.split == "train"].itertuples():
-        own = visits[visits.visit_id == sample.visit_id].iloc[0]
-        mine = visits[(visits.subject_id == sample.subject_id) & (visits.start <= own.start)]
-        in_order = visits[visits.subject_id == sample.subject_id].order_known.all()
-        known += (
-            mine[: mine.visit_id.tolist().index(sample.visit_id) + 1] if in_order else own.to_frame().T
-        ).visit_id.tolist()
+    own, known = data.samples.visit_id[data.samples.split == "train"], []
+    for _, mine in visits.groupby("subject_id"):
+        theirs = np.flatnonzero(mine.visit_id.isin(own))
+        if len(theirs):
+            in_order = mine.order_known.all()
+            known += mine.visit_id.iloc[: theirs[-1] + 1 if in_order else 0].tolist()
+            known += [] if in_order else mine.visit_id.iloc[theirs].tolist()
     return visits[visits.visit_id.isin(known)]
 
 
