@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from zoo.datasets._relation_frame import RELATIONS
 
 from zoo.datasets import _canonical as canonical
 from zoo.datasets import _duckdb
 from zoo.datasets import _source as source
+from zoo.datasets._relation_frame import RELATIONS
 from zoo.meds import write_meds
 from zoo.prepare import load_dataset
 from zoo.registry import UserError

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import fabricated
 import ibis
 import pytest
-from zoo.datasets._attached import attach_visits
-from zoo.datasets._relation_frame import RELATIONS
 
 from zoo.datasets import _canonical as canonical
+from zoo.datasets._attached import attach_visits
+from zoo.datasets._relation_frame import RELATIONS
 from zoo.datasets._source import Declared
 from zoo.prepare import load_dataset
 
