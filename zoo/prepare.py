@@ -125,8 +125,8 @@ def load(
             as misses in the metrics, as if each had been given the probability 0. A task that takes the ``top_k`` most
             frequent labels has no others to miss.
         static: the facts that models which take static facts get of each visit: of ``age``, ``sex``,
-            ``admission_type`` and ``admission_source``, which are the default, ``ethnicity`` (which
-            a source may tell of a later admission only) and ``insurance``; ``[]`` for none.
+            ``admission_type`` and ``admission_source``, which are the default, ``ethnicity`` (which a source may tell
+            of a later admission only) and ``insurance``; ``[]`` for none.
         **parameters: the task's, and the dataset's.
 
     Raises:
@@ -189,7 +189,9 @@ def prepare(
 def _check_labels(task: Task, samples: pd.DataFrame) -> None:
     """Raise a `UserError` where labels are none of the task's kind; sets are not gone through, which takes long."""
     kind = kind_of(task.kind)
-    for what, wrong in () if kind.sets else kind.problems(samples.label, task.labels):
+    if kind.sets:
+        return
+    for what, wrong in kind.problems(samples.label, task.labels):
         places = np.flatnonzero(wrong)
         if len(places):
             raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -69,8 +70,9 @@ class TrainingWindow:
 
     def seen_visits(self) -> np.ndarray:
         """The numbers of the visits that some training sample looks at, each once."""
-        return np.union1d(self._earlier(), self.own[self.places])
+        return np.union1d(self._earlier, self.own[self.places])
 
+    @cached_property
     def _earlier(self) -> np.ndarray:
         """The numbers of the visits that some training sample looks at and that are over: those before its own."""
         change = np.zeros(len(self.visits) + 1, np.int64)
@@ -81,7 +83,7 @@ class TrainingWindow:
     def _spans(self, store: Store, window: Cut) -> tuple[np.ndarray, np.ndarray]:
         """Of each visit, the first event and how many events some training sample sees."""
         end = store.offsets[:-1].copy()
-        earlier = self._earlier()
+        earlier = self._earlier
         end[earlier] = store.offsets[earlier + 1]
         visit, seen = self._cut_for_all(window)
         end[visit] = store.offsets[visit]

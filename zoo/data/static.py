@@ -201,11 +201,12 @@ class Static:
 
     def notes(self, visit: np.ndarray) -> list[str]:
         """What a reader of scores must know of the facts of samples at these visits: those that say next to nothing."""
-        found, told = [], self.of(visit).mean(axis=0) if len(visit) else np.zeros(len(self.columns))
-        for fact in self.columns.facts:
-            lost = [told[i] for i, name in enumerate(self.columns) if name in (f"{fact} {UNSEEN}", f"{fact} {UNKNOWN}")]
-            if sum(lost) > MUCH:
-                found.append(f"{fact}: of {sum(lost):.1%} of the samples not known, or none that training has")
+        found = []
+        silent = [i for i, name in enumerate(self.columns) if name.endswith((UNSEEN, UNKNOWN))]
+        for number, fact in enumerate(self.columns.facts if len(visit) else ()):
+            lost = np.isin(self._place[visit, number], silent).mean()
+            if lost > MUCH:
+                found.append(f"{fact}: of {lost:.1%} of the samples not known, or none that training has")
         return found
 
     def of(self, visit: np.ndarray) -> np.ndarray:

@@ -9,6 +9,9 @@ from zoo.datasets import _canonical as canonical
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+FURTHER = (*canonical.TOLD, "flaw", "closing", "sought", "day")
+"""The columns that an adapter's events may have besides the canonical ones and ``unparsed``; see `attach_visits`."""
+
 
 def attach_visits(events: ir.Table, visits: ir.Table, segments: ir.Table) -> ir.Table:
     """Complete an adapter's events: all columns, a visit where there is one, and why a row is no event.
@@ -34,8 +37,7 @@ def attach_visits(events: ir.Table, visits: ir.Table, segments: ir.Table) -> ir.
     types = {n: str(ibis.dtype(t)) for n, t in ibis.Schema.from_pyarrow(canonical.EVENTS).items()}
     columns = {n: events[n].cast(t) if n in events.columns else ibis.null(t) for n, t in types.items()}
     unparsed = events.unparsed if "unparsed" in events.columns else ibis.null("string")
-    also = ("remarks", "place", "spelt", "flaw", "closing", "sought", "day")
-    events = events.select(**columns, unparsed=unparsed, **{n: events[n] for n in also if n in events.columns})
+    events = events.select(**columns, unparsed=unparsed, **{n: events[n] for n in FURTHER if n in events.columns})
 
     far = ibis.interval(days=canonical.FAR.days)
     known = visits.select(

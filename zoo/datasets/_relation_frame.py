@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoo.datasets import _canonical as canonical
+from zoo.datasets._attached import FURTHER
 from zoo.registry import UserError, nearest
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 RELATIONS = ("subjects", "visits", "stays")
 IDS = ("subject_id", "visit_id", "stay_id")
+"""What identifies a row of each of the `RELATIONS`."""
 
 
 def check_columns(table: ir.Table, relation: str) -> None:
@@ -20,7 +22,7 @@ def check_columns(table: ir.Table, relation: str) -> None:
     if relation in RELATIONS:
         known = [*canonical.SCHEMAS[relation].names, "unparsed", "remarks"]
     else:
-        known = [*canonical.EVENTS.names, "unparsed", *canonical.TOLD, "flaw", "closing", "sought", "day"]
+        known = [*canonical.EVENTS.names, "unparsed", *FURTHER]
     for column, form in table.schema().items():
         if column not in known:
             raise UserError(f"its expression has a column {column!r}, which there is not: {nearest(column, known)}.")
@@ -41,7 +43,7 @@ def frame_of(expression: ir.Table | None, name: str, cleaning: canonical.Cleanin
     table = expression.to_pyarrow()
     cleaning.rows[name] = table.num_rows
     if "unparsed" in table.column_names:
-        key = {"subjects": "subject_id", "visits": "visit_id", "stays": "stay_id"}[name]
+        key = IDS[RELATIONS.index(name)]
         marked = table.filter(table["unparsed"].is_valid()).select([key, "unparsed"])
         marked = marked.sort_by([(key, "ascending"), ("unparsed", "ascending")]).to_pandas(integer_object_nulls=True)
         for column, rows in marked.groupby(marked.unparsed.str.split(":").str[0]):

@@ -66,7 +66,8 @@ def check_made_for(model: Model, data: TaskData) -> None:
         known = data.vocabularies(model)
         others = [c for c, own in spec.vocabularies.items() if not own.same(known[c])]
         differs += [f"its codes of {', '.join(others)} are others"] if others else []
-        differs += ["its static facts are others"] if spec.static != data.spec(model).static else []
+        same = not len(spec.static) or spec.static == data.features.static.columns
+        differs += [] if same else ["its static facts are others"]
     if differs:
         raise UserError(
             f"model {model.registered_name!r} was made for other data ({'; '.join(differs)}): make it with "

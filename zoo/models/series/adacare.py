@@ -54,8 +54,7 @@ class AdaCare(Model):
     calls it; here, as there, each step is weighed by its own features alone, so no later step reaches an earlier one.
     The weights that it trains by default, with a state of 384, do not load in its test mode, which has one of 128; here
     there is one configuration. It trains on a label at every step, and adds the losses of a batch up; here on that of
-    the sample, at the last one. It reads no demographics; here s stands beside the
-    state.
+    the sample, at the last one. It reads no demographics; here s stands beside the state.
 
     Args:
         dim: width of the GRU's state.

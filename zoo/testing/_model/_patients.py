@@ -35,6 +35,9 @@ CODES = {concept: [f"{system}//{name}" for name in names.split()] for concept, (
 VALUED = ("lab", "vital")
 STATIC = StaticColumns((60.0, 15.0), {"sex": ("F", "M")})
 """What is known of the fabricated patients at the start of a visit."""
+AGE_UNKNOWN = STATIC.index(f"age {UNKNOWN_FACT}")
+YEAR = 24 * 365
+"""In hours."""
 EDGES = np.linspace(-1.2, 1.2, 9, dtype=np.float32)
 WRITTEN = (
     "Dictated but not read.",
@@ -131,7 +134,8 @@ def _patient(number: int, visits: int, hours: tuple[int, int], random: np.random
         present = {c: not place or random.random() < 0.85 for c in CODES}
         events = {c: _events(c, length, sign[c], present[c], fullness, random) for c in CODES}
         events["note"] = _written(events["note"], length, number * 8 + place)
-        made.append(Visit(start, length, events, (facts[0] + start / 24 / 365, *facts[1:])))
+        older = 0.0 if facts[AGE_UNKNOWN] else start / YEAR / STATIC.age[1]
+        made.append(Visit(start, length, events, (facts[0] + older, *facts[1:])))
         start += length + float(random.integers(100, 3000))
     return Patient(number, tuple(made), sign)
 
